@@ -1,0 +1,4 @@
+//! Settings.
+/// placeholder
+#[derive(Debug)]
+pub struct Algorithms;

@@ -1,0 +1,2 @@
+//! The sans-IO half.
+pub mod wire;

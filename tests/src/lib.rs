@@ -1,0 +1,1 @@
+//! The test harness: real peers, scripted links, pairs of engines.
