@@ -81,7 +81,9 @@ fn sshd_config(port: u16, options: &Options, scratch: &Scratch) -> String {
 fn wait_for_log(process: &mut Process, text: &str) -> Result<()> {
     let deadline = Instant::now() + START_LIMIT;
     while !process.log_text().contains(text) {
-        process.check_alive()?;
+        process
+            .check_alive()
+            .map_err(|error| BenchError::new(format!("{error}\n{}", process.last_words())))?;
         if Instant::now() > deadline {
             return Err(process.failure("is not listening"));
         }

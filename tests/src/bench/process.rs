@@ -55,16 +55,26 @@ impl Process {
 
     /// An error that says what failed and ends with what the process itself had to say.
     pub(crate) fn failure(&self, what: &str) -> BenchError {
+        BenchError::new(format!("{}: {what}\n{}", self.name, self.last_words()))
+    }
+
+    /// The end of the process's log.
+    pub(crate) fn last_words(&self) -> String {
         let log = self.log_text();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default();
-        BenchError::new(format!("{}: {what}\n  {}", self.name, tail.join("\n  ")))
+        match tail {
+            [] => format!("  [{}] logged nothing", self.name),
+            tail => {
+                tail.iter().map(|line| format!("  [{}] {line}", self.name)).collect::<Vec<_>>().join("\n")
+            }
+        }
     }
 
     /// Fails when the process has ended.
     pub(crate) fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait().context(self.name)? {
-            Some(status) => Err(self.failure(&format!("ended with {status}"))),
+            Some(status) => Err(BenchError::new(format!("{} ended with {status}", self.name))),
             None => Ok(()),
         }
     }

@@ -62,20 +62,7 @@ impl Tunnel {
             Side::Adit => adit::start(target.address(), options, scratch).map(with_ends)?,
             Side::OpenSsh => openssh::start(target.address(), options, scratch).map(with_ends)?,
         };
-        let deadline = Instant::now() + START_LIMIT;
-        while let Err(error) = touch(entry) {
-            if let Some(ends) = &mut ends {
-                ends.server.check_alive()?;
-                ends.client.check_alive()?;
-            }
-            if Instant::now() > deadline {
-                let message = format!("the forward carries nothing: {error}");
-                return Err(
-                    ends.map_or_else(|| BenchError::new(&message), |ends| ends.client.failure(&message))
-                );
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        await_first_byte(entry, ends.as_mut())?;
         Ok(Self { entry, ends, target })
     }
 
@@ -109,10 +96,41 @@ impl Tunnel {
 
     /// Adds what the processes logged to an error of a measurement.
     pub(crate) fn explain(&self, error: BenchError) -> BenchError {
-        let Some(ends) = &self.ends else { return error };
-        let (client, server) = (ends.client.failure("its log ends:"), ends.server.failure("its log ends:"));
-        BenchError::new(format!("{error}\n{client}\n{server}"))
+        match &self.ends {
+            Some(ends) => ends.explain(&error),
+            None => error,
+        }
     }
+}
+
+impl Ends {
+    fn check_alive(&mut self) -> Result<()> {
+        let alive = self.server.check_alive().and_then(|()| self.client.check_alive());
+        alive.map_err(|error| self.explain(&error))
+    }
+
+    /// Often it is the other end that knows the reason.
+    fn explain(&self, error: &BenchError) -> BenchError {
+        BenchError::new(format!("{error}\n{}\n{}", self.client.last_words(), self.server.last_words()))
+    }
+}
+
+fn await_first_byte(entry: SocketAddr, mut ends: Option<&mut Ends>) -> Result<()> {
+    let deadline = Instant::now() + START_LIMIT;
+    while let Err(error) = touch(entry) {
+        if let Some(ends) = ends.as_deref_mut() {
+            ends.check_alive()?;
+        }
+        if Instant::now() > deadline {
+            let error = BenchError::new(format!("the forward carries nothing: {error}"));
+            return Err(match ends {
+                Some(ends) => ends.explain(&error),
+                None => error,
+            });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn with_ends((entry, ends): (SocketAddr, Ends)) -> (SocketAddr, Option<Ends>) {
