@@ -1,2 +1,30 @@
-//! The sans-IO half.
+//! The sans-IO half: bytes, commands and time in; bytes, events and deadlines out.
+//!
+//! [`Engine`] is one side of a session as a value and [`Inbound`] the stream's receiving half. Two engines hold a whole
+//! conversation in one unit test.
+
+pub(crate) mod auth;
+pub(crate) mod connection;
+mod engine;
+pub mod messages;
+pub(crate) mod transport;
 pub mod wire;
+
+pub use auth::{AuthAnswer, AuthReply, ClientAuthRequest, Secret, ServerAttempt, ServerMethod};
+pub use connection::{
+    ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError, OpenFailure,
+    OpenFailureReason, PeerRequest,
+};
+pub use engine::{Engine, Event};
+pub use transport::inbound::NextOpener;
+pub use transport::kex::{Direction, Negotiated};
+pub use transport::{Inbound, Input, Packet, PeerVersion};
+
+/// Which side of a session we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Connects, authenticates.
+    Client,
+    /// Accepts, proves its host key, decides on authentication.
+    Server,
+}

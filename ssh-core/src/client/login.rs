@@ -1,0 +1,141 @@
+use std::sync::Arc;
+
+use super::{Config, Credential};
+use crate::crypto::SignatureAlgorithm;
+use crate::driver::{EndIfDropped, Shared};
+use crate::error::{AuthFailure, Error};
+use crate::keys::SigningKey;
+use crate::protocol::{AuthReply, ClientAuthRequest, Event};
+use crate::session::Session;
+
+/// Goes through host key and authentication, one event after the other.
+pub(super) async fn run(shared: Arc<Shared>, config: Arc<Config>) -> Result<Session, Error> {
+    let guard = EndIfDropped::new(&shared);
+    let mut login = Login { shared: &shared, config: &config, next: 0, tried: Vec::new(), accepts: Vec::new() };
+    let result = login.run().await;
+    guard.disarm();
+    match result {
+        Ok(()) => Ok(Session::new(shared, Arc::clone(&config.user))),
+        Err(error) => Err(shared.with(|engine| engine.end(error))),
+    }
+}
+
+struct Login<'a> {
+    shared: &'a Shared,
+    config: &'a Config,
+    /// The next credential to look at.
+    next: usize,
+    tried: Vec<&'static str>,
+    /// The methods of the server's last answer.
+    accepts: Vec<String>,
+}
+
+impl Login<'_> {
+    async fn run(&mut self) -> Result<(), Error> {
+        loop {
+            match self.shared.login_event().await? {
+                Event::HostKey(key) => {
+                    self.config.verifier.verify(&key).await?;
+                    self.shared.with(|engine| engine.accept_host_key())?;
+                }
+                // `none` tells which methods there are, and goes out with the service request.
+                Event::AuthReady => {
+                    self.tried.push("none");
+                    self.shared.with(|engine| engine.auth_request(&ClientAuthRequest::None))?;
+                    if self.answer().await? {
+                        return self.authenticated().await;
+                    }
+                    return self.try_credentials().await;
+                }
+                Event::Authenticated => return Ok(()),
+                Event::AuthReply(_) | Event::AuthAttempt(_) | Event::Connection(_) => {
+                    return Err(Error::Bug("an event out of order"));
+                }
+            }
+        }
+    }
+
+    async fn try_credentials(&mut self) -> Result<(), Error> {
+        while let Some(credential) = self.config.credentials.get(self.next).cloned() {
+            self.next = self.next.saturating_add(1);
+            let method = match credential {
+                Credential::Password(_) => "password",
+                Credential::Key(_) => "publickey",
+            };
+            if !self.accepts.iter().any(|accepted| accepted == method) {
+                continue;
+            }
+            self.tried.push(method);
+            let done = match &credential {
+                Credential::Password(password) => {
+                    self.shared.with(|engine| engine.auth_request(&ClientAuthRequest::Password(password)))?;
+                    self.answer().await?
+                }
+                Credential::Key(key) => self.try_key(key).await?,
+            };
+            if done {
+                return self.authenticated().await;
+            }
+        }
+        let (tried, accepts) = (std::mem::take(&mut self.tried), std::mem::take(&mut self.accepts));
+        Err(Error::Auth(AuthFailure::Refused { tried, accepts }))
+    }
+
+    /// Asks whether the key would do, and signs if so.
+    async fn try_key(&mut self, key: &SigningKey) -> Result<bool, Error> {
+        let public = key.public_key();
+        let Some(algorithm) = self.algorithm_for(key) else { return Ok(false) };
+        self.shared
+            .with(|engine| engine.auth_request(&ClientAuthRequest::PublicKeyQuery { key: public, algorithm }))?;
+        match self.reply().await? {
+            AuthReply::PkOk => {}
+            reply => return Ok(self.note(reply)),
+        }
+        let data = self.shared.with(|engine| engine.auth_data_to_sign(public, algorithm));
+        let data = data.ok_or(Error::Bug("there is no session id to sign"))?;
+        let signature = key.sign(algorithm, &data).map_err(|error| Error::Auth(AuthFailure::Signing(error)))?;
+        self.shared.with(|engine| {
+            engine.auth_request(&ClientAuthRequest::PublicKey { key: public, algorithm, signature: &signature })
+        })?;
+        self.answer().await
+    }
+
+    /// The best algorithm of the key that both sides take (RFC 8332 §3.3).
+    fn algorithm_for(&self, key: &SigningKey) -> Option<SignatureAlgorithm> {
+        let server = self.shared.with(|engine| engine.server_sig_algs().map(<[_]>::to_vec));
+        let fits = |algorithm: &SignatureAlgorithm| server.as_ref().is_none_or(|list| list.contains(algorithm));
+        let of_key = key.public_key().kind().algorithms();
+        of_key.iter().copied().find(fits)
+    }
+
+    /// Waits for the answer to an attempt; whether it was the last that was needed.
+    async fn answer(&mut self) -> Result<bool, Error> {
+        let reply = self.reply().await?;
+        Ok(self.note(reply))
+    }
+
+    fn note(&mut self, reply: AuthReply) -> bool {
+        match reply {
+            AuthReply::Success => true,
+            AuthReply::PkOk => false,
+            AuthReply::Failure { methods, .. } => {
+                self.accepts = methods;
+                false
+            }
+        }
+    }
+
+    async fn reply(&mut self) -> Result<AuthReply, Error> {
+        match self.shared.login_event().await? {
+            Event::AuthReply(reply) => Ok(reply),
+            _ => Err(Error::Bug("an event out of order")),
+        }
+    }
+
+    async fn authenticated(&mut self) -> Result<(), Error> {
+        match self.shared.login_event().await? {
+            Event::Authenticated => Ok(()),
+            _ => Err(Error::Bug("an event out of order")),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+use crate::crypto::{CipherKind, CryptoProvider, SignatureAlgorithm};
+use crate::error::{ApiMisuse, Error};
+
+/// Which algorithms are offered, in order of preference (RFC 4253 §7.1).
+///
+/// The default prefers a post-quantum hybrid and AEAD ciphers, and still meets peers that know only NIST curves and
+/// Diffie-Hellman. Names that the crypto provider lacks are left out when the offer is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Algorithms {
+    kex: Vec<&'static str>,
+    host_keys: Vec<SignatureAlgorithm>,
+    ciphers: Vec<&'static str>,
+    macs: Vec<&'static str>,
+    insecure: bool,
+}
+
+impl Default for Algorithms {
+    fn default() -> Self {
+        use SignatureAlgorithm as S;
+        Self {
+            kex: vec![
+                "mlkem768x25519-sha256",
+                "curve25519-sha256",
+                "curve25519-sha256@libssh.org",
+                "ecdh-sha2-nistp384",
+                "ecdh-sha2-nistp256",
+                "diffie-hellman-group16-sha512",
+            ],
+            host_keys: vec![S::Ed25519, S::EcdsaP384, S::EcdsaP256, S::RsaSha512, S::RsaSha256],
+            ciphers: vec![
+                "aes256-gcm@openssh.com",
+                "aes128-gcm@openssh.com",
+                "chacha20-poly1305@openssh.com",
+                "aes256-ctr",
+            ],
+            macs: vec!["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"],
+            insecure: false,
+        }
+    }
+}
+
+impl Algorithms {
+    /// Post-quantum hybrids only, no NIST curve, no encrypt-and-MAC.
+    #[must_use]
+    pub fn hardened() -> Self {
+        use SignatureAlgorithm as S;
+        Self {
+            kex: vec![
+                "mlkem768x25519-sha256",
+                "sntrup761x25519-sha512",
+                "sntrup761x25519-sha512@openssh.com",
+            ],
+            host_keys: vec![S::Ed25519, S::RsaSha512, S::RsaSha256],
+            ..Self::default()
+        }
+    }
+
+    /// No key exchange, no encryption, no integrity and no authentication: every list is `none`. Only for streams that
+    /// are already private and authenticated, or for tests.
+    #[must_use]
+    pub fn insecure_without_any_security() -> Self {
+        let empty = Vec::new;
+        Self { kex: empty(), host_keys: Vec::new(), ciphers: empty(), macs: empty(), insecure: true }
+    }
+
+    /// Whether this is [`insecure_without_any_security`](Self::insecure_without_any_security).
+    #[must_use]
+    pub fn is_insecure(&self) -> bool {
+        self.insecure
+    }
+
+    /// Replaces the key exchange methods by a comma-separated list.
+    ///
+    /// # Errors
+    /// [`UnknownAlgorithm`] for an empty list or a name outside [`KNOWN_KEX`].
+    pub fn with_kex(mut self, list: &str) -> Result<Self, UnknownAlgorithm> {
+        self.kex = pick(list, "key exchange", KNOWN_KEX)?;
+        Ok(self)
+    }
+
+    /// Replaces the ciphers of both directions by a comma-separated list.
+    ///
+    /// # Errors
+    /// [`UnknownAlgorithm`] for an empty list or a name outside [`KNOWN_CIPHERS`].
+    pub fn with_ciphers(mut self, list: &str) -> Result<Self, UnknownAlgorithm> {
+        self.ciphers = pick(list, "cipher", KNOWN_CIPHERS)?;
+        Ok(self)
+    }
+
+    /// Replaces the MACs of both directions by a comma-separated list.
+    ///
+    /// # Errors
+    /// [`UnknownAlgorithm`] for an empty list or a name outside [`KNOWN_MACS`].
+    pub fn with_macs(mut self, list: &str) -> Result<Self, UnknownAlgorithm> {
+        self.macs = pick(list, "MAC", KNOWN_MACS)?;
+        Ok(self)
+    }
+
+    /// Replaces the host key algorithms.
+    #[must_use]
+    pub fn with_host_keys(mut self, algorithms: Vec<SignatureAlgorithm>) -> Self {
+        self.host_keys = algorithms;
+        self
+    }
+
+    /// The key exchange methods offered.
+    #[must_use]
+    pub fn kex(&self) -> &[&'static str] {
+        &self.kex
+    }
+
+    /// The host key algorithms offered, also those accepted in user authentication.
+    #[must_use]
+    pub fn host_keys(&self) -> &[SignatureAlgorithm] {
+        &self.host_keys
+    }
+
+    /// The ciphers offered.
+    #[must_use]
+    pub fn ciphers(&self) -> &[&'static str] {
+        &self.ciphers
+    }
+
+    /// The MACs offered.
+    #[must_use]
+    pub fn macs(&self) -> &[&'static str] {
+        &self.macs
+    }
+
+    /// Leaves out what `provider` lacks.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Algorithms`] if a list is then empty.
+    pub(crate) fn supported_by(&self, provider: &CryptoProvider) -> Result<Self, Error> {
+        let mut left = self.clone();
+        if self.insecure {
+            return Ok(left);
+        }
+        left.kex.retain(|name| provider.key_exchange(name).is_some());
+        left.ciphers.retain(|name| provider.cipher(name).is_some());
+        left.macs.retain(|name| provider.mac(name).is_some());
+        let needs_mac = left
+            .ciphers
+            .iter()
+            .filter_map(|name| provider.cipher(name))
+            .any(|cipher| cipher.kind() != CipherKind::Aead);
+        if left.kex.is_empty()
+            || left.ciphers.is_empty()
+            || left.host_keys.is_empty()
+            || (needs_mac && left.macs.is_empty())
+        {
+            return Err(Error::ApiMisuse(ApiMisuse::Algorithms));
+        }
+        Ok(left)
+    }
+}
+
+/// A name in an algorithm list that Adit does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is not a {slot} that Adit knows; it knows {}", .known.join(", "))]
+pub struct UnknownAlgorithm {
+    name: String,
+    slot: &'static str,
+    known: &'static [&'static str],
+}
+
+fn pick(
+    list: &str,
+    slot: &'static str,
+    known: &'static [&'static str],
+) -> Result<Vec<&'static str>, UnknownAlgorithm> {
+    let mut picked = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        let found = known.iter().copied().find(|entry| *entry == name);
+        let found = found.ok_or_else(|| UnknownAlgorithm { name: name.into(), slot, known })?;
+        if !picked.contains(&found) {
+            picked.push(found);
+        }
+    }
+    Ok(picked)
+}
+
+/// Every key exchange method that a list may name.
+pub const KNOWN_KEX: &[&str] = &[
+    "mlkem768x25519-sha256",
+    "sntrup761x25519-sha512",
+    "sntrup761x25519-sha512@openssh.com",
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group14-sha256",
+    "diffie-hellman-group16-sha512",
+];
+
+/// Every cipher that a list may name.
+pub const KNOWN_CIPHERS: &[&str] = &[
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+    "aes256-cbc",
+    "aes192-cbc",
+    "aes128-cbc",
+];
+
+/// Every MAC that a list may name.
+pub const KNOWN_MACS: &[&str] = &[
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512",
+    "hmac-sha2-256",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_choices_are_never_offered_by_default() {
+        for offer in [Algorithms::default(), Algorithms::hardened()] {
+            assert!(offer.ciphers().iter().all(|name| !name.contains("cbc")));
+            assert!(offer.macs().iter().all(|name| name.contains("etm")));
+            assert!(!offer.kex().contains(&"diffie-hellman-group14-sha256"));
+        }
+        let hardened = Algorithms::hardened();
+        assert!(hardened.kex().iter().all(|name| name.contains("mlkem") || name.contains("sntrup")));
+    }
+
+    #[test]
+    fn a_list_with_an_unknown_name_is_refused_by_name() {
+        let error = Algorithms::default().with_ciphers("aes256-ctr,3des-cbc").unwrap_err();
+        assert!(error.to_string().contains("3des-cbc"));
+        assert!(Algorithms::default().with_kex("").is_err());
+    }
+}

@@ -1,0 +1,16 @@
+//! User authentication (RFC 4252). Each side is a type of its own, so that neither can take the other's messages.
+
+mod client;
+mod server;
+
+pub use client::{AuthReply, ClientAuthRequest};
+pub(crate) use client::ClientAuth;
+pub use server::{AuthAnswer, Secret, ServerAttempt, ServerMethod};
+pub(crate) use server::{ServerAuth, ServerProgress};
+
+/// RFC 4252 §4.
+pub(crate) const USERAUTH_SERVICE: &str = "ssh-userauth";
+/// RFC 4254 §1.
+pub(crate) const CONNECTION_SERVICE: &str = "ssh-connection";
+/// A user name may not be longer, in bytes.
+pub(crate) const MAX_USER: usize = 256;

@@ -1,0 +1,200 @@
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::receive_queue::ReceiveQueue;
+use super::requests::{ReceivedRequests, SentRequests};
+use super::window::ReceiveWindow;
+
+/// One channel's row in the table (RFC 4254 §5).
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(super) phase: RowPhase,
+    pub(super) send: SendHalf,
+    pub(super) receive: ReceiveHalf,
+    pub(super) close_sent: bool,
+    pub(super) close_received: bool,
+    pub(super) exit: Option<ExitStatus>,
+    pub(super) closed_waker: Option<Waker>,
+    pub(super) sent_requests: SentRequests<bool>,
+    pub(super) received_requests: ReceivedRequests<bool>,
+    /// Requests of the peer that the application has not looked at yet.
+    pub(super) unread_requests: VecDeque<PeerRequest>,
+    pub(super) request_waker: Option<Waker>,
+    /// The application does not look at requests: they are refused as they come.
+    pub(super) refuses_requests: bool,
+}
+
+/// How far the opening is.
+#[derive(Debug)]
+pub(super) enum RowPhase {
+    /// We asked; no answer yet. If the one who asked has gone, the channel is closed as soon as it is confirmed.
+    Opening { since: Instant, waker: Option<Waker>, abandoned: bool },
+    /// The peer asked; the application has not decided.
+    Offered,
+    Open { confirmation: Bytes },
+    /// The peer refused.
+    Refused(OpenFailure),
+}
+
+#[derive(Debug)]
+pub(super) struct SendHalf {
+    /// The peer's number for this channel.
+    pub(super) remote: u32,
+    /// What we may still send.
+    pub(super) window: u32,
+    /// Data in one packet, at most.
+    pub(super) max_packet: u32,
+    pub(super) eof_sent: bool,
+    pub(super) waker: Option<Waker>,
+    /// In the queue of those who wait for room in the output.
+    pub(super) parked: bool,
+    /// How much this channel wrote since the output was last taken, and which taking that was.
+    pub(super) round: u64,
+    pub(super) written_in_round: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct ReceiveHalf {
+    pub(super) window: ReceiveWindow,
+    pub(super) queue: ReceiveQueue,
+    pub(super) waker: Option<Waker>,
+    pub(super) eof: bool,
+    pub(super) stderr: StderrMode,
+}
+
+/// What happens to extended data of type 1.
+#[derive(Debug, Default)]
+pub(super) enum StderrMode {
+    /// Nobody reads it: it is credited and dropped.
+    #[default]
+    Discard,
+    Queue { queue: ReceiveQueue, waker: Option<Waker> },
+}
+
+/// Why an open was refused (RFC 4254 §5.1).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {text}")]
+pub struct OpenFailure {
+    /// The reason code.
+    pub reason: OpenFailureReason,
+    /// The peer's words, escaped for display.
+    pub text: String,
+}
+
+/// The reason code of SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OpenFailureReason(pub u32);
+
+#[expect(missing_docs, reason = "the names are the RFC's")]
+impl OpenFailureReason {
+    pub const ADMINISTRATIVELY_PROHIBITED: Self = Self(1);
+    pub const CONNECT_FAILED: Self = Self(2);
+    pub const UNKNOWN_CHANNEL_TYPE: Self = Self(3);
+    pub const RESOURCE_SHORTAGE: Self = Self(4);
+}
+
+impl std::fmt::Display for OpenFailureReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::ADMINISTRATIVELY_PROHIBITED => f.write_str("administratively prohibited"),
+            Self::CONNECT_FAILED => f.write_str("connect failed"),
+            Self::UNKNOWN_CHANNEL_TYPE => f.write_str("unknown channel type"),
+            Self::RESOURCE_SHORTAGE => f.write_str("resource shortage"),
+            Self(other) => write!(f, "reason {other}"),
+        }
+    }
+}
+
+/// How the program behind a channel ended (RFC 4254 §6.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// `exit-status`.
+    Code(u32),
+    /// `exit-signal`.
+    Signal {
+        /// The signal's name without `SIG`.
+        name: String,
+        /// Words for the user, escaped for display.
+        message: String,
+    },
+}
+
+/// A request of the peer on a channel.
+#[derive(Debug, Clone)]
+pub struct PeerRequest {
+    /// Its name, for instance `exec`.
+    pub name: String,
+    /// What follows, as its name says.
+    pub fields: Bytes,
+    /// The slot of the answer, if one is wanted.
+    pub(crate) slot: Option<u64>,
+}
+
+impl PeerRequest {
+    /// Whether the peer waits for an answer.
+    #[must_use]
+    pub fn wants_reply(&self) -> bool {
+        self.slot.is_some()
+    }
+}
+
+impl Row {
+    pub(super) fn new(phase: RowPhase, remote: u32, window: u32, max_packet: u32, receive_window: u32) -> Self {
+        Self {
+            phase,
+            send: SendHalf {
+                remote,
+                window,
+                max_packet,
+                eof_sent: false,
+                waker: None,
+                parked: false,
+                round: 0,
+                written_in_round: 0,
+            },
+            receive: ReceiveHalf {
+                window: ReceiveWindow::new(receive_window),
+                queue: ReceiveQueue::default(),
+                waker: None,
+                eof: false,
+                stderr: StderrMode::Discard,
+            },
+            close_sent: false,
+            close_received: false,
+            exit: None,
+            closed_waker: None,
+            sent_requests: SentRequests::default(),
+            received_requests: ReceivedRequests::default(),
+            unread_requests: VecDeque::new(),
+            request_waker: None,
+            refuses_requests: false,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, RowPhase::Open { .. })
+    }
+
+    /// No more bytes will come.
+    pub(super) fn receive_ended(&self) -> bool {
+        self.receive.eof || self.close_received
+    }
+
+    /// Everybody who waits for this channel.
+    pub(super) fn wake_all(&mut self, wakes: &mut Vec<Waker>) {
+        wakes.extend(self.send.waker.take());
+        wakes.extend(self.receive.waker.take());
+        wakes.extend(self.closed_waker.take());
+        wakes.extend(self.request_waker.take());
+        if let StderrMode::Queue { waker, .. } = &mut self.receive.stderr {
+            wakes.extend(waker.take());
+        }
+        if let RowPhase::Opening { waker, .. } = &mut self.phase {
+            wakes.extend(waker.take());
+        }
+        self.sent_requests.fail_all(wakes);
+    }
+}

@@ -1,0 +1,285 @@
+//! What the peer says on the connection protocol.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest, Row, RowPhase, StderrMode};
+use super::{Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, OfferedChannel, send_open_failure};
+use crate::error::{Error, PeerMisbehaved, escape_text};
+use crate::protocol::messages::{
+    ChannelClose, ChannelData, ChannelEof, ChannelExtendedData, ChannelFailure, ChannelOpen,
+    ChannelOpenConfirmation, ChannelOpenFailure, ChannelRequest, ChannelSuccess, ChannelWindowAdjust, GlobalRequest,
+    RequestFailure, RequestSuccess,
+};
+use crate::protocol::transport::outbound::Outbound;
+use crate::protocol::wire::{Reader, WireError};
+
+/// Names of channel types and requests may not be longer, in bytes.
+const MAX_NAME: usize = 256;
+/// The keepalive that OpenSSH and Dev Tunnels peers send, on channels and for the session.
+pub(crate) const KEEPALIVE: &str = "keepalive@openssh.com";
+const STDERR: u32 = 1;
+
+impl Connection {
+    /// A message with a number from 80 to 100. `Ok(false)` if the number is nobody's.
+    pub(crate) fn handle(&mut self, payload: &Bytes, now: Instant, out: &mut Outbound) -> Result<bool, Error> {
+        self.now = now;
+        match payload.first().copied().unwrap_or_default() {
+            ChannelData::NUMBER => self.on_data(payload)?,
+            ChannelWindowAdjust::NUMBER => self.on_window_adjust(payload)?,
+            ChannelExtendedData::NUMBER => self.on_extended_data(payload, out)?,
+            ChannelOpen::NUMBER => self.on_open(payload, out)?,
+            ChannelOpenConfirmation::NUMBER => self.on_open_confirmation(payload, out)?,
+            ChannelOpenFailure::NUMBER => self.on_open_failure(payload)?,
+            ChannelEof::NUMBER => self.on_eof(payload)?,
+            ChannelClose::NUMBER => self.on_close(payload, out)?,
+            ChannelRequest::NUMBER => self.on_channel_request(payload, out)?,
+            ChannelSuccess::NUMBER => self.on_channel_reply(ChannelSuccess::decode(payload)?.recipient, true)?,
+            ChannelFailure::NUMBER => self.on_channel_reply(ChannelFailure::decode(payload)?.recipient, false)?,
+            GlobalRequest::NUMBER => self.on_global_request(payload, out)?,
+            RequestSuccess::NUMBER | RequestFailure::NUMBER => self.on_global_reply(payload),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The open channel that a message is for; `None` if it has been closed; an error if it never was.
+    fn row_for(&mut self, message: u8, channel: u32) -> Result<Option<&mut Row>, Error> {
+        let unknown = PeerMisbehaved::UnknownChannel { message, channel };
+        let was_used = channel < self.next_id;
+        match self.rows.get_mut(&channel) {
+            Some(row) if row.is_open() => Ok(Some(row)),
+            Some(_) => Err(unknown.into()),
+            None if was_used => Ok(None),
+            None => Err(unknown.into()),
+        }
+    }
+
+    fn on_data(&mut self, payload: &Bytes) -> Result<(), Error> {
+        let message = ChannelData::decode(payload)?;
+        let (id, data) = (message.recipient, message.data);
+        let Some(row) = self.accept_data(ChannelData::NUMBER, id, data.len())? else { return Ok(()) };
+        row.receive.queue.push(payload.slice_ref(data));
+        let waker = row.receive.waker.take();
+        self.wakes.extend(waker);
+        Ok(())
+    }
+
+    /// Checks data against window and packet limit; `None` if it is to be dropped.
+    fn accept_data(&mut self, message: u8, id: u32, len: usize) -> Result<Option<&mut Row>, Error> {
+        let max_packet = usize::try_from(self.common.limits.channel_packet).unwrap_or(usize::MAX);
+        let Some(row) = self.row_for(message, id)? else { return Ok(None) };
+        if row.receive.eof {
+            return Err(PeerMisbehaved::DataAfterEof.into());
+        }
+        if len > max_packet {
+            return Err(PeerMisbehaved::PacketOverrun.into());
+        }
+        row.receive.window.on_data(len)?;
+        Ok((len > 0 && !row.close_sent && !row.close_received).then_some(row))
+    }
+
+    fn on_extended_data(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
+        let message = ChannelExtendedData::decode(payload)?;
+        let data = payload.slice_ref(message.data);
+        let len = data.len();
+        let id = message.recipient;
+        let Some(row) = self.accept_data(ChannelExtendedData::NUMBER, id, len)? else { return Ok(()) };
+        match &mut row.receive.stderr {
+            StderrMode::Queue { queue, waker } if message.code == STDERR => {
+                queue.push(data);
+                let waker = waker.take();
+                self.wakes.extend(waker);
+                Ok(())
+            }
+            // Nobody will read it; without credit the channel would stall.
+            _ => self.credit(id, len, out),
+        }
+    }
+
+    fn on_window_adjust(&mut self, payload: &Bytes) -> Result<(), Error> {
+        let message = ChannelWindowAdjust::decode(payload)?;
+        let Some(row) = self.row_for(ChannelWindowAdjust::NUMBER, message.recipient)? else { return Ok(()) };
+        row.send.window =
+            row.send.window.checked_add(message.bytes).ok_or(PeerMisbehaved::WindowOverflow)?;
+        let waker = row.send.waker.take();
+        self.wakes.extend(waker);
+        Ok(())
+    }
+
+    fn on_open(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
+        let message = ChannelOpen::decode(payload)?;
+        if message.kind.len() > MAX_NAME {
+            return Err(WireError::TooLong.into());
+        }
+        let refusal = if self.rows.len() >= self.common.limits.channels {
+            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too many channels"))
+        } else if message.max_packet == 0 {
+            Some((OpenFailureReason::RESOURCE_SHORTAGE, "the packet limit is 0"))
+        } else {
+            None
+        };
+        if let Some((reason, text)) = refusal {
+            self.churn.add(self.now)?;
+            return send_open_failure(message.sender, reason, text, out);
+        }
+        let id = self.next_id;
+        self.next_id = id.checked_add(1).ok_or(Error::Bug("channel numbers are used up"))?;
+        let window = self.new_window();
+        self.rows.insert(id, Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window));
+        let (kind, fields) = (message.kind.to_owned(), Bytes::copy_from_slice(message.fields.0));
+        self.events.push_back(ConnectionEvent::Offered(OfferedChannel { id, kind, fields }));
+        Ok(())
+    }
+
+    fn on_open_confirmation(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
+        let message = ChannelOpenConfirmation::decode(payload)?;
+        let id = message.recipient;
+        let Some(row) = self.rows.get_mut(&id) else { return Err(PeerMisbehaved::UnsolicitedOpenReply.into()) };
+        let RowPhase::Opening { since, waker, abandoned } = &mut row.phase else {
+            return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
+        };
+        let (since, waker, abandoned) = (*since, waker.take(), *abandoned);
+        row.send.remote = message.sender;
+        row.send.window = message.window;
+        // A peer that takes no data cannot have meant it: one byte at a time is the least that works.
+        row.send.max_packet = message.max_packet.max(1);
+        row.phase = RowPhase::Open { confirmation: Bytes::copy_from_slice(message.fields.0) };
+        self.round_trip.add(self.now.saturating_duration_since(since));
+        self.wakes.extend(waker);
+        if abandoned { self.release(id, out) } else { Ok(()) }
+    }
+
+    fn on_open_failure(&mut self, payload: &Bytes) -> Result<(), Error> {
+        let message = ChannelOpenFailure::decode(payload)?;
+        let id = message.recipient;
+        let Some(row) = self.rows.get_mut(&id) else { return Err(PeerMisbehaved::UnsolicitedOpenReply.into()) };
+        let RowPhase::Opening { waker, abandoned, .. } = &mut row.phase else {
+            return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
+        };
+        let (waker, abandoned) = (waker.take(), *abandoned);
+        row.phase = RowPhase::Refused(OpenFailure {
+            reason: OpenFailureReason(message.reason),
+            text: escape_text(message.text),
+        });
+        self.wakes.extend(waker);
+        if abandoned {
+            self.remove(id);
+        }
+        Ok(())
+    }
+
+    fn on_eof(&mut self, payload: &Bytes) -> Result<(), Error> {
+        let message = ChannelEof::decode(payload)?;
+        let Some(row) = self.row_for(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
+        row.receive.eof = true;
+        let mut wakes: Vec<_> = row.receive.waker.take().into_iter().collect();
+        if let StderrMode::Queue { waker, .. } = &mut row.receive.stderr {
+            wakes.extend(waker.take());
+        }
+        self.wakes.append(&mut wakes);
+        Ok(())
+    }
+
+    fn on_close(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
+        let message = ChannelClose::decode(payload)?;
+        let id = message.recipient;
+        let Some(row) = self.row_for(ChannelClose::NUMBER, id)? else { return Ok(()) };
+        row.close_received = true;
+        let recipient = row.send.remote;
+        let answer = !std::mem::replace(&mut row.close_sent, true);
+        let mut wakes = Vec::new();
+        row.wake_all(&mut wakes);
+        self.wakes.append(&mut wakes);
+        if answer { out.send(|buffer| ChannelClose { recipient }.encode(buffer)) } else { Ok(()) }
+    }
+
+    fn on_channel_request(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
+        let message = ChannelRequest::decode(payload)?;
+        if message.name.len() > MAX_NAME {
+            return Err(WireError::TooLong.into());
+        }
+        let id = message.recipient;
+        let limit = self.common.limits.pending_requests;
+        let Some(row) = self.row_for(ChannelRequest::NUMBER, id)? else { return Ok(()) };
+        if row.close_sent {
+            return Ok(());
+        }
+        match message.name {
+            // Never answered, as RFC 4254 §6.10 says.
+            "exit-status" => {
+                let mut reader = Reader::new(message.fields.0);
+                row.exit = Some(ExitStatus::Code(reader.u32()?));
+                return Ok(());
+            }
+            "exit-signal" => {
+                let mut reader = Reader::new(message.fields.0);
+                let name = escape_text(reader.string_max(MAX_NAME)?);
+                reader.boolean()?;
+                row.exit = Some(ExitStatus::Signal { name, message: escape_text(reader.string()?) });
+                return Ok(());
+            }
+            _ => {}
+        }
+        let full = row.received_requests.len() >= limit || row.unread_requests.len() >= limit;
+        let slot = message.want_reply.then(|| row.received_requests.push());
+        if row.refuses_requests || full || message.name == KEEPALIVE {
+            // Bounded: a refusal leaves at once unless an earlier request is undecided, of which there are few.
+            if row.received_requests.len() > limit.saturating_mul(4) {
+                return Err(PeerMisbehaved::OutputNotRead.into());
+            }
+            return slot.map_or(Ok(()), |slot| self.answer(id, slot, false, out));
+        }
+        row.unread_requests.push_back(PeerRequest {
+            name: message.name.to_owned(),
+            fields: Bytes::copy_from_slice(message.fields.0),
+            slot,
+        });
+        let waker = row.request_waker.take();
+        self.wakes.extend(waker);
+        Ok(())
+    }
+
+    fn on_channel_reply(&mut self, id: u32, accepted: bool) -> Result<(), Error> {
+        let mut wakes = Vec::new();
+        if let Some(row) = self.row_for(if accepted { 99 } else { 100 }, id)? {
+            // An answer that nobody waits for is dropped.
+            row.sent_requests.answer(accepted, &mut wakes);
+        }
+        self.wakes.append(&mut wakes);
+        Ok(())
+    }
+
+    fn on_global_request(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
+        let message = GlobalRequest::decode(payload)?;
+        if message.name.len() > MAX_NAME {
+            return Err(WireError::TooLong.into());
+        }
+        let limit = self.common.limits.pending_requests;
+        let full = self.received_requests.len() >= limit || self.events.len() > self.common.limits.channels;
+        let slot = message.want_reply.then(|| self.received_requests.push());
+        if message.name == KEEPALIVE || full {
+            if self.received_requests.len() > limit.saturating_mul(4) {
+                return Err(PeerMisbehaved::OutputNotRead.into());
+            }
+            let refusal = GlobalReply::Failure(Bytes::new());
+            return slot.map_or(Ok(()), |slot| self.global_answer(slot, refusal, out));
+        }
+        let (name, fields) = (message.name.to_owned(), Bytes::copy_from_slice(message.fields.0));
+        self.events.push_back(ConnectionEvent::Request(GlobalPeerRequest { name, fields, slot }));
+        Ok(())
+    }
+
+    /// An answer that nobody waits for is dropped.
+    fn on_global_reply(&mut self, payload: &Bytes) {
+        let fields = Bytes::copy_from_slice(payload.get(1..).unwrap_or_default());
+        let success = payload.first() == Some(&RequestSuccess::NUMBER);
+        let reply = if success { GlobalReply::Success(fields) } else { GlobalReply::Failure(fields) };
+        if self.requests.answer(reply, &mut self.wakes)
+            && let Some(sent_at) = self.sent_at.pop_front()
+        {
+            self.round_trip.add(self.now.saturating_duration_since(sent_at));
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Reading and writing a channel's data.
+
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::{Connection, Row, StderrMode, set_waker};
+use crate::error::{ApiMisuse, Error};
+use crate::protocol::messages::{ChannelData, ChannelWindowAdjust};
+use crate::protocol::transport::outbound::Outbound;
+use crate::protocol::wire::Write as _;
+
+/// We put no more data in a packet than this, whatever the peer allows, in bytes. The reference implementations' limit.
+const MAX_DATA_OUT: usize = 32 * 1024;
+
+impl Connection {
+    /// Seals as much of `slices` as the window, the output and this channel's share of it have room for. Small slices
+    /// are gathered into one packet.
+    pub(crate) fn poll_write(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        slices: &[IoSlice<'_>],
+        out: &mut Outbound,
+    ) -> Poll<Result<usize, Error>> {
+        let (round, quantum) = (self.round, self.quantum);
+        let failure = self.failed.clone();
+        let row = self.rows.get_mut(&id).filter(|row| {
+            failure.is_none() && row.is_open() && !row.close_sent && !row.close_received && !row.send.eof_sent
+        });
+        let Some(row) = row else {
+            return Poll::Ready(Err(failure.unwrap_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))));
+        };
+        if row.send.round != round {
+            row.send.round = round;
+            row.send.written_in_round = 0;
+        }
+        let mut slices = Slices::new(slices);
+        let mut written = 0_usize;
+        while slices.left > 0 {
+            let window = usize::try_from(row.send.window).unwrap_or(usize::MAX);
+            let room = out.data_room().min(quantum.saturating_sub(row.send.written_in_round));
+            if window == 0 || room == 0 {
+                if written > 0 {
+                    break;
+                }
+                set_waker(&mut row.send.waker, cx);
+                // Without window, the peer's WINDOW_ADJUST wakes; without room, the taking of the output.
+                if window > 0 && !std::mem::replace(&mut row.send.parked, true) {
+                    self.parked.push(id);
+                }
+                return Poll::Pending;
+            }
+            let packet = usize::try_from(row.send.max_packet).unwrap_or(usize::MAX).min(MAX_DATA_OUT);
+            // A packet may go a little over the room, so that the last one is not a sliver.
+            let len = slices.left.min(window).min(packet);
+            let recipient = row.send.remote;
+            out.send(|buffer| {
+                buffer.put_u8(ChannelData::NUMBER);
+                buffer.put_u32(recipient);
+                buffer.put_len(len);
+                slices.copy(len, buffer);
+            })?;
+            row.send.window = row.send.window.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
+            row.send.written_in_round = row.send.written_in_round.saturating_add(len);
+            written = written.saturating_add(len);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Copies received data to `buffer`; 0 at the end.
+    pub(crate) fn poll_read(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        buffer: &mut [u8],
+        out: &mut Outbound,
+    ) -> Poll<Result<usize, Error>> {
+        self.poll_queue(id, cx, out, |row| row.receive.queue.read(buffer))
+    }
+
+    /// Takes received data without copying, up to `max_len` bytes and `chunks`' capacity; 0 at the end.
+    pub(crate) fn poll_read_chunks(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        max_len: usize,
+        chunks: &mut Vec<Bytes>,
+        out: &mut Outbound,
+    ) -> Poll<Result<usize, Error>> {
+        self.poll_queue(id, cx, out, |row| row.receive.queue.take_chunks(max_len, chunks))
+    }
+
+    fn poll_queue(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        out: &mut Outbound,
+        take: impl FnOnce(&mut Row) -> usize,
+    ) -> Poll<Result<usize, Error>> {
+        let Some(row) = self.rows.get_mut(&id) else {
+            return Poll::Ready(Err(self.failure()));
+        };
+        if !row.receive.queue.is_empty() {
+            let n = take(row);
+            return Poll::Ready(self.credit(id, n, out).map(|()| n));
+        }
+        if row.receive_ended() {
+            return Poll::Ready(Ok(0));
+        }
+        if let Some(error) = &self.failed {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if row.close_sent {
+            return Poll::Ready(Err(Error::ApiMisuse(ApiMisuse::ChannelClosed)));
+        }
+        set_waker(&mut row.receive.waker, cx);
+        Poll::Pending
+    }
+
+    /// From now on stderr is kept for [`poll_read_stderr`](Self::poll_read_stderr).
+    pub(crate) fn keep_stderr(&mut self, id: u32) {
+        if let Some(row) = self.rows.get_mut(&id)
+            && matches!(row.receive.stderr, StderrMode::Discard)
+        {
+            row.receive.stderr = StderrMode::Queue { queue: Default::default(), waker: None };
+        }
+    }
+
+    /// Copies received stderr data to `buffer`; 0 at the end.
+    pub(crate) fn poll_read_stderr(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        buffer: &mut [u8],
+        out: &mut Outbound,
+    ) -> Poll<Result<usize, Error>> {
+        let Some(row) = self.rows.get_mut(&id) else {
+            return Poll::Ready(Err(self.failure()));
+        };
+        let ended = row.receive_ended();
+        let StderrMode::Queue { queue, waker } = &mut row.receive.stderr else {
+            return Poll::Ready(Ok(0));
+        };
+        if !queue.is_empty() {
+            let n = queue.read(buffer);
+            return Poll::Ready(self.credit(id, n, out).map(|()| n));
+        }
+        if ended {
+            return Poll::Ready(Ok(0));
+        }
+        if let Some(error) = &self.failed {
+            return Poll::Ready(Err(error.clone()));
+        }
+        set_waker(waker, cx);
+        Poll::Pending
+    }
+
+    /// The application has taken `len` bytes, or they were dropped for it.
+    pub(super) fn credit(&mut self, id: u32, len: usize, out: &mut Outbound) -> Result<(), Error> {
+        let limits = &self.common.limits;
+        let room = u64::from(limits.session_window).saturating_sub(self.committed);
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let (round_trip, now, most) = (self.round_trip.shortest(), self.now, limits.max_channel_window);
+        let live = self.failed.is_none();
+        let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
+        if row.receive_ended() || row.close_sent || !live {
+            return Ok(());
+        }
+        let may_grow_by = most.saturating_sub(row.receive.window.size()).min(room);
+        let Some(credit) = row.receive.window.on_read(len, round_trip, now, may_grow_by) else { return Ok(()) };
+        self.committed = self.committed.saturating_add(u64::from(credit.grown));
+        let (recipient, bytes) = (row.send.remote, credit.bytes);
+        out.send(|buffer| ChannelWindowAdjust { recipient, bytes }.encode(buffer))
+    }
+}
+
+/// Several slices read as one.
+struct Slices<'a, 'b> {
+    slices: &'a [IoSlice<'b>],
+    /// Bytes already taken of the first.
+    offset: usize,
+    left: usize,
+}
+
+impl<'a, 'b> Slices<'a, 'b> {
+    fn new(slices: &'a [IoSlice<'b>]) -> Self {
+        let left = slices.iter().map(|slice| slice.len()).sum();
+        Self { slices, offset: 0, left }
+    }
+
+    /// Appends the next `len` bytes.
+    fn copy(&mut self, mut len: usize, out: &mut Vec<u8>) {
+        self.left = self.left.saturating_sub(len);
+        while let Some((first, others)) = self.slices.split_first() {
+            let rest = first.get(self.offset..).unwrap_or_default();
+            if rest.len() > len {
+                out.put_bytes(rest.get(..len).unwrap_or_default());
+                self.offset = self.offset.saturating_add(len);
+                return;
+            }
+            out.put_bytes(rest);
+            len = len.saturating_sub(rest.len());
+            self.slices = others;
+            self.offset = 0;
+        }
+    }
+}

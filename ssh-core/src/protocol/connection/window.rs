@@ -1,0 +1,113 @@
+use std::time::{Duration, Instant};
+
+use crate::error::PeerMisbehaved;
+
+/// What we still let the peer send on one channel (RFC 4254 §5.2).
+///
+/// Credit goes back as the application reads, at half a window. A window of which half goes in under two round trips
+/// holds the channel back, and is doubled.
+#[derive(Debug)]
+pub(crate) struct ReceiveWindow {
+    /// What the window is when everything has been read.
+    size: u32,
+    /// What the peer may still send.
+    left: u32,
+    /// Read by the application, not credited yet.
+    consumed: u32,
+    credited_at: Option<Instant>,
+}
+
+impl ReceiveWindow {
+    pub(crate) fn new(size: u32) -> Self {
+        Self { size, left: size, consumed: 0, credited_at: None }
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// `len` bytes arrived.
+    pub(crate) fn on_data(&mut self, len: usize) -> Result<(), PeerMisbehaved> {
+        let len = u32::try_from(len).map_err(|_| PeerMisbehaved::WindowOverrun)?;
+        self.left = self.left.checked_sub(len).ok_or(PeerMisbehaved::WindowOverrun)?;
+        Ok(())
+    }
+
+    /// The application has read `len` bytes. The credit to send now, and by how much of it the window grew.
+    pub(crate) fn on_read(
+        &mut self,
+        len: usize,
+        round_trip: Option<Duration>,
+        now: Instant,
+        may_grow_by: u32,
+    ) -> Option<Credit> {
+        self.consumed = self.consumed.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        let half = self.size.checked_div(2).unwrap_or_default();
+        if self.consumed < half.max(1) {
+            return None;
+        }
+        let fast = self.credited_at.zip(round_trip).is_some_and(|(at, round_trip)| {
+            now.saturating_duration_since(at) < round_trip.saturating_mul(2)
+        });
+        let grown = if fast { self.size.min(may_grow_by) } else { 0 };
+        self.size = self.size.saturating_add(grown);
+        let bytes = std::mem::take(&mut self.consumed).saturating_add(grown);
+        self.left = self.left.saturating_add(bytes);
+        self.credited_at = Some(now);
+        Some(Credit { bytes, grown })
+    }
+}
+
+/// A WINDOW_ADJUST to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Credit {
+    pub(crate) bytes: u32,
+    pub(crate) grown: u32,
+}
+
+/// The shortest of the last round trips seen. Samples come with whatever is answered, so some hold the peer's thinking
+/// time too; the shortest holds least of it.
+#[derive(Debug, Default)]
+pub(crate) struct RoundTrip {
+    samples: [Option<Duration>; 8],
+    next: usize,
+}
+
+impl RoundTrip {
+    pub(crate) fn add(&mut self, sample: Duration) {
+        if let Some(slot) = self.samples.get_mut(self.next) {
+            *slot = Some(sample);
+        }
+        self.next = self.next.saturating_add(1).checked_rem(self.samples.len()).unwrap_or_default();
+    }
+
+    pub(crate) fn shortest(&self) -> Option<Duration> {
+        self.samples.iter().flatten().min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Option<Duration> = Some(Duration::from_millis(100));
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    fn credit_comes_at_half_a_window_and_grows_it_only_when_it_is_used_fast() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut window = ReceiveWindow::new(1000);
+        window.on_data(600).unwrap();
+        assert_eq!(window.on_read(499, RTT, at(0), 9999), None);
+        assert_eq!(window.on_read(101, RTT, at(0), 9999), Some(Credit { bytes: 600, grown: 0 }));
+        window.on_data(1000).unwrap();
+        assert_eq!(window.on_data(1), Err(PeerMisbehaved::WindowOverrun));
+        // Half a window in 150 ms is under two round trips.
+        assert_eq!(window.on_read(500, RTT, at(150), 9999), Some(Credit { bytes: 1500, grown: 1000 }));
+        assert_eq!(window.size(), 2000);
+        // The same in 300 ms is not, and a cap holds.
+        assert_eq!(window.on_read(1000, RTT, at(450), 9999).unwrap().grown, 0);
+        assert_eq!(window.on_read(1000, RTT, at(460), 70).unwrap().grown, 70);
+    }
+}

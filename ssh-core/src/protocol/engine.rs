@@ -1,0 +1,770 @@
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::auth::{AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress};
+use super::connection::{
+    Connection, ConnectionEvent, ExitStatus, GlobalReply, KEEPALIVE, OpenError, OpenFailureReason, PeerRequest,
+};
+use super::messages::{
+    Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
+};
+use super::transport::inbound::{Inbound, NextOpener, Packet};
+use super::transport::kex::{Kex, KexProgress, Negotiated};
+use super::transport::outbound::Outbound;
+use super::transport::rekey::RekeyPolicy;
+use super::wire::{Reader, WireError, Write as _};
+use super::{PeerVersion, Role};
+use crate::config::Common;
+use crate::crypto::SignatureAlgorithm;
+use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
+use crate::keys::{PublicKey, SigningKey};
+
+/// One side of a session, without its stream.
+///
+/// The driver feeds it what [`Inbound`] yields, sends what [`take_output`](Self::take_output) gives, acts on
+/// [`poll_event`](Self::poll_event), and calls [`handle_timeout`](Self::handle_timeout) at
+/// [`poll_timeout`](Self::poll_timeout). After a failed call the session is over; the last output holds
+/// SSH_MSG_DISCONNECT.
+#[derive(Debug)]
+pub struct Engine {
+    role: Role,
+    common: Arc<Common>,
+    transport: Transport,
+    auth: Auth,
+    connection: Connection,
+    events: VecDeque<Event>,
+    next_opener: Option<NextOpener>,
+    /// Why the session is over.
+    ended: Option<Error>,
+    login_deadline: Option<Instant>,
+    keepalive: KeepAlive,
+    /// The signature algorithms of the server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
+    server_sig_algs: Option<Vec<SignatureAlgorithm>>,
+}
+
+/// What dies with the stream.
+#[derive(Debug)]
+struct Transport {
+    out: Outbound,
+    kex: Kex,
+    rekey: RekeyPolicy,
+    /// Packets and bytes received since the stream began.
+    packets: u64,
+    bytes: u64,
+    ident_seen: bool,
+}
+
+/// How far authentication is. Nothing of the connection protocol is reachable before `Done`.
+#[derive(Debug)]
+enum Auth {
+    Client(ClientAuth),
+    Server(ServerAuth),
+    Done,
+}
+
+#[derive(Debug)]
+struct KeepAlive {
+    last_heard: Instant,
+    unanswered: u32,
+}
+
+/// What the engine wants the driver to know or decide.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Client: the server holds this host key. Nothing is sent for authentication before
+    /// [`Engine::accept_host_key`].
+    HostKey(PublicKey),
+    /// Client: [`Engine::auth_request`] may be called.
+    AuthReady,
+    /// Client: the answer to the last attempt.
+    AuthReply(AuthReply),
+    /// Server: decide with [`Engine::auth_answer`].
+    AuthAttempt(ServerAttempt),
+    /// Channels and requests may come and go.
+    Authenticated,
+    /// Something of the connection protocol.
+    Connection(ConnectionEvent),
+}
+
+/// EXT_INFO may not hold more entries. OpenSSH sends three.
+const MAX_EXT_INFO: u32 = 64;
+/// Past this much output that the peer does not take, in bytes, the driver should stop reading from it.
+const MAX_OUTPUT: usize = 1024 * 1024;
+
+impl Engine {
+    /// A client's engine and its receiving half.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no randomness.
+    pub fn client(common: Common, user: String, now: Instant) -> Result<(Self, Inbound), Error> {
+        Self::new(Role::Client, common, Arc::new([]), now, |_| Auth::Client(ClientAuth::new(user)))
+    }
+
+    /// A server's engine and its receiving half. `methods` is what FAILURE offers.
+    ///
+    /// # Errors
+    /// As for [`client`](Self::client).
+    pub fn server(
+        common: Common,
+        host_keys: Arc<[SigningKey]>,
+        methods: &[&str],
+        now: Instant,
+    ) -> Result<(Self, Inbound), Error> {
+        Self::new(Role::Server, common, host_keys, now, |common| {
+            Auth::Server(ServerAuth::new(Arc::clone(common), methods))
+        })
+    }
+
+    fn new(
+        role: Role,
+        mut common: Common,
+        host_keys: Arc<[SigningKey]>,
+        now: Instant,
+        auth: impl FnOnce(&Arc<Common>) -> Auth,
+    ) -> Result<(Self, Inbound), Error> {
+        common.algorithms = common.algorithms.supported_by(common.provider)?;
+        let common = Arc::new(common);
+        let inbound = Inbound::new(role, common.limits.packet_bytes);
+        let mut out = Outbound::new(common.provider.random)?;
+        let mut kex = Kex::new(role, Arc::clone(&common), host_keys);
+        // Behind the version line without waiting for the peer's, which saves a round trip.
+        kex.start(&mut out, now)?;
+        let engine = Self {
+            role,
+            auth: auth(&common),
+            transport: Transport {
+                out,
+                kex,
+                rekey: RekeyPolicy::new(&common.limits, now),
+                packets: 0,
+                bytes: 0,
+                ident_seen: false,
+            },
+            connection: Connection::new(Arc::clone(&common), now),
+            events: VecDeque::new(),
+            next_opener: None,
+            ended: None,
+            login_deadline: now.checked_add(common.limits.login),
+            keepalive: KeepAlive { last_heard: now, unanswered: 0 },
+            server_sig_algs: None,
+            common,
+        };
+        Ok((engine, inbound))
+    }
+
+    // ---- Input --------------------------------------------------------------------------------------
+
+    /// The peer's version line.
+    pub fn handle_ident(&mut self, version: PeerVersion) {
+        tracing::debug!(version = version.as_str(), "peer version");
+        if version.is_dev_tunnels() {
+            self.transport.rekey.be_last_resort();
+        }
+        self.transport.ident_seen = true;
+        self.transport.kex.set_peer_version(version);
+    }
+
+    /// A packet. If it was NEWKEYS, [`take_opener`](Self::take_opener) then has the key for the next one.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn handle_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), Error> {
+        if let Some(error) = &self.ended {
+            return Err(error.clone());
+        }
+        self.dispatch(packet, now).map_err(|error| self.end(error))
+    }
+
+    fn dispatch(&mut self, packet: &Packet, now: Instant) -> Result<(), Error> {
+        let payload = &packet.payload;
+        let number = payload.first().copied().unwrap_or_default();
+        self.keepalive = KeepAlive { last_heard: now, unanswered: 0 };
+        let is_first_packet = self.transport.packets == 0;
+        self.transport.packets = self.transport.packets.saturating_add(1);
+        self.transport.bytes = self.transport.bytes.saturating_add(packet.wire_len as u64);
+        self.transport.rekey.on_received(packet.wire_len);
+        self.check_allowed(number)?;
+        match phase(number) {
+            Phase::Connection if matches!(self.auth, Auth::Done) => {
+                if !self.connection.handle(payload, now, &mut self.transport.out)? {
+                    self.unimplemented(packet.sequence)?;
+                }
+                while let Some(event) = self.connection.events.pop_front() {
+                    self.events.push_back(Event::Connection(event));
+                }
+            }
+            Phase::Connection => self.on_pre_auth_request(payload)?,
+            Phase::Transport => self.on_transport(payload)?,
+            Phase::Kex => self.on_kex(payload, is_first_packet, now)?,
+            Phase::ExtInfo => self.on_ext_info(payload)?,
+            Phase::Service | Phase::Auth => self.on_auth(payload, now)?,
+            Phase::Unknown => self.unimplemented(packet.sequence)?,
+        }
+        self.maybe_rekey(now)
+    }
+
+    /// What may come now (default deny). Before the first NEWKEYS only the exchange itself, and the transport's
+    /// messages unless the exchange is strict; before authentication nothing of the connection protocol.
+    fn check_allowed(&self, number: u8) -> Result<(), Error> {
+        let kex = &self.transport.kex;
+        if kex.is_first() {
+            return match phase(number) {
+                Phase::Kex => Ok(()),
+                Phase::Transport if !kex.is_strict() || number == Disconnect::NUMBER => Ok(()),
+                Phase::Transport => Err(PeerMisbehaved::StrictKex.into()),
+                _ => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
+            };
+        }
+        if matches!(self.auth, Auth::Done) {
+            return Ok(());
+        }
+        let limits = &self.common.limits;
+        if self.transport.packets > limits.pre_auth_packets || self.transport.bytes > limits.pre_auth_bytes {
+            return Err(PeerMisbehaved::PreAuthTraffic.into());
+        }
+        Ok(())
+    }
+
+    /// RFC 4252 §6: nothing above authentication may come before it. A keepalive alone is borne.
+    fn on_pre_auth_request(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let number = payload.first().copied().unwrap_or_default();
+        let refused = Error::from(PeerMisbehaved::NotAuthenticated(number));
+        if number != GlobalRequest::NUMBER {
+            return Err(refused);
+        }
+        let request = GlobalRequest::decode(payload)?;
+        if request.name != KEEPALIVE {
+            return Err(refused);
+        }
+        if request.want_reply {
+            self.transport.out.send(|buffer| RequestFailure { fields: Rest(&[]) }.encode(buffer))?;
+        }
+        Ok(())
+    }
+
+    fn on_transport(&mut self, payload: &[u8]) -> Result<(), Error> {
+        if payload.first() == Some(&Disconnect::NUMBER) {
+            let message = Disconnect::decode(payload)?;
+            return Err(Error::Disconnected {
+                reason: crate::error::DisconnectReason(message.reason),
+                text: escape_text(message.text).into(),
+            });
+        }
+        // IGNORE, DEBUG and UNIMPLEMENTED ask for nothing.
+        Ok(())
+    }
+
+    fn on_kex(&mut self, payload: &[u8], is_first_packet: bool, now: Instant) -> Result<(), Error> {
+        let was_idle = self.transport.kex.is_idle();
+        let progress = self.transport.kex.handle(payload, is_first_packet, &mut self.transport.out, now)?;
+        match progress {
+            KexProgress::Going => {}
+            KexProgress::PeerStarted => {
+                debug_assert!(was_idle);
+                self.transport.rekey.on_peer_start(now)?;
+            }
+            KexProgress::HostKey(key) => self.events.push_back(Event::HostKey(key)),
+            KexProgress::Insecure => {
+                self.auth = Auth::Done;
+                self.login_deadline = None;
+                self.events.push_back(Event::Authenticated);
+            }
+            KexProgress::Done { next, first } => {
+                self.next_opener = Some(next);
+                self.transport.rekey.on_keys(now);
+                let ext_info = (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
+                self.transport.out.end_exchange(ext_info)?;
+                self.connection.on_room();
+                if first {
+                    tracing::debug!(algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 8308 §2.3. Both sides say which signatures they take; Dev Tunnels peers expect it of both.
+    fn our_ext_info(&self) -> Vec<u8> {
+        let algorithms = self.common.algorithms.host_keys().iter().map(|algorithm| algorithm.name());
+        let mut entries = Vec::new();
+        entries.put_string(b"server-sig-algs");
+        entries.put_names(algorithms);
+        let mut payload = Vec::new();
+        ExtInfo { count: 1, entries: Rest(&entries) }.encode(&mut payload);
+        payload
+    }
+
+    fn on_ext_info(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let message = ExtInfo::decode(payload)?;
+        if message.count > MAX_EXT_INFO {
+            return Err(WireError::TooLong.into());
+        }
+        let mut reader = Reader::new(message.entries.0);
+        for _ in 0..message.count {
+            let (name, value) = (reader.string()?, reader.string()?);
+            // An empty list says nothing: Go peers send one.
+            if name == b"server-sig-algs" && !value.is_empty() {
+                let known = super::wire::NameList::parse(value)?.iter().filter_map(SignatureAlgorithm::from_name);
+                self.server_sig_algs = Some(known.collect());
+            }
+        }
+        reader.finish()?;
+        Ok(())
+    }
+
+    fn on_auth(&mut self, payload: &Bytes, now: Instant) -> Result<(), Error> {
+        let number = payload.first().copied().unwrap_or_default();
+        let session_id = self.transport.kex.session_id().unwrap_or_default();
+        match &mut self.auth {
+            Auth::Client(auth) => {
+                if let Some(reply) = auth.handle(payload)? {
+                    let success = reply == AuthReply::Success;
+                    self.events.push_back(Event::AuthReply(reply));
+                    if success {
+                        self.on_authenticated();
+                    }
+                }
+                Ok(())
+            }
+            Auth::Server(auth) => {
+                let progress = auth.handle(payload, session_id, now, &mut self.transport.out)?;
+                self.on_server_auth(progress, now)
+            }
+            // RFC 4252 §5.1: further requests are silently ignored.
+            Auth::Done if self.role == Role::Server && number == 50 => Ok(()),
+            // Dev Tunnels clients ask for the service that authentication has already implied.
+            Auth::Done if self.role == Role::Server && number == 5 => {
+                let message = super::messages::ServiceRequest::decode(payload)?;
+                if message.name != super::auth::CONNECTION_SERVICE {
+                    return Err(PeerMisbehaved::UnknownService.into());
+                }
+                let name = OptionalText(message.name.as_bytes());
+                self.transport.out.send(|buffer| super::messages::ServiceAccept { name }.encode(buffer))
+            }
+            Auth::Done => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
+        }
+    }
+
+    fn on_server_auth(&mut self, progress: ServerProgress, now: Instant) -> Result<(), Error> {
+        let mut progress = progress;
+        loop {
+            match progress {
+                ServerProgress::Nothing => {}
+                ServerProgress::Ask(attempt) => self.events.push_back(Event::AuthAttempt(attempt)),
+                ServerProgress::Authenticated => {
+                    self.on_authenticated();
+                    return Ok(());
+                }
+            }
+            let session_id = self.transport.kex.session_id().unwrap_or_default();
+            let Auth::Server(auth) = &mut self.auth else { return Ok(()) };
+            let Some(payload) = auth.next_queued() else { return Ok(()) };
+            progress = auth.handle(&payload, session_id, now, &mut self.transport.out)?;
+        }
+    }
+
+    fn on_authenticated(&mut self) {
+        self.auth = Auth::Done;
+        self.login_deadline = None;
+        self.events.push_back(Event::Authenticated);
+    }
+
+    fn unimplemented(&mut self, sequence: u32) -> Result<(), Error> {
+        self.transport.out.send(|buffer| Unimplemented { sequence }.encode(buffer))
+    }
+
+    // ---- Output -------------------------------------------------------------------------------------
+
+    /// Exchanges `taken` for everything that is to be sent. Its old content is dropped, its capacity is used.
+    pub fn take_output(&mut self, taken: &mut Vec<u8>, now: Instant) {
+        if self.ended.is_none()
+            && let Err(error) = self.maybe_rekey(now)
+        {
+            self.end(error);
+        }
+        self.transport.out.swap(taken);
+        self.connection.on_room();
+    }
+
+    /// Whether there is something to send.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.transport.out.pending() > 0
+    }
+
+    /// The peer does not read what it makes us say: read nothing from it until the output has been taken.
+    #[must_use]
+    pub fn wants_input_paused(&self) -> bool {
+        self.transport.out.pending() > MAX_OUTPUT
+    }
+
+    /// The key for what follows NEWKEYS, for [`Inbound::install`].
+    pub fn take_opener(&mut self) -> Option<NextOpener> {
+        self.next_opener.take()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Moves tasks to wake into `batch`, to be woken once the engine is not borrowed any more. Whether there are more.
+    pub fn take_wakes(&mut self, batch: &mut [Option<Waker>]) -> bool {
+        for slot in batch {
+            *slot = self.connection.wakes.pop();
+        }
+        !self.connection.wakes.is_empty()
+    }
+
+    // ---- Time ---------------------------------------------------------------------------------------
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let auth = match &self.auth {
+            Auth::Server(auth) => auth.deadline(),
+            Auth::Client(_) | Auth::Done => None,
+        };
+        let kex = &self.transport.kex;
+        let rekey = if kex.is_idle() { self.transport.rekey.deadline() } else { None };
+        [self.login_deadline, kex.deadline(), rekey, auth, self.keepalive_deadline()].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        if let Some(error) = &self.ended {
+            return Err(error.clone());
+        }
+        self.on_timeout(now).map_err(|error| self.end(error))
+    }
+
+    fn on_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
+        if passed(self.login_deadline) {
+            return Err(Error::Timeout(Timeout::Login));
+        }
+        if passed(self.transport.kex.deadline()) {
+            return Err(Error::Timeout(Timeout::KeyExchange));
+        }
+        if let Auth::Server(auth) = &mut self.auth {
+            auth.on_timeout(now, &mut self.transport.out)?;
+            self.on_server_auth(ServerProgress::Nothing, now)?;
+        }
+        if passed(self.keepalive_deadline()) {
+            if self.keepalive.unanswered >= self.common.limits.keepalive_misses {
+                return Err(Error::Timeout(Timeout::KeepAlive));
+            }
+            self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
+            let number = self.connection.global_request(KEEPALIVE, true, &[], now, &mut self.transport.out)?;
+            // Either answer is a sign of life; it takes its place among the others and is dropped.
+            if let Some(number) = number {
+                self.connection.abandon_global_reply(number);
+            }
+        }
+        self.maybe_rekey(now)
+    }
+
+    fn keepalive_deadline(&self) -> Option<Instant> {
+        if !matches!(self.auth, Auth::Done) {
+            return None;
+        }
+        let silences = self.keepalive.unanswered.saturating_add(1);
+        let silence = self.common.limits.keepalive?.saturating_mul(silences);
+        self.keepalive.last_heard.checked_add(silence)
+    }
+
+    fn maybe_rekey(&mut self, now: Instant) -> Result<(), Error> {
+        let Transport { out, kex, rekey, .. } = &mut self.transport;
+        if !kex.is_first() && kex.is_idle() && kex.negotiated().is_some() && rekey.is_due(out.since_key(), now) {
+            tracing::debug!("starting a key exchange");
+            kex.start(out, now)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a key exchange now.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn rekey(&mut self, now: Instant) -> Result<(), Error> {
+        self.alive()?;
+        let Transport { out, kex, .. } = &mut self.transport;
+        if kex.is_first() || kex.negotiated().is_none() {
+            return Ok(());
+        }
+        kex.start(out, now)
+    }
+
+    // ---- Ending -------------------------------------------------------------------------------------
+
+    /// Ends the session: the peer is told why where there is a peer to tell. The first error counts and is returned.
+    pub fn end(&mut self, error: Error) -> Error {
+        if let Some(first) = &self.ended {
+            return first.clone();
+        }
+        tracing::debug!(%error, "session ended");
+        if let Some(reason) = error.disconnect_reason() {
+            let text = error.disconnect_text();
+            // If even this cannot be sealed, the stream just closes.
+            let _ = self.transport.out.seal(|buffer| {
+                Disconnect { reason: reason.0, text: text.as_bytes(), language: OptionalText(b"") }.encode(buffer);
+            });
+        }
+        self.connection.fail(&error);
+        self.ended = Some(error.clone());
+        error
+    }
+
+    /// Why the session is over, if it is.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Error> {
+        self.ended.as_ref()
+    }
+
+    fn alive(&self) -> Result<(), Error> {
+        self.ended.as_ref().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn authenticated(&self) -> Result<(), Error> {
+        self.alive()?;
+        match self.auth {
+            Auth::Done => Ok(()),
+            _ => Err(Error::ApiMisuse(ApiMisuse::NotAuthenticated)),
+        }
+    }
+
+    // ---- Facts --------------------------------------------------------------------------------------
+
+    /// The algorithms of the last key exchange.
+    #[must_use]
+    pub fn negotiated(&self) -> Option<&Negotiated> {
+        self.transport.kex.negotiated()
+    }
+
+    /// Whether the exchange is protected against packets cut out before it (OpenSSH PROTOCOL §1.9).
+    #[must_use]
+    pub fn is_strict_kex(&self) -> bool {
+        self.transport.kex.is_strict()
+    }
+
+    /// The server's host key, on a client, once it has proved that it holds it.
+    #[must_use]
+    pub fn host_key(&self) -> Option<&PublicKey> {
+        self.transport.kex.host_key()
+    }
+
+    /// The peer's version line.
+    #[must_use]
+    pub fn peer_version(&self) -> Option<&PeerVersion> {
+        self.transport.kex.peer_version()
+    }
+
+    /// The signature algorithms that the server takes, as far as it said.
+    #[must_use]
+    pub fn server_sig_algs(&self) -> Option<&[SignatureAlgorithm]> {
+        self.server_sig_algs.as_deref()
+    }
+
+    /// Channels that are open or being opened.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.connection.channels()
+    }
+
+    // ---- Authentication -----------------------------------------------------------------------------
+
+    /// Client: the host key is trusted; authentication begins.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn accept_host_key(&mut self) -> Result<(), Error> {
+        self.alive()?;
+        let Auth::Client(auth) = &mut self.auth else { return Err(Error::Bug("a server was given a host key")) };
+        auth.start(&mut self.transport.out)?;
+        self.events.push_back(Event::AuthReady);
+        Ok(())
+    }
+
+    /// Client: makes an attempt. One at a time; the answer is [`Event::AuthReply`].
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn auth_request(&mut self, request: &ClientAuthRequest<'_>) -> Result<(), Error> {
+        self.alive()?;
+        match &mut self.auth {
+            Auth::Client(auth) => auth.send(request, &mut self.transport.out),
+            Auth::Server(_) | Auth::Done => Err(Error::Bug("authentication without a client")),
+        }
+    }
+
+    /// Client: what a signature with this key has to cover (RFC 4252 §7).
+    #[must_use]
+    pub fn auth_data_to_sign(&self, key: &PublicKey, algorithm: SignatureAlgorithm) -> Option<Vec<u8>> {
+        match (&self.auth, self.transport.kex.session_id()) {
+            (Auth::Client(auth), Some(session_id)) => Some(auth.data_to_sign(session_id, key, algorithm)),
+            _ => None,
+        }
+    }
+
+    /// Server: the answer to the last [`Event::AuthAttempt`].
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn auth_answer(&mut self, answer: AuthAnswer, now: Instant) -> Result<(), Error> {
+        self.alive()?;
+        let Auth::Server(auth) = &mut self.auth else { return Err(Error::Bug("an answer without a server")) };
+        auth.answer(answer, now, &mut self.transport.out)
+            .and_then(|progress| self.on_server_auth(progress, now))
+            .map_err(|error| self.end(error))
+    }
+}
+
+
+
+/// Channels and requests. Each of these fails with the session's error once it is over, and with
+/// [`ApiMisuse::NotAuthenticated`] before it has begun.
+#[expect(missing_docs, reason = "the driver's methods of the same names are documented")]
+impl Engine {
+    pub fn open_channel(&mut self, kind: &str, fields: &[u8]) -> Result<u32, Error> {
+        self.authenticated()?;
+        self.connection.open(kind, fields, &mut self.transport.out)
+    }
+
+    pub fn poll_opened(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Bytes, OpenError>> {
+        self.connection.poll_opened(id, cx)
+    }
+
+    pub fn accept_channel(&mut self, id: u32, fields: &[u8]) -> Result<(), Error> {
+        self.authenticated()?;
+        self.connection.accept(id, fields, &mut self.transport.out)
+    }
+
+    pub fn reject_channel(&mut self, id: u32, reason: OpenFailureReason, text: &str) -> Result<(), Error> {
+        self.authenticated()?;
+        self.connection.reject(id, reason, text, &mut self.transport.out).map_err(|error| self.end(error))
+    }
+
+    pub fn poll_write(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Error>> {
+        self.connection.poll_write(id, cx, slices, &mut self.transport.out)
+    }
+
+    pub fn poll_read(&mut self, id: u32, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Error>> {
+        self.connection.poll_read(id, cx, buffer, &mut self.transport.out)
+    }
+
+    pub fn poll_read_chunks(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        max_len: usize,
+        chunks: &mut Vec<Bytes>,
+    ) -> Poll<Result<usize, Error>> {
+        self.connection.poll_read_chunks(id, cx, max_len, chunks, &mut self.transport.out)
+    }
+
+    pub fn keep_stderr(&mut self, id: u32) {
+        self.connection.keep_stderr(id);
+    }
+
+    pub fn poll_read_stderr(&mut self, id: u32, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Error>> {
+        self.connection.poll_read_stderr(id, cx, buffer, &mut self.transport.out)
+    }
+
+    pub fn send_eof(&mut self, id: u32) -> Result<(), Error> {
+        self.connection.send_eof(id, &mut self.transport.out)
+    }
+
+    pub fn close_channel(&mut self, id: u32) -> Result<(), Error> {
+        self.connection.close(id, &mut self.transport.out)
+    }
+
+    pub fn release_channel(&mut self, id: u32) {
+        if let Err(error) = self.connection.release(id, &mut self.transport.out) {
+            self.end(error);
+        }
+    }
+
+    pub fn poll_channel_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.poll_closed(id, cx)
+    }
+
+    pub fn exit_status(&self, id: u32) -> Option<ExitStatus> {
+        self.connection.exit_status(id)
+    }
+
+    pub fn channel_request(
+        &mut self,
+        id: u32,
+        name: &str,
+        want_reply: bool,
+        fields: &[u8],
+    ) -> Result<Option<u64>, Error> {
+        self.authenticated()?;
+        self.connection.request(id, name, want_reply, fields, &mut self.transport.out)
+    }
+
+    pub fn poll_channel_reply(&mut self, id: u32, number: u64, cx: &mut Context<'_>) -> Poll<Option<bool>> {
+        self.connection.poll_reply(id, number, cx)
+    }
+
+    pub fn abandon_channel_reply(&mut self, id: u32, number: u64) {
+        self.connection.abandon_reply(id, number);
+    }
+
+    pub fn poll_peer_request(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Option<PeerRequest>> {
+        self.connection.poll_peer_request(id, cx)
+    }
+
+    pub fn answer_peer_request(&mut self, id: u32, slot: u64, accepted: bool) -> Result<(), Error> {
+        self.connection.answer(id, slot, accepted, &mut self.transport.out)
+    }
+
+    pub fn refuse_peer_requests(&mut self, id: u32) -> Result<(), Error> {
+        self.connection.refuse_requests(id, &mut self.transport.out)
+    }
+
+    pub fn global_request(
+        &mut self,
+        name: &str,
+        want_reply: bool,
+        fields: &[u8],
+        now: Instant,
+    ) -> Result<Option<u64>, Error> {
+        self.authenticated()?;
+        self.connection.global_request(name, want_reply, fields, now, &mut self.transport.out)
+    }
+
+    pub fn poll_global_reply(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<Option<GlobalReply>> {
+        self.connection.poll_global_reply(number, cx)
+    }
+
+    pub fn abandon_global_reply(&mut self, number: u64) {
+        self.connection.abandon_global_reply(number);
+    }
+
+    pub fn answer_global_request(&mut self, slot: u64, reply: GlobalReply) -> Result<(), Error> {
+        self.connection.global_answer(slot, reply, &mut self.transport.out)
+    }
+
+    /// A round trip that the driver has seen, for pacing windows.
+    pub fn add_round_trip(&mut self, sample: Duration) {
+        self.connection.add_round_trip(sample);
+    }
+}

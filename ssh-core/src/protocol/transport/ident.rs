@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use crate::error::{Error, PeerIncompatible, PeerMisbehaved, escape_text};
+
+/// Our version line, without CR LF (RFC 4253 §4.2).
+pub(crate) const OUR_IDENT: &str = concat!("SSH-2.0-Adit_", env!("CARGO_PKG_VERSION"));
+
+/// A version line may not be longer, CR LF included (RFC 4253 §4.2).
+pub(crate) const MAX_IDENT_LEN: usize = 255;
+/// A server may send this many lines before its version. Dev Tunnels peers bear 20.
+pub(crate) const MAX_BANNER_LINES: usize = 20;
+/// And this many bytes in all, so that a silent flood of long lines ends.
+pub(crate) const MAX_BANNER_BYTES: usize = 8 * 1024;
+
+/// The peer's version line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerVersion(Arc<str>);
+
+impl PeerVersion {
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, Error> {
+        let fits = line.len().saturating_add(2) <= MAX_IDENT_LEN;
+        let printable = line.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+        let text = std::str::from_utf8(line).ok().filter(|_| fits && printable);
+        let text = text.ok_or(PeerMisbehaved::BadVersionLine)?;
+        let speaks_2 = text.strip_prefix("SSH-2.0-").or_else(|| text.strip_prefix("SSH-1.99-"));
+        if speaks_2.is_none_or(str::is_empty) {
+            return Err(PeerIncompatible::Version(escape_text(line).into()).into());
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The line without CR LF, for instance `SSH-2.0-OpenSSH_9.9`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the peer is one of Microsoft's Dev Tunnels implementations. They cannot answer a key exchange that
+    /// they did not start.
+    #[must_use]
+    pub fn is_dev_tunnels(&self) -> bool {
+        const NAMES: [&str; 5] = [
+            "Microsoft.VisualStudio.Ssh",
+            "Microsoft.DevTunnels.Ssh",
+            "vs-ssh",
+            "dev-tunnels-ssh",
+            "dev-tunnels-ssh-go",
+        ];
+        let software = self.0.splitn(3, '-').nth(2).unwrap_or_default();
+        let software = software.split(' ').next().unwrap_or_default();
+        let name = software.rsplit_once('_').map_or(software, |(name, _)| name);
+        NAMES.contains(&name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_dev_tunnels_recognised() {
+        for (line, dev_tunnels) in [
+            ("SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u6", false),
+            ("SSH-2.0-dev-tunnels-ssh-go_0.1", true),
+            ("SSH-2.0-dev-tunnels-ssh_3.12.42", true),
+            ("SSH-2.0-Microsoft.DevTunnels.Ssh_3.12", true),
+            ("SSH-1.99-x", false),
+        ] {
+            let version = PeerVersion::parse(line.as_bytes()).unwrap();
+            assert_eq!(version.is_dev_tunnels(), dev_tunnels, "{line}");
+            assert_eq!(version.as_str(), line);
+        }
+    }
+
+    #[test]
+    fn other_protocols_and_bad_lines_are_refused() {
+        for line in [&b"SSH-1.5-old"[..], b"SSH-2.0-", b"SSH-3.0-x", b"HTTP/1.1 400 Bad Request"] {
+            assert!(matches!(
+                PeerVersion::parse(line),
+                Err(Error::PeerIncompatible(PeerIncompatible::Version(_)))
+            ));
+        }
+        let long = [&b"SSH-2.0-"[..], &[b'x'; 250]].concat();
+        for line in [&b"SSH-2.0-a\0b"[..], b"SSH-2.0-\xff", &long] {
+            assert!(matches!(
+                PeerVersion::parse(line),
+                Err(Error::PeerMisbehaved(PeerMisbehaved::BadVersionLine))
+            ));
+        }
+    }
+}

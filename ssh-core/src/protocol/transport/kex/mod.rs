@@ -1,0 +1,469 @@
+//! The key exchange of RFC 4253 §7 and §8, for both sides and for every exchange of a connection.
+
+pub(crate) mod exchange_hash;
+mod negotiate;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+pub use negotiate::{Direction, Negotiated};
+
+use self::exchange_hash::{Transcript, join_signature, put_share, read_share, split_signature};
+use self::negotiate::{EXT_INFO_CLIENT, EXT_INFO_SERVER, Offers, STRICT_CLIENT, STRICT_SERVER};
+use super::ident::{OUR_IDENT, PeerVersion};
+use super::inbound::NextOpener;
+use super::key_derivation::KeyMaterial;
+use super::outbound::Outbound;
+use crate::config::Common;
+use crate::crypto::{ActiveKeyExchange, CipherKind, CryptoError, MacKey, Opener, Sealer, SharedSecret};
+use crate::error::{Error, PeerIncompatible, PeerMisbehaved};
+use crate::keys::{PublicKey, SigningKey};
+use crate::protocol::Role;
+use crate::protocol::messages::{KexInit, KexInitShare, KexReply, NewKeys};
+use crate::protocol::wire::{NameList, Write as _};
+
+/// The key exchange machine of one connection.
+#[derive(Debug)]
+pub(crate) struct Kex {
+    role: Role,
+    common: Arc<Common>,
+    /// A server's keys; empty on a client.
+    host_keys: Arc<[SigningKey]>,
+    peer_version: Option<PeerVersion>,
+    state: State,
+    session_id: Option<Zeroizing<Vec<u8>>>,
+    /// The host key of the first exchange, which must stay (client).
+    host_key: Option<PublicKey>,
+    negotiated: Option<Negotiated>,
+    strict: bool,
+    peer_takes_ext_info: bool,
+    /// The peer guessed a method that was not chosen: its next message of the exchange is to be ignored.
+    ignore_guess: bool,
+    first_done: bool,
+    /// When the running exchange must be done.
+    deadline: Option<Instant>,
+}
+
+/// Where an exchange is. What it holds lives in its variant.
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// Our KEXINIT is out.
+    InitSent { ours: Vec<u8> },
+    /// Client: our share is out.
+    ShareSent { exchange: Exchange, active: Box<dyn ActiveKeyExchange> },
+    /// Server: waiting for the client's share.
+    AwaitShare { exchange: Exchange },
+    /// Both shares are known and our NEWKEYS is out.
+    NewKeysSent { opener: Box<dyn Opener> },
+}
+
+/// Both KEXINITs and what follows from them.
+#[derive(Debug)]
+struct Exchange {
+    ours: Vec<u8>,
+    theirs: Vec<u8>,
+    chosen: Negotiated,
+}
+
+/// What a message of the exchange led to.
+#[derive(Debug)]
+pub(crate) enum KexProgress {
+    /// Nothing to act on.
+    Going,
+    /// The peer started an exchange.
+    PeerStarted,
+    /// Client: the server has proved that it holds this key.
+    HostKey(PublicKey),
+    /// The exchange is done; what comes next needs this key.
+    Done { next: NextOpener, first: bool },
+    /// Both sides are without security: no keys, no authentication.
+    Insecure,
+}
+
+impl Kex {
+    pub(crate) fn new(role: Role, common: Arc<Common>, host_keys: Arc<[SigningKey]>) -> Self {
+        Self {
+            role,
+            common,
+            host_keys,
+            peer_version: None,
+            state: State::Idle,
+            session_id: None,
+            host_key: None,
+            negotiated: None,
+            strict: false,
+            peer_takes_ext_info: false,
+            ignore_guess: false,
+            first_done: false,
+            deadline: None,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    pub(crate) fn peer_takes_ext_info(&self) -> bool {
+        self.peer_takes_ext_info
+    }
+
+    pub(crate) fn session_id(&self) -> Option<&[u8]> {
+        self.session_id.as_ref().map(|id| id.as_slice())
+    }
+
+    pub(crate) fn negotiated(&self) -> Option<&Negotiated> {
+        self.negotiated.as_ref()
+    }
+
+    pub(crate) fn host_key(&self) -> Option<&PublicKey> {
+        self.host_key.as_ref()
+    }
+
+    pub(crate) fn peer_version(&self) -> Option<&PeerVersion> {
+        self.peer_version.as_ref()
+    }
+
+    pub(crate) fn set_peer_version(&mut self, version: PeerVersion) {
+        self.peer_version = Some(version);
+    }
+
+    /// The first exchange is not over yet.
+    pub(crate) fn is_first(&self) -> bool {
+        !self.first_done
+    }
+
+    /// Sends our KEXINIT, unless an exchange is running.
+    pub(crate) fn start(&mut self, out: &mut Outbound, now: Instant) -> Result<(), Error> {
+        if !self.is_idle() {
+            return Ok(());
+        }
+        let ours = self.encode_kexinit()?;
+        out.seal(|buffer| buffer.put_bytes(&ours))?;
+        out.begin_exchange();
+        self.deadline = now.checked_add(self.common.limits.key_exchange);
+        self.state = State::InitSent { ours };
+        Ok(())
+    }
+
+    fn our_host_keys(&self) -> Vec<crate::crypto::SignatureAlgorithm> {
+        let offered = self.common.algorithms.host_keys().iter().copied();
+        match self.role {
+            Role::Client => offered.collect(),
+            Role::Server => {
+                offered.filter(|algorithm| self.host_keys.iter().any(|key| key.signs_with(*algorithm))).collect()
+            }
+        }
+    }
+
+    fn encode_kexinit(&self) -> Result<Vec<u8>, Error> {
+        let algorithms = &self.common.algorithms;
+        let mut cookie = [0; 16];
+        self.common.provider.random.fill(&mut cookie)?;
+        let (kex, host_keys, ciphers, macs) = if algorithms.is_insecure() {
+            ("none".to_owned(), "none".to_owned(), "none".to_owned(), "none".to_owned())
+        } else {
+            let markers = match self.role {
+                Role::Client => [EXT_INFO_CLIENT, STRICT_CLIENT],
+                Role::Server => [EXT_INFO_SERVER, STRICT_SERVER],
+            };
+            // The markers mean something in the first KEXINIT only.
+            let markers = if self.is_first() { &markers[..] } else { &[] };
+            let kex = algorithms.kex().iter().chain(markers).copied().collect::<Vec<_>>().join(",");
+            let host_keys = self.our_host_keys().iter().map(|key| key.name()).collect::<Vec<_>>().join(",");
+            (kex, host_keys, algorithms.ciphers().join(","), algorithms.macs().join(","))
+        };
+        let (none, empty) = (NameList::parse(b"none")?, NameList::parse(b"")?);
+        let (ciphers, macs) = (NameList::parse(ciphers.as_bytes())?, NameList::parse(macs.as_bytes())?);
+        let mut payload = Vec::with_capacity(1024);
+        KexInit {
+            cookie,
+            kex: NameList::parse(kex.as_bytes())?,
+            host_key: NameList::parse(host_keys.as_bytes())?,
+            cipher_c2s: ciphers,
+            cipher_s2c: ciphers,
+            mac_c2s: macs,
+            mac_s2c: macs,
+            compression_c2s: none,
+            compression_s2c: none,
+            language_c2s: empty,
+            language_s2c: empty,
+            first_kex_packet_follows: false,
+            reserved: 0,
+        }
+        .encode(&mut payload);
+        Ok(payload)
+    }
+
+    /// A message with a number from 20 to 49.
+    pub(crate) fn handle(
+        &mut self,
+        payload: &[u8],
+        is_first_packet: bool,
+        out: &mut Outbound,
+        now: Instant,
+    ) -> Result<KexProgress, Error> {
+        let number = payload.first().copied().unwrap_or_default();
+        if self.ignore_guess && number != KexInit::NUMBER && number != NewKeys::NUMBER {
+            self.ignore_guess = false;
+            return Ok(KexProgress::Going);
+        }
+        match (number, std::mem::replace(&mut self.state, State::Idle)) {
+            (KexInit::NUMBER, State::Idle) => {
+                self.start(out, now)?;
+                let State::InitSent { ours } = std::mem::replace(&mut self.state, State::Idle) else {
+                    return Err(Error::Bug("a key exchange did not start"));
+                };
+                match self.on_kexinit(ours, payload, is_first_packet, out)? {
+                    KexProgress::Going => Ok(KexProgress::PeerStarted),
+                    other => Ok(other),
+                }
+            }
+            (KexInit::NUMBER, State::InitSent { ours }) => self.on_kexinit(ours, payload, is_first_packet, out),
+            (KexInitShare::NUMBER, State::AwaitShare { exchange }) => self.on_share(&exchange, payload, out),
+            (KexReply::NUMBER, State::ShareSent { exchange, active }) => {
+                self.on_reply(&exchange, active, payload, out)
+            }
+            (NewKeys::NUMBER, State::NewKeysSent { opener }) => {
+                NewKeys::decode(payload)?;
+                self.deadline = None;
+                self.ignore_guess = false;
+                let first = !std::mem::replace(&mut self.first_done, true);
+                Ok(KexProgress::Done { next: NextOpener { opener, reset_sequence: self.strict }, first })
+            }
+            (number, _) => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
+        }
+    }
+
+    fn on_kexinit(
+        &mut self,
+        ours: Vec<u8>,
+        payload: &[u8],
+        is_first_packet: bool,
+        out: &mut Outbound,
+    ) -> Result<KexProgress, Error> {
+        let theirs = KexInit::decode(payload)?;
+        if self.common.algorithms.is_insecure() {
+            return self.on_insecure_kexinit(&theirs, out);
+        }
+        if !self.first_done {
+            let (strict, ext_info) = match self.role {
+                Role::Client => (STRICT_SERVER, EXT_INFO_SERVER),
+                Role::Server => (STRICT_CLIENT, EXT_INFO_CLIENT),
+            };
+            self.strict = theirs.kex.contains(strict);
+            self.peer_takes_ext_info = theirs.kex.contains(ext_info);
+            // OpenSSH PROTOCOL §1.9: nothing may have come before KEXINIT, or an attacker may have put it there.
+            if self.strict && !is_first_packet {
+                return Err(PeerMisbehaved::StrictKex.into());
+            }
+        }
+        let our_host_keys = self.our_host_keys();
+        let chosen = Offers {
+            role: self.role,
+            ours: &self.common.algorithms,
+            our_host_keys: &our_host_keys,
+            theirs: &theirs,
+            provider: self.common.provider,
+            strict: self.strict,
+        }
+        .negotiate()?;
+        self.ignore_guess = theirs.first_kex_packet_follows && !self.guess_is_right(&theirs, &chosen);
+
+        let exchange = Exchange { ours, theirs: payload.to_vec(), chosen };
+        self.state = match self.role {
+            Role::Server => State::AwaitShare { exchange },
+            Role::Client => {
+                let active = chosen.kex.start(self.common.provider.random)?;
+                out.seal(|buffer| {
+                    buffer.put_u8(KexInitShare::NUMBER);
+                    put_share(buffer, chosen.kex, active.share());
+                })?;
+                State::ShareSent { exchange, active }
+            }
+        };
+        Ok(KexProgress::Going)
+    }
+
+    /// RFC 4253 §7: right if both sides prefer the same method and the same host key algorithm. Dev Tunnels peers
+    /// judge by the chosen method alone.
+    fn guess_is_right(&self, theirs: &KexInit<'_>, chosen: &Negotiated) -> bool {
+        let their_kex = theirs.kex.iter().next();
+        if self.peer_version.as_ref().is_some_and(PeerVersion::is_dev_tunnels) {
+            return their_kex == Some(chosen.kex.name());
+        }
+        let our_host_key = self.our_host_keys().first().map(|algorithm| algorithm.name());
+        their_kex == self.common.algorithms.kex().first().copied() && theirs.host_key.iter().next() == our_host_key
+    }
+
+    fn on_insecure_kexinit(&mut self, theirs: &KexInit<'_>, out: &mut Outbound) -> Result<KexProgress, Error> {
+        let lists = [
+            ("key exchange method", &theirs.kex),
+            ("host key algorithm", &theirs.host_key),
+            ("cipher from client to server", &theirs.cipher_c2s),
+            ("cipher from server to client", &theirs.cipher_s2c),
+            ("MAC from client to server", &theirs.mac_c2s),
+            ("MAC from server to client", &theirs.mac_s2c),
+            ("compression from client to server", &theirs.compression_c2s),
+            ("compression from server to client", &theirs.compression_s2c),
+        ];
+        for (slot, list) in lists {
+            if !list.contains("none") {
+                let (client, server) = match self.role {
+                    Role::Client => ("none".to_owned(), list.as_str().to_owned()),
+                    Role::Server => (list.as_str().to_owned(), "none".to_owned()),
+                };
+                let why = crate::error::NoCommonAlgorithm { slot, client, server };
+                return Err(PeerIncompatible::NoCommonAlgorithm(Arc::new(why)).into());
+            }
+        }
+        self.deadline = None;
+        self.first_done = true;
+        out.end_exchange(None)?;
+        Ok(KexProgress::Insecure)
+    }
+
+    /// Server: the client's share makes the secret, and our reply proves the host key.
+    fn on_share(&mut self, exchange: &Exchange, payload: &[u8], out: &mut Outbound) -> Result<KexProgress, Error> {
+        let kex = exchange.chosen.kex;
+        let message = KexInitShare::decode(payload)?;
+        let client_share = read_share(kex, message.share)?;
+        let (server_share, secret) = kex.respond(client_share, self.common.provider.random)?;
+        let algorithm = exchange.chosen.host_key;
+        let host_keys = Arc::clone(&self.host_keys);
+        let key = host_keys.iter().find(|key| key.signs_with(algorithm));
+        let key = key.ok_or(Error::Bug("a host key algorithm was offered without a key"))?;
+        let blob = key.public_key().to_blob();
+        let hash = self.transcript(exchange, &blob, client_share, &server_share).hash(
+            self.common.provider,
+            kex,
+            &secret,
+        );
+        let signature = join_signature(algorithm.name(), &key.sign(algorithm, &hash)?);
+        out.seal(|buffer| {
+            buffer.put_u8(KexReply::NUMBER);
+            buffer.put_string(&blob);
+            put_share(buffer, kex, &server_share);
+            buffer.put_string(&signature);
+        })?;
+        self.switch_keys(exchange, &secret, hash, out)?;
+        Ok(KexProgress::Going)
+    }
+
+    /// Client: the server's reply.
+    fn on_reply(
+        &mut self,
+        exchange: &Exchange,
+        active: Box<dyn ActiveKeyExchange>,
+        payload: &[u8],
+        out: &mut Outbound,
+    ) -> Result<KexProgress, Error> {
+        let kex = exchange.chosen.kex;
+        let message = KexReply::decode(payload)?;
+        let key = PublicKey::from_blob(message.host_key).map_err(PeerMisbehaved::BadHostKey)?;
+        let server_share = read_share(kex, message.share)?;
+        let client_share = active.share().to_vec();
+        let secret = active.finish(server_share)?;
+        let hash = self.transcript(exchange, message.host_key, &client_share, server_share).hash(
+            self.common.provider,
+            kex,
+            &secret,
+        );
+        let algorithm = exchange.chosen.host_key;
+        let (name, blob) = split_signature(message.signature)?;
+        if name != algorithm.name().as_bytes() {
+            return Err(PeerMisbehaved::BadHostSignature.into());
+        }
+        self.common.provider.signatures.verify(algorithm, &key, &hash, blob).map_err(|error| match error {
+            CryptoError::Backend => Error::Crypto(error),
+            _ => PeerMisbehaved::BadHostSignature.into(),
+        })?;
+        let known = self.host_key.as_ref();
+        if known.is_some_and(|known| *known != key) {
+            return Err(PeerMisbehaved::HostKeyChanged.into());
+        }
+        let is_new = known.is_none();
+        self.host_key = Some(key.clone());
+        self.switch_keys(exchange, &secret, hash, out)?;
+        Ok(if is_new { KexProgress::HostKey(key) } else { KexProgress::Going })
+    }
+
+    fn transcript<'a>(
+        &'a self,
+        exchange: &'a Exchange,
+        host_key: &'a [u8],
+        client_share: &'a [u8],
+        server_share: &'a [u8],
+    ) -> Transcript<'a> {
+        let theirs = self.peer_version.as_ref().map_or("", PeerVersion::as_str);
+        let (client_version, server_version, client_kexinit, server_kexinit) = match self.role {
+            Role::Client => (OUR_IDENT, theirs, &exchange.ours, &exchange.theirs),
+            Role::Server => (theirs, OUR_IDENT, &exchange.theirs, &exchange.ours),
+        };
+        Transcript {
+            client_version,
+            server_version,
+            client_kexinit,
+            server_kexinit,
+            host_key,
+            client_share,
+            server_share,
+        }
+    }
+
+    /// Sends NEWKEYS and seals with the new key from there on. The new opener waits for the peer's NEWKEYS.
+    fn switch_keys(
+        &mut self,
+        exchange: &Exchange,
+        secret: &SharedSecret,
+        hash: Zeroizing<Vec<u8>>,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        let session_id = self.session_id.get_or_insert_with(|| hash.clone());
+        let material = KeyMaterial {
+            provider: self.common.provider,
+            hash: exchange.chosen.kex.hash(),
+            secret,
+            exchange_hash: &hash,
+            session_id,
+        };
+        let (ours, theirs, our_letters, their_letters) = match self.role {
+            Role::Client => (exchange.chosen.client_to_server, exchange.chosen.server_to_client, b"ACE", b"BDF"),
+            Role::Server => (exchange.chosen.server_to_client, exchange.chosen.client_to_server, b"BDF", b"ACE"),
+        };
+        let sealer = with_keys(&material, &ours, *our_letters, |iv, key, mac| ours.cipher.sealer(key, iv, mac))?;
+        let opener =
+            with_keys(&material, &theirs, *their_letters, |iv, key, mac| theirs.cipher.opener(key, iv, mac))?;
+        out.seal(|buffer| buffer.put_u8(NewKeys::NUMBER))?;
+        let sealer: Box<dyn Sealer> = sealer;
+        out.set_sealer(sealer, self.strict);
+        self.negotiated = Some(exchange.chosen);
+        self.state = State::NewKeysSent { opener };
+        Ok(())
+    }
+}
+
+/// Derives IV, key and MAC key of a direction and makes something of them.
+fn with_keys<T>(
+    material: &KeyMaterial<'_>,
+    direction: &Direction,
+    [iv, key, mac_key]: [u8; 3],
+    make: impl FnOnce(&[u8], &[u8], Option<MacKey<'_>>) -> Result<T, CryptoError>,
+) -> Result<T, Error> {
+    let iv = material.derive(iv, direction.cipher.iv_len());
+    let key = material.derive(key, direction.cipher.key_len());
+    let mac = direction.mac.filter(|_| direction.cipher.kind() != CipherKind::Aead);
+    let mac_key = mac.map(|mac| material.derive(mac_key, mac.key_len()));
+    let mac = mac.zip(mac_key.as_ref()).map(|(mac, key)| MacKey { mac, key });
+    Ok(make(&iv, &key, mac)?)
+}

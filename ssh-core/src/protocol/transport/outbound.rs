@@ -1,0 +1,227 @@
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+use super::ident::OUR_IDENT;
+use super::plain::Plain;
+use crate::crypto::{Sealer, SecureRandom};
+use crate::error::{Error, PeerMisbehaved};
+use crate::protocol::messages::{Phase, phase};
+use crate::protocol::wire::Write as _;
+
+/// The sending half of a transport: payloads in, sealed packets out, all in one buffer.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// Sealed packets that the driver has not taken yet.
+    buffer: Vec<u8>,
+    sealer: Box<dyn Sealer>,
+    link: Link,
+    /// Packet number since the last reset, for MACs and nonces (RFC 4253 §6.4).
+    sequence: u32,
+    /// Whether a full turn of `sequence` under one key must be refused.
+    since_key: Counters,
+    padding: Padding,
+}
+
+/// What may be sent.
+#[derive(Debug)]
+enum Link {
+    /// Everything.
+    Open,
+    /// Only messages of the key exchange and of the transport; the rest waits here (RFC 4253 §7.1).
+    Exchanging { held: Vec<Vec<u8>>, held_bytes: usize },
+}
+
+/// What went through one direction under its present key.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) bytes: u64,
+    pub(crate) packets: u64,
+}
+
+/// Data writers wait while this much is waiting to be sent, in bytes: eight large packets, enough to keep a socket
+/// busy and little enough that a control message is not long behind data.
+pub(crate) const HIGH_WATER: usize = 256 * 1024;
+/// Control messages held back during a key exchange may not be more, in bytes.
+const MAX_HELD: usize = 1024 * 1024;
+
+impl Outbound {
+    /// Starts with our version line in the buffer.
+    pub(crate) fn new(random: &dyn SecureRandom) -> Result<Self, Error> {
+        let mut buffer = Vec::with_capacity(1024);
+        buffer.extend_from_slice(OUR_IDENT.as_bytes());
+        buffer.extend_from_slice(b"\r\n");
+        Ok(Self {
+            buffer,
+            sealer: Box::new(Plain),
+            link: Link::Open,
+            sequence: 0,
+            since_key: Counters::default(),
+            padding: Padding::new(random)?,
+        })
+    }
+
+    /// Bytes that wait to be taken.
+    pub(crate) fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// How many more bytes data writers may put in now.
+    pub(crate) fn data_room(&self) -> usize {
+        match self.link {
+            Link::Open => HIGH_WATER.saturating_sub(self.buffer.len()),
+            Link::Exchanging { .. } => 0,
+        }
+    }
+
+    pub(crate) fn since_key(&self) -> Counters {
+        self.since_key
+    }
+
+    /// Exchanges the buffer for an empty one.
+    pub(crate) fn swap(&mut self, taken: &mut Vec<u8>) {
+        taken.clear();
+        std::mem::swap(&mut self.buffer, taken);
+    }
+
+    /// Sends a message, or holds it back until the key exchange is over.
+    pub(crate) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
+        let Link::Exchanging { held, held_bytes } = &mut self.link else {
+            return self.seal(write);
+        };
+        let mut payload = Vec::new();
+        write(&mut payload);
+        match payload.first().map(|number| phase(*number)) {
+            Some(Phase::Transport | Phase::Kex) => self.seal(|out| out.put_bytes(&payload)),
+            _ => {
+                *held_bytes = held_bytes.saturating_add(payload.len()).saturating_add(size_of::<Vec<u8>>());
+                if *held_bytes > MAX_HELD {
+                    return Err(PeerMisbehaved::OutputNotRead.into());
+                }
+                held.push(payload);
+                Ok(())
+            }
+        }
+    }
+
+    /// From our KEXINIT on, only the key exchange goes out.
+    pub(crate) fn begin_exchange(&mut self) {
+        if matches!(self.link, Link::Open) {
+            self.link = Link::Exchanging { held: Vec::new(), held_bytes: 0 };
+        }
+    }
+
+    /// Right behind our NEWKEYS: the next packet is under the new key.
+    pub(crate) fn set_sealer(&mut self, sealer: Box<dyn Sealer>, reset_sequence: bool) {
+        self.sealer = sealer;
+        self.since_key = Counters::default();
+        if reset_sequence {
+            self.sequence = 0;
+        }
+    }
+
+    /// The exchange is over: `first` goes out, then what was held back, then data again.
+    pub(crate) fn end_exchange(&mut self, first: Option<Vec<u8>>) -> Result<(), Error> {
+        let link = std::mem::replace(&mut self.link, Link::Open);
+        if let Some(payload) = first {
+            self.seal(|out| out.put_bytes(&payload))?;
+        }
+        if let Link::Exchanging { held, .. } = link {
+            for payload in held {
+                self.seal(|out| out.put_bytes(&payload))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frames and seals one packet at the end of the buffer (RFC 4253 §6).
+    pub(crate) fn seal(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
+        // A counter that comes round under one key would repeat a nonce.
+        if self.since_key.packets > u64::from(u32::MAX) {
+            return Err(PeerMisbehaved::CounterExhausted.into());
+        }
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; HEADER_LEN]);
+        write(&mut self.buffer);
+
+        let separate = if self.sealer.length_is_separate() { 4 } else { 0 };
+        let aligned = self.buffer.len().saturating_sub(start).saturating_sub(separate);
+        let padding = padding_len(aligned, self.sealer.block_len());
+        let tag = [0; MAX_TAG_LEN];
+        let tag = tag.get(..self.sealer.tag_len()).ok_or(Error::Bug("a tag is longer than any known"))?;
+        self.buffer.extend_from_slice(self.padding.take(padding));
+        let length = self.buffer.len().saturating_sub(start).saturating_sub(4);
+        self.buffer.extend_from_slice(tag);
+
+        let packet = self.buffer.get_mut(start..).ok_or(Error::Bug("the packet left its buffer"))?;
+        let header = packet.first_chunk_mut::<HEADER_LEN>().ok_or(Error::Bug("a packet has no header"))?;
+        let length = u32::try_from(length).map_err(|_| Error::Bug("a packet is over 4 GiB"))?;
+        let [a, b, c, d] = length.to_be_bytes();
+        *header = [a, b, c, d, u8::try_from(padding).map_err(|_| Error::Bug("padding is over 255"))?];
+        self.sealer.seal(self.sequence, packet)?;
+
+        self.since_key.bytes = self.since_key.bytes.saturating_add(packet.len() as u64);
+        self.since_key.packets = self.since_key.packets.saturating_add(1);
+        self.sequence = self.sequence.wrapping_add(1);
+        Ok(())
+    }
+}
+
+/// `u32 packet_length ‖ u8 padding_length`.
+const HEADER_LEN: usize = 5;
+/// HMAC-SHA-512's.
+const MAX_TAG_LEN: usize = 64;
+
+/// The smallest padding of at least 4 bytes that makes `len` a multiple of `block`.
+fn padding_len(len: usize, block: usize) -> usize {
+    let over = len.checked_rem(block).unwrap_or(0);
+    let padding = block.saturating_sub(over);
+    if padding < 4 { padding.saturating_add(block) } else { padding }
+}
+
+/// Padding bytes from a generator that is seeded once: a system call for each packet would cost as much as sealing
+/// 3 KiB.
+struct Padding {
+    rng: ChaCha20Rng,
+    block: [u8; 512],
+    used: usize,
+}
+
+impl Padding {
+    fn new(random: &dyn SecureRandom) -> Result<Self, Error> {
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        random.fill(&mut *seed)?;
+        Ok(Self { rng: ChaCha20Rng::from_seed(*seed), block: [0; 512], used: 512 })
+    }
+
+    fn take(&mut self, len: usize) -> &[u8] {
+        if self.used.saturating_add(len) > self.block.len() {
+            self.rng.fill_bytes(&mut self.block);
+            self.used = 0;
+        }
+        let start = self.used;
+        self.used = start.saturating_add(len);
+        self.block.get(start..self.used).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Padding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Padding[..]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::padding_len;
+
+    #[test]
+    fn rfc4253_6_padding_is_at_least_4_and_aligns() {
+        for block in [8, 16] {
+            for len in 5..200 {
+                let padding = padding_len(len, block);
+                assert!((4..4 + block).contains(&padding));
+                assert_eq!((len + padding) % block, 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::channel::Channel;
+use crate::driver::Shared;
+use crate::error::Error;
+use crate::keys::PublicKey;
+use crate::protocol::{ConnectionEvent, GlobalPeerRequest, GlobalReply, Negotiated, OfferedChannel, OpenError};
+pub use crate::protocol::{OpenFailure, OpenFailureReason};
+
+/// An authenticated session. Clones are handles to the same session; dropping the last one disconnects.
+#[derive(Debug, Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    info: SessionInfo,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.with(|engine| {
+            engine.end(Error::Closed);
+        });
+    }
+}
+
+/// What was agreed when the session was set up.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// The user that was authenticated.
+    pub user: Arc<str>,
+    /// The peer's version line, for instance `SSH-2.0-OpenSSH_9.9`.
+    pub peer_version: Arc<str>,
+    /// The algorithms of the first key exchange; `None` without any security.
+    pub algorithms: Option<Negotiated>,
+    /// Whether both sides agreed on strict key exchange.
+    pub strict_kex: bool,
+    /// The server's host key; `None` on a server.
+    pub host_key: Option<PublicKey>,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, user: Arc<str>) -> Self {
+        let info = shared.with(|engine| SessionInfo {
+            user,
+            peer_version: engine.peer_version().map_or("", |version| version.as_str()).into(),
+            algorithms: engine.negotiated().copied(),
+            strict_kex: engine.is_strict_kex(),
+            host_key: engine.host_key().cloned(),
+        });
+        Self { inner: Arc::new(Inner { shared, info }) }
+    }
+
+    /// What was agreed.
+    #[must_use]
+    pub fn info(&self) -> &SessionInfo {
+        &self.inner.info
+    }
+
+    /// Opens a channel of this type without fields.
+    ///
+    /// # Errors
+    /// [`OpenError::Refused`] with the peer's reason, or the session's error.
+    ///
+    /// # Cancel safety
+    /// The channel of a dropped future is closed as soon as it is confirmed.
+    pub async fn open_channel(&self, kind: &str) -> Result<Channel, OpenError> {
+        self.open_channel_with(kind, &[]).await.map(|(channel, _)| channel)
+    }
+
+    /// Opens a channel of this type with the fields that its type asks for (RFC 4254 §5.1), and gives the fields of the
+    /// confirmation.
+    ///
+    /// # Errors
+    /// As for [`open_channel`](Self::open_channel).
+    ///
+    /// # Cancel safety
+    /// As for [`open_channel`](Self::open_channel).
+    pub async fn open_channel_with(&self, kind: &str, fields: &[u8]) -> Result<(Channel, Bytes), OpenError> {
+        let shared = &self.inner.shared;
+        let id = shared.with(|engine| engine.open_channel(kind, fields))?;
+        // Dropping it gives the channel up in whatever state it is.
+        let channel = Channel::new(Arc::clone(shared), id);
+        let confirmation = std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
+        Ok((channel, confirmation))
+    }
+
+    /// Sends a global request and waits for its answer (RFC 4254 §4): the fields of the success, or `None` if it was
+    /// refused.
+    ///
+    /// # Errors
+    /// If the session ends before an answer comes.
+    ///
+    /// # Cancel safety
+    /// A dropped future has sent the request; the answer is dropped when it comes.
+    pub async fn request(&self, name: &str, fields: &[u8]) -> Result<Option<Bytes>, Error> {
+        let shared = &self.inner.shared;
+        let now = crate::driver::now();
+        let number = shared.with(|engine| engine.global_request(name, true, fields, now))?;
+        let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
+        let abandon = AbandonReply { shared, number };
+        let reply = std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
+        drop(abandon);
+        match reply {
+            Some(GlobalReply::Success(fields)) => Ok(Some(fields)),
+            Some(GlobalReply::Failure(_)) => Ok(None),
+            None => Err(shared.end_reason().unwrap_or(Error::Closed)),
+        }
+    }
+
+    /// Sends a global request that wants no answer.
+    ///
+    /// # Errors
+    /// If the session is over.
+    pub fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
+        let now = crate::driver::now();
+        self.inner.shared.with(|engine| engine.global_request(name, false, fields, now)).map(drop)
+    }
+
+    /// The channels and requests of the peer, as a `Stream`. They wait here until somebody takes them; past the limits
+    /// of the session new ones are refused. There is one queue: each item goes to one of the streams.
+    #[must_use]
+    pub fn incoming(&self) -> IncomingStream {
+        IncomingStream { shared: Arc::clone(&self.inner.shared) }
+    }
+
+    /// Starts a key exchange now; the session goes on meanwhile.
+    ///
+    /// # Errors
+    /// If the session is over.
+    pub fn rekey(&self) -> Result<(), Error> {
+        self.inner.shared.with(|engine| engine.rekey(crate::driver::now()))
+    }
+
+    /// Ends the session: the peer is told, channels fail with [`Error::Closed`].
+    pub fn close(&self) {
+        self.inner.shared.with(|engine| {
+            engine.end(Error::Closed);
+        });
+    }
+
+    /// Waits for the end of the session; why it ended.
+    ///
+    /// # Cancel safety
+    /// Nothing happens to the session.
+    pub async fn closed(&self) -> Error {
+        self.inner.shared.ended().await
+    }
+}
+
+struct AbandonReply<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Drop for AbandonReply<'_> {
+    fn drop(&mut self) {
+        self.shared.with(|engine| engine.abandon_global_reply(self.number));
+    }
+}
+
+/// The channels and requests of the peer, from [`Session::incoming`]. It ends with the session.
+#[derive(Debug)]
+pub struct IncomingStream {
+    shared: Arc<Shared>,
+}
+
+impl futures::Stream for IncomingStream {
+    type Item = Incoming;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        let shared = &self.shared;
+        shared.poll_incoming(cx).map(|event| {
+            event.map(|event| match event {
+                ConnectionEvent::Offered(offer) => {
+                    Incoming::Channel(IncomingChannel { shared: Arc::clone(shared), offer: Some(offer) })
+                }
+                ConnectionEvent::Request(request) => {
+                    Incoming::Request(IncomingRequest { shared: Arc::clone(shared), request })
+                }
+            })
+        })
+    }
+}
+
+/// What the peer wants.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A channel.
+    Channel(IncomingChannel),
+    /// Something of the session.
+    Request(IncomingRequest),
+}
+
+/// A channel that the peer wants. Dropping it refuses it.
+#[derive(Debug)]
+#[must_use = "a channel that is not accepted is refused"]
+pub struct IncomingChannel {
+    shared: Arc<Shared>,
+    /// Empty once it is decided.
+    offer: Option<OfferedChannel>,
+}
+
+impl IncomingChannel {
+    /// Its type, for instance `direct-tcpip`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.offer.as_ref().map_or("", |offer| &offer.kind)
+    }
+
+    /// What its type says (RFC 4254 §5.1).
+    #[must_use]
+    pub fn fields(&self) -> &[u8] {
+        self.offer.as_ref().map_or(&[], |offer| &offer.fields)
+    }
+
+    /// Confirms the channel.
+    ///
+    /// # Errors
+    /// If the session is over.
+    pub fn accept(self) -> Result<Channel, Error> {
+        self.accept_with(&[])
+    }
+
+    /// Confirms the channel with the fields that its type asks for.
+    ///
+    /// # Errors
+    /// If the session is over.
+    pub fn accept_with(mut self, fields: &[u8]) -> Result<Channel, Error> {
+        let id = self.offer.take().map(|offer| offer.id).ok_or(Error::Bug("a channel was decided twice"))?;
+        self.shared.with(|engine| engine.accept_channel(id, fields))?;
+        Ok(Channel::new(Arc::clone(&self.shared), id))
+    }
+
+    /// Refuses the channel; `text` is for the peer's user.
+    pub fn reject(mut self, reason: OpenFailureReason, text: &str) {
+        self.refuse(reason, text);
+    }
+
+    fn refuse(&mut self, reason: OpenFailureReason, text: &str) {
+        if let Some(offer) = self.offer.take() {
+            // An error means that the session is over, which is refusal enough.
+            let _ = self.shared.with(|engine| engine.reject_channel(offer.id, reason, text));
+        }
+    }
+}
+
+impl Drop for IncomingChannel {
+    fn drop(&mut self) {
+        self.refuse(OpenFailureReason::UNKNOWN_CHANNEL_TYPE, "nobody here takes channels of this type");
+    }
+}
+
+/// A global request of the peer. Dropping it refuses it.
+#[derive(Debug)]
+#[must_use = "a request that is not accepted is refused"]
+pub struct IncomingRequest {
+    shared: Arc<Shared>,
+    request: GlobalPeerRequest,
+}
+
+impl IncomingRequest {
+    /// Its name, for instance `tcpip-forward`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.request.name
+    }
+
+    /// What its name says (RFC 4254 §4).
+    #[must_use]
+    pub fn fields(&self) -> &[u8] {
+        &self.request.fields
+    }
+
+    /// Whether the peer waits for an answer.
+    #[must_use]
+    pub fn wants_reply(&self) -> bool {
+        self.request.slot.is_some()
+    }
+
+    /// Answers with success and these fields. Answers leave in the order of the requests.
+    pub fn accept(mut self, fields: &[u8]) {
+        self.answer(GlobalReply::Success(Bytes::copy_from_slice(fields)));
+    }
+
+    /// Answers with failure.
+    pub fn refuse(mut self) {
+        self.answer(GlobalReply::Failure(Bytes::new()));
+    }
+
+    fn answer(&mut self, reply: GlobalReply) {
+        if let Some(slot) = self.request.slot.take() {
+            // An error means that the session is over, and nobody waits any more.
+            let _ = self.shared.with(|engine| engine.answer_global_request(slot, reply));
+        }
+    }
+}
+
+impl Drop for IncomingRequest {
+    fn drop(&mut self) {
+        self.answer(GlobalReply::Failure(Bytes::new()));
+    }
+}
