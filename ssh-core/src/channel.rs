@@ -1,3 +1,5 @@
+//! Channels as streams.
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -95,7 +97,9 @@ impl Channel {
         })
         .await;
         drop(abandon);
-        reply.ok_or_else(|| self.handle.shared.end_reason().unwrap_or(Error::ApiMisuse(ApiMisuse::ChannelClosed)))
+        reply.ok_or_else(|| {
+            self.handle.shared.end_reason().unwrap_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))
+        })
     }
 
     /// Sends a channel request that wants no answer, for instance `signal` or `exit-status`.
@@ -103,7 +107,10 @@ impl Channel {
     /// # Errors
     /// If the channel or the session is closed.
     pub fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
-        self.handle.shared.with(|engine| engine.channel_request(self.handle.id, name, false, fields)).map(drop)
+        self.handle
+            .shared
+            .with(|engine| engine.channel_request(self.handle.id, name, false, fields))
+            .map(drop)
     }
 
     /// The peer's next request on this channel, or `None` when none will come any more. Answer those that
@@ -230,7 +237,10 @@ impl ChannelWriter {
     /// # Errors
     /// If the channel or the session is closed.
     pub fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
-        self.handle.shared.with(|engine| engine.channel_request(self.handle.id, name, false, fields)).map(drop)
+        self.handle
+            .shared
+            .with(|engine| engine.channel_request(self.handle.id, name, false, fields))
+            .map(drop)
     }
 
     /// Waits until the peer has closed the channel, or the session is over: writing is then useless.
@@ -292,7 +302,11 @@ reads! { Channel ChannelReader }
 writes! { Channel ChannelWriter }
 
 impl AsyncRead for Stderr {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }

@@ -267,7 +267,9 @@ pub enum PeerIncompatible {
     #[error("no common {}: the client offers {:?}, the server {:?}", .0.slot, .0.client, .0.server)]
     NoCommonAlgorithm(Arc<NoCommonAlgorithm>),
     /// The negotiated cipher is only safe with strict key exchange, which the peer lacks (CVE-2023-48795).
-    #[error("{0} needs strict key exchange, which the peer does not offer: choose another cipher, such as aes256-gcm@openssh.com")]
+    #[error(
+        "{0} needs strict key exchange, which the peer does not offer: choose another cipher, such as aes256-gcm@openssh.com"
+    )]
     NeedsStrictKex(&'static str),
 }
 
@@ -381,7 +383,8 @@ pub fn escape_text(text: &[u8]) -> String {
             out.push('…');
             break;
         }
-        let hidden = c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let hidden = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if hidden { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out

@@ -1,3 +1,5 @@
+//! Sessions, and what the peer asks of them.
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,7 +10,9 @@ use crate::channel::Channel;
 use crate::driver::Shared;
 use crate::error::Error;
 use crate::keys::PublicKey;
-use crate::protocol::{ConnectionEvent, GlobalPeerRequest, GlobalReply, Negotiated, OfferedChannel, OpenError};
+use crate::protocol::{
+    ConnectionEvent, GlobalPeerRequest, GlobalReply, Negotiated, OfferedChannel, OpenError,
+};
 pub use crate::protocol::{OpenFailure, OpenFailureReason};
 
 /// An authenticated session. Clones are handles to the same session; dropping the last one disconnects.
@@ -89,7 +93,8 @@ impl Session {
         let id = shared.with(|engine| engine.open_channel(kind, fields))?;
         // Dropping it gives the channel up in whatever state it is.
         let channel = Channel::new(Arc::clone(shared), id);
-        let confirmation = std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
+        let confirmation =
+            std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
         Ok((channel, confirmation))
     }
 
@@ -107,7 +112,8 @@ impl Session {
         let number = shared.with(|engine| engine.global_request(name, true, fields, now))?;
         let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
         let abandon = AbandonReply { shared, number };
-        let reply = std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
+        let reply =
+            std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
         drop(abandon);
         match reply {
             Some(GlobalReply::Success(fields)) => Ok(Some(fields)),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use zeroize::Zeroizing;
 
-use crate::config::{Algorithms, Limits};
-use crate::crypto::{CryptoProvider, default_provider};
-use crate::error::{ApiMisuse, Error, HostKeyError};
+use crate::config::{Algorithms, Limits, provider_or_default};
+use crate::crypto::CryptoProvider;
+use crate::error::{Error, HostKeyError};
 use crate::keys::{PublicKey, SigningKey};
 
 /// How a client connects. Made by [`Config::builder`].
@@ -136,9 +136,9 @@ impl ConfigBuilder<Ready> {
     /// The finished configuration.
     ///
     /// # Errors
-    /// [`ApiMisuse::Algorithms`] if nothing can be offered.
+    /// [`ApiMisuse::Algorithms`](crate::error::ApiMisuse::Algorithms) if nothing can be offered.
     pub fn build(self) -> Result<Arc<Config>, Error> {
-        let provider = self.provider.or_else(default_provider).ok_or(Error::ApiMisuse(ApiMisuse::Algorithms))?;
+        let provider = provider_or_default(self.provider)?;
         self.algorithms.supported_by(provider)?;
         Ok(Arc::new(Config {
             user: self.user,

@@ -11,7 +11,8 @@ use crate::session::Session;
 /// Goes through host key and authentication, one event after the other.
 pub(super) async fn run(shared: Arc<Shared>, config: Arc<Config>) -> Result<Session, Error> {
     let guard = EndIfDropped::new(&shared);
-    let mut login = Login { shared: &shared, config: &config, next: 0, tried: Vec::new(), accepts: Vec::new() };
+    let mut login =
+        Login { shared: &shared, config: &config, next: 0, tried: Vec::new(), accepts: Vec::new() };
     let result = login.run().await;
     guard.disarm();
     match result {
@@ -85,17 +86,23 @@ impl Login<'_> {
     async fn try_key(&mut self, key: &SigningKey) -> Result<bool, Error> {
         let public = key.public_key();
         let Some(algorithm) = self.algorithm_for(key) else { return Ok(false) };
-        self.shared
-            .with(|engine| engine.auth_request(&ClientAuthRequest::PublicKeyQuery { key: public, algorithm }))?;
+        self.shared.with(|engine| {
+            engine.auth_request(&ClientAuthRequest::PublicKeyQuery { key: public, algorithm })
+        })?;
         match self.reply().await? {
             AuthReply::PkOk => {}
             reply => return Ok(self.note(reply)),
         }
         let data = self.shared.with(|engine| engine.auth_data_to_sign(public, algorithm));
         let data = data.ok_or(Error::Bug("there is no session id to sign"))?;
-        let signature = key.sign(algorithm, &data).map_err(|error| Error::Auth(AuthFailure::Signing(error)))?;
+        let signature =
+            key.sign(algorithm, &data).map_err(|error| Error::Auth(AuthFailure::Signing(error)))?;
         self.shared.with(|engine| {
-            engine.auth_request(&ClientAuthRequest::PublicKey { key: public, algorithm, signature: &signature })
+            engine.auth_request(&ClientAuthRequest::PublicKey {
+                key: public,
+                algorithm,
+                signature: &signature,
+            })
         })?;
         self.answer().await
     }
@@ -103,7 +110,8 @@ impl Login<'_> {
     /// The best algorithm of the key that both sides take (RFC 8332 §3.3).
     fn algorithm_for(&self, key: &SigningKey) -> Option<SignatureAlgorithm> {
         let server = self.shared.with(|engine| engine.server_sig_algs().map(<[_]>::to_vec));
-        let fits = |algorithm: &SignatureAlgorithm| server.as_ref().is_none_or(|list| list.contains(algorithm));
+        let fits =
+            |algorithm: &SignatureAlgorithm| server.as_ref().is_none_or(|list| list.contains(algorithm));
         let of_key = key.public_key().kind().algorithms();
         of_key.iter().copied().find(fits)
     }

@@ -208,12 +208,8 @@ pub const KNOWN_CIPHERS: &[&str] = &[
 ];
 
 /// Every MAC that a list may name.
-pub const KNOWN_MACS: &[&str] = &[
-    "hmac-sha2-512-etm@openssh.com",
-    "hmac-sha2-256-etm@openssh.com",
-    "hmac-sha2-512",
-    "hmac-sha2-256",
-];
+pub const KNOWN_MACS: &[&str] =
+    &["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com", "hmac-sha2-512", "hmac-sha2-256"];
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,8 @@ pub use algorithms::{Algorithms, KNOWN_CIPHERS, KNOWN_KEX, KNOWN_MACS, UnknownAl
 pub use limits::Limits;
 
 use crate::crypto::CryptoProvider;
+#[cfg(feature = "tokio")]
+use crate::error::Error;
 
 /// What an engine needs to know, whichever side it is.
 #[derive(Debug, Clone)]
@@ -17,4 +19,14 @@ pub struct Common {
     pub limits: Limits,
     /// Who does the cryptography.
     pub provider: &'static CryptoProvider,
+}
+
+/// The provider of a configuration that names none.
+#[cfg(feature = "tokio")]
+pub(crate) fn provider_or_default(
+    provider: Option<&'static CryptoProvider>,
+) -> Result<&'static CryptoProvider, Error> {
+    #[cfg(any(feature = "rustcrypto", feature = "aws-lc"))]
+    let provider = provider.or_else(|| Some(crate::crypto::default_provider()));
+    provider.ok_or(Error::ApiMisuse(crate::error::ApiMisuse::Algorithms))
 }

@@ -104,7 +104,9 @@ impl Shared {
                 batch.into_iter().flatten().for_each(Waker::wake);
                 break;
             }
-            parking_lot::MutexGuard::unlocked(&mut state, || batch.into_iter().flatten().for_each(Waker::wake));
+            parking_lot::MutexGuard::unlocked(&mut state, || {
+                batch.into_iter().flatten().for_each(Waker::wake)
+            });
         }
         early.into_iter().for_each(Waker::wake);
         if let Some(writer) = writer {
@@ -152,7 +154,9 @@ impl Shared {
             let mut state = self.state.lock();
             match state.login.poll(cx) {
                 Poll::Ready(event) => Poll::Ready(Ok(event)),
-                Poll::Pending => state.engine.ended().map_or(Poll::Pending, |error| Poll::Ready(Err(error.clone()))),
+                Poll::Pending => {
+                    state.engine.ended().map_or(Poll::Pending, |error| Poll::Ready(Err(error.clone())))
+                }
             }
         })
         .await

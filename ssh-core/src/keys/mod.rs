@@ -1,9 +1,9 @@
 //! Keys, their formats, and who is trusted.
 
-mod signing_key;
 mod private;
 mod public;
+mod signing_key;
 
-pub use signing_key::SigningKey;
 pub use private::PrivateKey;
 pub use public::{Curve, KeyError, KeyKind, PublicKey};
+pub use signing_key::SigningKey;

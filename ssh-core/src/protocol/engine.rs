@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::auth::{AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress};
+use super::auth::{
+    AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress,
+};
 use super::connection::{
-    Connection, ConnectionEvent, ExitStatus, GlobalReply, KEEPALIVE, OpenError, OpenFailureReason, PeerRequest,
+    Connection, ConnectionEvent, ExitStatus, GlobalReply, KEEPALIVE, OpenError, OpenFailureReason,
+    PeerRequest,
 };
 use super::messages::{
     Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
@@ -278,7 +281,8 @@ impl Engine {
             KexProgress::Done { next, first } => {
                 self.next_opener = Some(next);
                 self.transport.rekey.on_keys(now);
-                let ext_info = (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
+                let ext_info =
+                    (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
                 self.transport.out.end_exchange(ext_info)?;
                 self.connection.on_room();
                 if first {
@@ -310,7 +314,8 @@ impl Engine {
             let (name, value) = (reader.string()?, reader.string()?);
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
-                let known = super::wire::NameList::parse(value)?.iter().filter_map(SignatureAlgorithm::from_name);
+                let known =
+                    super::wire::NameList::parse(value)?.iter().filter_map(SignatureAlgorithm::from_name);
                 self.server_sig_algs = Some(known.collect());
             }
         }
@@ -436,7 +441,10 @@ impl Engine {
         };
         let kex = &self.transport.kex;
         let rekey = if kex.is_idle() { self.transport.rekey.deadline() } else { None };
-        [self.login_deadline, kex.deadline(), rekey, auth, self.keepalive_deadline()].into_iter().flatten().min()
+        [self.login_deadline, kex.deadline(), rekey, auth, self.keepalive_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed.
@@ -467,7 +475,8 @@ impl Engine {
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
-            let number = self.connection.global_request(KEEPALIVE, true, &[], now, &mut self.transport.out)?;
+            let number =
+                self.connection.global_request(KEEPALIVE, true, &[], now, &mut self.transport.out)?;
             // Either answer is a sign of life; it takes its place among the others and is dropped.
             if let Some(number) = number {
                 self.connection.abandon_global_reply(number);
@@ -487,7 +496,11 @@ impl Engine {
 
     fn maybe_rekey(&mut self, now: Instant) -> Result<(), Error> {
         let Transport { out, kex, rekey, .. } = &mut self.transport;
-        if !kex.is_first() && kex.is_idle() && kex.negotiated().is_some() && rekey.is_due(out.since_key(), now) {
+        if !kex.is_first()
+            && kex.is_idle()
+            && kex.negotiated().is_some()
+            && rekey.is_due(out.since_key(), now)
+        {
             tracing::debug!("starting a key exchange");
             kex.start(out, now)?;
         }
@@ -519,7 +532,8 @@ impl Engine {
             let text = error.disconnect_text();
             // If even this cannot be sealed, the stream just closes.
             let _ = self.transport.out.seal(|buffer| {
-                Disconnect { reason: reason.0, text: text.as_bytes(), language: OptionalText(b"") }.encode(buffer);
+                Disconnect { reason: reason.0, text: text.as_bytes(), language: OptionalText(b"") }
+                    .encode(buffer);
             });
         }
         self.connection.fail(&error);
@@ -591,7 +605,9 @@ impl Engine {
     /// The session is over.
     pub fn accept_host_key(&mut self) -> Result<(), Error> {
         self.alive()?;
-        let Auth::Client(auth) = &mut self.auth else { return Err(Error::Bug("a server was given a host key")) };
+        let Auth::Client(auth) = &mut self.auth else {
+            return Err(Error::Bug("a server was given a host key"));
+        };
         auth.start(&mut self.transport.out)?;
         self.events.push_back(Event::AuthReady);
         Ok(())
@@ -630,8 +646,6 @@ impl Engine {
             .map_err(|error| self.end(error))
     }
 }
-
-
 
 /// Channels and requests. Each of these fails with the session's error once it is over, and with
 /// [`ApiMisuse::NotAuthenticated`] before it has begun.
@@ -683,7 +697,12 @@ impl Engine {
         self.connection.keep_stderr(id);
     }
 
-    pub fn poll_read_stderr(&mut self, id: u32, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Error>> {
+    pub fn poll_read_stderr(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, Error>> {
         self.connection.poll_read_stderr(id, cx, buffer, &mut self.transport.out)
     }
 

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::config::{Algorithms, Limits};
-use crate::crypto::{CryptoProvider, default_provider};
+use crate::config::{Algorithms, Limits, provider_or_default};
+use crate::crypto::CryptoProvider;
 use crate::error::{ApiMisuse, Error};
 use crate::keys::{PublicKey, SigningKey};
 
@@ -131,9 +131,10 @@ impl ConfigBuilder {
     /// # Errors
     /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no host key signs with an offered algorithm.
     pub fn build(self) -> Result<Arc<Config>, Error> {
-        let provider = self.provider.or_else(default_provider).ok_or(Error::ApiMisuse(ApiMisuse::Algorithms))?;
+        let provider = provider_or_default(self.provider)?;
         let algorithms = self.algorithms.supported_by(provider)?;
-        let usable = |key: &SigningKey| algorithms.host_keys().iter().any(|algorithm| key.signs_with(*algorithm));
+        let usable =
+            |key: &SigningKey| algorithms.host_keys().iter().any(|algorithm| key.signs_with(*algorithm));
         if !algorithms.is_insecure() && !self.host_keys.iter().any(usable) {
             return Err(Error::ApiMisuse(ApiMisuse::Algorithms));
         }

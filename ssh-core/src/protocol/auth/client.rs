@@ -5,7 +5,8 @@ use crate::crypto::SignatureAlgorithm;
 use crate::error::{Error, PeerMisbehaved};
 use crate::keys::PublicKey;
 use crate::protocol::messages::{
-    Rest, ServiceAccept, ServiceRequest, UserAuthBanner, UserAuthFailure, UserAuthPkOk, UserAuthRequest, UserAuthSuccess,
+    Rest, ServiceAccept, ServiceRequest, UserAuthBanner, UserAuthFailure, UserAuthPkOk, UserAuthRequest,
+    UserAuthSuccess,
 };
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::Write as _;
@@ -109,18 +110,29 @@ impl ClientAuth {
         self.pending = Some(pending);
         let user = self.user.as_str();
         out.send(|buffer| {
-            UserAuthRequest { user, service: CONNECTION_SERVICE, method, fields: Rest(&fields) }.encode(buffer);
+            UserAuthRequest { user, service: CONNECTION_SERVICE, method, fields: Rest(&fields) }
+                .encode(buffer);
         })
     }
 
     /// What a signature for the publickey method covers (RFC 4252 §7).
-    pub(crate) fn data_to_sign(&self, session_id: &[u8], key: &PublicKey, algorithm: SignatureAlgorithm) -> Vec<u8> {
+    pub(crate) fn data_to_sign(
+        &self,
+        session_id: &[u8],
+        key: &PublicKey,
+        algorithm: SignatureAlgorithm,
+    ) -> Vec<u8> {
         let mut fields = Vec::with_capacity(512);
         put_key(&mut fields, true, key, algorithm);
         let mut data = Vec::with_capacity(1024);
         data.put_string(session_id);
-        UserAuthRequest { user: &self.user, service: CONNECTION_SERVICE, method: "publickey", fields: Rest(&fields) }
-            .encode(&mut data);
+        UserAuthRequest {
+            user: &self.user,
+            service: CONNECTION_SERVICE,
+            method: "publickey",
+            fields: Rest(&fields),
+        }
+        .encode(&mut data);
         data
     }
 
@@ -140,7 +152,8 @@ impl ClientAuth {
             UserAuthBanner::decode(payload)?;
             return Ok(None);
         }
-        let pending = self.pending.take().filter(|_| self.service == ServiceState::Accepted).ok_or(unexpected)?;
+        let pending =
+            self.pending.take().filter(|_| self.service == ServiceState::Accepted).ok_or(unexpected)?;
         match (number, pending) {
             (UserAuthSuccess::NUMBER, _) => {
                 UserAuthSuccess::decode(payload)?;

@@ -3,8 +3,8 @@
 mod client;
 mod server;
 
-pub use client::{AuthReply, ClientAuthRequest};
 pub(crate) use client::ClientAuth;
+pub use client::{AuthReply, ClientAuthRequest};
 pub use server::{AuthAnswer, Secret, ServerAttempt, ServerMethod};
 pub(crate) use server::{ServerAuth, ServerProgress};
 

@@ -11,7 +11,8 @@ use crate::crypto::SignatureAlgorithm;
 use crate::error::{Error, PeerMisbehaved};
 use crate::keys::PublicKey;
 use crate::protocol::messages::{
-    OptionalText, ServiceAccept, ServiceRequest, UserAuthFailure, UserAuthPkOk, UserAuthRequest, UserAuthSuccess,
+    OptionalText, ServiceAccept, ServiceRequest, UserAuthFailure, UserAuthPkOk, UserAuthRequest,
+    UserAuthSuccess,
 };
 use crate::protocol::transport::kex::exchange_hash::split_signature;
 use crate::protocol::transport::outbound::Outbound;
@@ -38,14 +39,21 @@ enum ServerState {
     /// The application has the attempt.
     Deciding(Deciding),
     /// A failure is decided; its answer leaves at `until`.
-    Delaying { until: Instant },
+    Delaying {
+        until: Instant,
+    },
     Done,
 }
 
 #[derive(Debug)]
 enum Deciding {
-    Plain { is_first_none: bool },
-    Query { algorithm: String, key_blob: Vec<u8> },
+    Plain {
+        is_first_none: bool,
+    },
+    Query {
+        algorithm: String,
+        key_blob: Vec<u8>,
+    },
     /// A signed request whose key the application is asked about before its signature is worth checking.
     Unverified(Box<SignedRequest>),
     /// The signature has been verified; the application confirms.
@@ -157,7 +165,9 @@ impl ServerAuth {
         match (&self.state, number) {
             // RFC 4252 §5.1: after success, further requests are ignored.
             (ServerState::Done, UserAuthRequest::NUMBER) => Ok(ServerProgress::Nothing),
-            (ServerState::NoService | ServerState::Idle, ServiceRequest::NUMBER) => self.on_service(payload, out),
+            (ServerState::NoService | ServerState::Idle, ServiceRequest::NUMBER) => {
+                self.on_service(payload, out)
+            }
             (ServerState::Idle, UserAuthRequest::NUMBER) => self.on_request(payload, session_id, now, out),
             (ServerState::Deciding(_) | ServerState::Delaying { .. }, UserAuthRequest::NUMBER) => {
                 self.queued_bytes = self.queued_bytes.saturating_add(payload.len());

@@ -31,10 +31,16 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(super) enum RowPhase {
     /// We asked; no answer yet. If the one who asked has gone, the channel is closed as soon as it is confirmed.
-    Opening { since: Instant, waker: Option<Waker>, abandoned: bool },
+    Opening {
+        since: Instant,
+        waker: Option<Waker>,
+        abandoned: bool,
+    },
     /// The peer asked; the application has not decided.
     Offered,
-    Open { confirmation: Bytes },
+    Open {
+        confirmation: Bytes,
+    },
     /// The peer refused.
     Refused(OpenFailure),
 }
@@ -71,7 +77,10 @@ pub(super) enum StderrMode {
     /// Nobody reads it: it is credited and dropped.
     #[default]
     Discard,
-    Queue { queue: ReceiveQueue, waker: Option<Waker> },
+    Queue {
+        queue: ReceiveQueue,
+        waker: Option<Waker>,
+    },
 }
 
 /// Why an open was refused (RFC 4254 §5.1).
@@ -142,7 +151,13 @@ impl PeerRequest {
 }
 
 impl Row {
-    pub(super) fn new(phase: RowPhase, remote: u32, window: u32, max_packet: u32, receive_window: u32) -> Self {
+    pub(super) fn new(
+        phase: RowPhase,
+        remote: u32,
+        window: u32,
+        max_packet: u32,
+        receive_window: u32,
+    ) -> Self {
         Self {
             phase,
             send: SendHalf {

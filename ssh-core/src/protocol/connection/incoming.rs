@@ -9,8 +9,8 @@ use super::{Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, Offered
 use crate::error::{Error, PeerMisbehaved, escape_text};
 use crate::protocol::messages::{
     ChannelClose, ChannelData, ChannelEof, ChannelExtendedData, ChannelFailure, ChannelOpen,
-    ChannelOpenConfirmation, ChannelOpenFailure, ChannelRequest, ChannelSuccess, ChannelWindowAdjust, GlobalRequest,
-    RequestFailure, RequestSuccess,
+    ChannelOpenConfirmation, ChannelOpenFailure, ChannelRequest, ChannelSuccess, ChannelWindowAdjust,
+    GlobalRequest, RequestFailure, RequestSuccess,
 };
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::{Reader, WireError};
@@ -23,7 +23,12 @@ const STDERR: u32 = 1;
 
 impl Connection {
     /// A message with a number from 80 to 100. `Ok(false)` if the number is nobody's.
-    pub(crate) fn handle(&mut self, payload: &Bytes, now: Instant, out: &mut Outbound) -> Result<bool, Error> {
+    pub(crate) fn handle(
+        &mut self,
+        payload: &Bytes,
+        now: Instant,
+        out: &mut Outbound,
+    ) -> Result<bool, Error> {
         self.now = now;
         match payload.first().copied().unwrap_or_default() {
             ChannelData::NUMBER => self.on_data(payload)?,
@@ -35,8 +40,12 @@ impl Connection {
             ChannelEof::NUMBER => self.on_eof(payload)?,
             ChannelClose::NUMBER => self.on_close(payload, out)?,
             ChannelRequest::NUMBER => self.on_channel_request(payload, out)?,
-            ChannelSuccess::NUMBER => self.on_channel_reply(ChannelSuccess::decode(payload)?.recipient, true)?,
-            ChannelFailure::NUMBER => self.on_channel_reply(ChannelFailure::decode(payload)?.recipient, false)?,
+            ChannelSuccess::NUMBER => {
+                self.on_channel_reply(ChannelSuccess::decode(payload)?.recipient, true)?
+            }
+            ChannelFailure::NUMBER => {
+                self.on_channel_reply(ChannelFailure::decode(payload)?.recipient, false)?
+            }
             GlobalRequest::NUMBER => self.on_global_request(payload, out)?,
             RequestSuccess::NUMBER | RequestFailure::NUMBER => self.on_global_reply(payload),
             _ => return Ok(false),
@@ -101,8 +110,7 @@ impl Connection {
     fn on_window_adjust(&mut self, payload: &Bytes) -> Result<(), Error> {
         let message = ChannelWindowAdjust::decode(payload)?;
         let Some(row) = self.row_for(ChannelWindowAdjust::NUMBER, message.recipient)? else { return Ok(()) };
-        row.send.window =
-            row.send.window.checked_add(message.bytes).ok_or(PeerMisbehaved::WindowOverflow)?;
+        row.send.window = row.send.window.checked_add(message.bytes).ok_or(PeerMisbehaved::WindowOverflow)?;
         let waker = row.send.waker.take();
         self.wakes.extend(waker);
         Ok(())
@@ -127,7 +135,10 @@ impl Connection {
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(Error::Bug("channel numbers are used up"))?;
         let window = self.new_window();
-        self.rows.insert(id, Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window));
+        self.rows.insert(
+            id,
+            Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window),
+        );
         let (kind, fields) = (message.kind.to_owned(), Bytes::copy_from_slice(message.fields.0));
         self.events.push_back(ConnectionEvent::Offered(OfferedChannel { id, kind, fields }));
         Ok(())
@@ -136,7 +147,9 @@ impl Connection {
     fn on_open_confirmation(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
         let message = ChannelOpenConfirmation::decode(payload)?;
         let id = message.recipient;
-        let Some(row) = self.rows.get_mut(&id) else { return Err(PeerMisbehaved::UnsolicitedOpenReply.into()) };
+        let Some(row) = self.rows.get_mut(&id) else {
+            return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
+        };
         let RowPhase::Opening { since, waker, abandoned } = &mut row.phase else {
             return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
         };
@@ -154,7 +167,9 @@ impl Connection {
     fn on_open_failure(&mut self, payload: &Bytes) -> Result<(), Error> {
         let message = ChannelOpenFailure::decode(payload)?;
         let id = message.recipient;
-        let Some(row) = self.rows.get_mut(&id) else { return Err(PeerMisbehaved::UnsolicitedOpenReply.into()) };
+        let Some(row) = self.rows.get_mut(&id) else {
+            return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
+        };
         let RowPhase::Opening { waker, abandoned, .. } = &mut row.phase else {
             return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
         };

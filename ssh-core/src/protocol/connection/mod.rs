@@ -204,7 +204,9 @@ impl Connection {
                 self.remove(id);
                 Poll::Ready(Err(OpenError::Refused(failure)))
             }
-            RowPhase::Offered => Poll::Ready(Err(OpenError::Session(Error::Bug("an offer was polled as open")))),
+            RowPhase::Offered => {
+                Poll::Ready(Err(OpenError::Session(Error::Bug("an offer was polled as open"))))
+            }
         }
     }
 
@@ -291,7 +293,13 @@ impl Connection {
     }
 
     /// Answers a request of the peer on a channel.
-    pub(crate) fn answer(&mut self, id: u32, slot: u64, accepted: bool, out: &mut Outbound) -> Result<(), Error> {
+    pub(crate) fn answer(
+        &mut self,
+        id: u32,
+        slot: u64,
+        accepted: bool,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
         if self.failed.is_some() {
             return Ok(());
         }
@@ -341,7 +349,11 @@ impl Connection {
     }
 
     /// `None` if the session ended before an answer came.
-    pub(crate) fn poll_global_reply(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<Option<GlobalReply>> {
+    pub(crate) fn poll_global_reply(
+        &mut self,
+        number: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<GlobalReply>> {
         self.requests.poll(number, cx)
     }
 
@@ -350,7 +362,12 @@ impl Connection {
     }
 
     /// Answers a global request of the peer.
-    pub(crate) fn global_answer(&mut self, slot: u64, reply: GlobalReply, out: &mut Outbound) -> Result<(), Error> {
+    pub(crate) fn global_answer(
+        &mut self,
+        slot: u64,
+        reply: GlobalReply,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
         if self.failed.is_some() {
             return Ok(());
         }
@@ -397,9 +414,12 @@ impl Connection {
                 *abandoned = true;
                 Ok(())
             }
-            RowPhase::Offered => {
-                self.reject(id, OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, "the channel was not accepted", out)
-            }
+            RowPhase::Offered => self.reject(
+                id,
+                OpenFailureReason::ADMINISTRATIVELY_PROHIBITED,
+                "the channel was not accepted",
+                out,
+            ),
             RowPhase::Open { .. } | RowPhase::Refused(_) => {
                 let closed = self.close(id, out);
                 self.remove(id);
@@ -493,7 +513,12 @@ fn send_open_failure(
     out: &mut Outbound,
 ) -> Result<(), Error> {
     out.send(|buffer| {
-        ChannelOpenFailure { recipient, reason: reason.0, text: text.as_bytes(), language: OptionalText(b"en") }
-            .encode(buffer);
+        ChannelOpenFailure {
+            recipient,
+            reason: reason.0,
+            text: text.as_bytes(),
+            language: OptionalText(b"en"),
+        }
+        .encode(buffer);
     })
 }

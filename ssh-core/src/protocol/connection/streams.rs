@@ -169,7 +169,9 @@ impl Connection {
             return Ok(());
         }
         let may_grow_by = most.saturating_sub(row.receive.window.size()).min(room);
-        let Some(credit) = row.receive.window.on_read(len, round_trip, now, may_grow_by) else { return Ok(()) };
+        let Some(credit) = row.receive.window.on_read(len, round_trip, now, may_grow_by) else {
+            return Ok(());
+        };
         self.committed = self.committed.saturating_add(u64::from(credit.grown));
         let (recipient, bytes) = (row.send.remote, credit.bytes);
         out.send(|buffer| ChannelWindowAdjust { recipient, bytes }.encode(buffer))

@@ -46,9 +46,10 @@ impl ReceiveWindow {
         if self.consumed < half.max(1) {
             return None;
         }
-        let fast = self.credited_at.zip(round_trip).is_some_and(|(at, round_trip)| {
-            now.saturating_duration_since(at) < round_trip.saturating_mul(2)
-        });
+        let fast = self
+            .credited_at
+            .zip(round_trip)
+            .is_some_and(|(at, round_trip)| now.saturating_duration_since(at) < round_trip.saturating_mul(2));
         let grown = if fast { self.size.min(may_grow_by) } else { 0 };
         self.size = self.size.saturating_add(grown);
         let bytes = std::mem::take(&mut self.consumed).saturating_add(grown);

@@ -11,7 +11,7 @@ macro_rules! messages {
     )*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "the fields carry the names of the RFC that the row cites")]
+        #[allow(missing_docs, reason = "the fields carry the names of the RFC that the row cites")]
         pub struct $name $(<$life>)? { $( pub $field: $kind ),* }
 
         impl $(<$life>)? $name $(<$life>)? {

@@ -65,7 +65,8 @@ impl RekeyPolicy {
     pub(crate) fn on_peer_start(&mut self, now: Instant) -> Result<(), PeerMisbehaved> {
         let elapsed = now.saturating_duration_since(self.refilled_at).as_secs();
         if elapsed > 0 {
-            self.allowance = self.allowance.saturating_add(u32::try_from(elapsed).unwrap_or(BURST)).min(BURST);
+            self.allowance =
+                self.allowance.saturating_add(u32::try_from(elapsed).unwrap_or(BURST)).min(BURST);
             self.refilled_at = now;
         }
         self.allowance = self.allowance.checked_sub(1).ok_or(PeerMisbehaved::RekeyStorm)?;

@@ -1,6 +1,6 @@
 use zeroize::Zeroizing;
 
-use crate::crypto::{CryptoProvider, KeyExchange, SharedSecret, ShareEncoding};
+use crate::crypto::{CryptoProvider, KeyExchange, ShareEncoding, SharedSecret};
 use crate::error::Error;
 use crate::protocol::wire::{Reader, Write as _};
 

@@ -51,13 +51,22 @@ pub(crate) struct Kex {
 enum State {
     Idle,
     /// Our KEXINIT is out.
-    InitSent { ours: Vec<u8> },
+    InitSent {
+        ours: Vec<u8>,
+    },
     /// Client: our share is out.
-    ShareSent { exchange: Exchange, active: Box<dyn ActiveKeyExchange> },
+    ShareSent {
+        exchange: Exchange,
+        active: Box<dyn ActiveKeyExchange>,
+    },
     /// Server: waiting for the client's share.
-    AwaitShare { exchange: Exchange },
+    AwaitShare {
+        exchange: Exchange,
+    },
     /// Both shares are known and our NEWKEYS is out.
-    NewKeysSent { opener: Box<dyn Opener> },
+    NewKeysSent {
+        opener: Box<dyn Opener>,
+    },
 }
 
 /// Both KEXINITs and what follows from them.
@@ -160,9 +169,9 @@ impl Kex {
         let offered = self.common.algorithms.host_keys().iter().copied();
         match self.role {
             Role::Client => offered.collect(),
-            Role::Server => {
-                offered.filter(|algorithm| self.host_keys.iter().any(|key| key.signs_with(*algorithm))).collect()
-            }
+            Role::Server => offered
+                .filter(|algorithm| self.host_keys.iter().any(|key| key.signs_with(*algorithm)))
+                .collect(),
         }
     }
 
@@ -229,7 +238,9 @@ impl Kex {
                     other => Ok(other),
                 }
             }
-            (KexInit::NUMBER, State::InitSent { ours }) => self.on_kexinit(ours, payload, is_first_packet, out),
+            (KexInit::NUMBER, State::InitSent { ours }) => {
+                self.on_kexinit(ours, payload, is_first_packet, out)
+            }
             (KexInitShare::NUMBER, State::AwaitShare { exchange }) => self.on_share(&exchange, payload, out),
             (KexReply::NUMBER, State::ShareSent { exchange, active }) => {
                 self.on_reply(&exchange, active, payload, out)
@@ -303,10 +314,15 @@ impl Kex {
             return their_kex == Some(chosen.kex.name());
         }
         let our_host_key = self.our_host_keys().first().map(|algorithm| algorithm.name());
-        their_kex == self.common.algorithms.kex().first().copied() && theirs.host_key.iter().next() == our_host_key
+        their_kex == self.common.algorithms.kex().first().copied()
+            && theirs.host_key.iter().next() == our_host_key
     }
 
-    fn on_insecure_kexinit(&mut self, theirs: &KexInit<'_>, out: &mut Outbound) -> Result<KexProgress, Error> {
+    fn on_insecure_kexinit(
+        &mut self,
+        theirs: &KexInit<'_>,
+        out: &mut Outbound,
+    ) -> Result<KexProgress, Error> {
         let lists = [
             ("key exchange method", &theirs.kex),
             ("host key algorithm", &theirs.host_key),
@@ -334,7 +350,12 @@ impl Kex {
     }
 
     /// Server: the client's share makes the secret, and our reply proves the host key.
-    fn on_share(&mut self, exchange: &Exchange, payload: &[u8], out: &mut Outbound) -> Result<KexProgress, Error> {
+    fn on_share(
+        &mut self,
+        exchange: &Exchange,
+        payload: &[u8],
+        out: &mut Outbound,
+    ) -> Result<KexProgress, Error> {
         let kex = exchange.chosen.kex;
         let message = KexInitShare::decode(payload)?;
         let client_share = read_share(kex, message.share)?;
@@ -384,10 +405,12 @@ impl Kex {
         if name != algorithm.name().as_bytes() {
             return Err(PeerMisbehaved::BadHostSignature.into());
         }
-        self.common.provider.signatures.verify(algorithm, &key, &hash, blob).map_err(|error| match error {
-            CryptoError::Backend => Error::Crypto(error),
-            _ => PeerMisbehaved::BadHostSignature.into(),
-        })?;
+        self.common.provider.signatures.verify(algorithm, &key, &hash, blob).map_err(
+            |error| match error {
+                CryptoError::Backend => Error::Crypto(error),
+                _ => PeerMisbehaved::BadHostSignature.into(),
+            },
+        )?;
         let known = self.host_key.as_ref();
         if known.is_some_and(|known| *known != key) {
             return Err(PeerMisbehaved::HostKeyChanged.into());
@@ -438,10 +461,15 @@ impl Kex {
             session_id,
         };
         let (ours, theirs, our_letters, their_letters) = match self.role {
-            Role::Client => (exchange.chosen.client_to_server, exchange.chosen.server_to_client, b"ACE", b"BDF"),
-            Role::Server => (exchange.chosen.server_to_client, exchange.chosen.client_to_server, b"BDF", b"ACE"),
+            Role::Client => {
+                (exchange.chosen.client_to_server, exchange.chosen.server_to_client, b"ACE", b"BDF")
+            }
+            Role::Server => {
+                (exchange.chosen.server_to_client, exchange.chosen.client_to_server, b"BDF", b"ACE")
+            }
         };
-        let sealer = with_keys(&material, &ours, *our_letters, |iv, key, mac| ours.cipher.sealer(key, iv, mac))?;
+        let sealer =
+            with_keys(&material, &ours, *our_letters, |iv, key, mac| ours.cipher.sealer(key, iv, mac))?;
         let opener =
             with_keys(&material, &theirs, *their_letters, |iv, key, mac| theirs.cipher.opener(key, iv, mac))?;
         out.seal(|buffer| buffer.put_u8(NewKeys::NUMBER))?;

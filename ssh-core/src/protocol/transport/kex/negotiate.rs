@@ -56,11 +56,19 @@ impl Offers<'_> {
             kex: self.provider.key_exchange(kex).ok_or_else(|| missing.clone())?,
             host_key: SignatureAlgorithm::from_name(host_key).ok_or(missing)?,
             client_to_server: self.direction(
-                ["cipher from client to server", "MAC from client to server", "compression from client to server"],
+                [
+                    "cipher from client to server",
+                    "MAC from client to server",
+                    "compression from client to server",
+                ],
                 [&self.theirs.cipher_c2s, &self.theirs.mac_c2s, &self.theirs.compression_c2s],
             )?,
             server_to_client: self.direction(
-                ["cipher from server to client", "MAC from server to client", "compression from server to client"],
+                [
+                    "cipher from server to client",
+                    "MAC from server to client",
+                    "compression from server to client",
+                ],
                 [&self.theirs.cipher_s2c, &self.theirs.mac_s2c, &self.theirs.compression_s2c],
             )?,
         })

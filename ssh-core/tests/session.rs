@@ -1,0 +1,113 @@
+//! Client and server of this crate over an in-memory stream, one backend a side.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use ssh_core::client::{self, Credential, danger::AcceptAnyHostKey};
+use ssh_core::crypto::default_provider;
+use ssh_core::keys::{KeyKind, SigningKey};
+use ssh_core::server::{self, danger::AcceptEverybody};
+use ssh_core::session::Incoming;
+use ssh_core::{
+    Session,
+    config::{Algorithms, Limits},
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+fn host_key() -> SigningKey {
+    let provider = default_provider();
+    let key = provider.signatures.generate(KeyKind::Ed25519, 0).unwrap();
+    SigningKey::new(&key, provider).unwrap()
+}
+
+async fn pair(algorithms: Algorithms, limits: Limits) -> (Session, Session) {
+    let (a, b) = tokio::io::duplex(1 << 20);
+    let client = client::Config::builder("ada")
+        .verify_host_key(AcceptAnyHostKey)
+        .authenticate(Credential::password("secret"))
+        .algorithms(algorithms.clone())
+        .limits(limits.clone())
+        .build()
+        .unwrap();
+    let server = server::Config::builder(AcceptEverybody)
+        .host_key(host_key())
+        .algorithms(algorithms)
+        .limits(limits)
+        .build()
+        .unwrap();
+    let (client, server) = tokio::join!(client::connect(a, client), server::accept(b, server));
+    (client.unwrap(), server.unwrap())
+}
+
+fn echo(server: Session) {
+    tokio::spawn(async move {
+        let mut incoming = server.incoming();
+        while let Some(item) = incoming.next().await {
+            match item {
+                Incoming::Channel(channel) => {
+                    tokio::spawn(async move {
+                        let (mut reader, mut writer) = channel.accept().unwrap().split();
+                        tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+                        writer.shutdown().await.unwrap();
+                    });
+                }
+                Incoming::Request(request) => {
+                    let fields = request.fields().to_vec();
+                    request.accept(&fields);
+                }
+            }
+        }
+    });
+}
+
+async fn echo_on(session: &Session, len: usize) {
+    let channel = session.open_channel("session").await.unwrap();
+    let (mut reader, mut writer) = channel.split();
+    let data: Arc<[u8]> = (0..len).map(|i| (i % 251) as u8).collect();
+    let sent = Arc::clone(&data);
+    let sender = tokio::spawn(async move {
+        writer.write_all(&sent).await.unwrap();
+        writer.shutdown().await.unwrap();
+        writer
+    });
+    let mut received = Vec::new();
+    reader.read_to_end(&mut received).await.unwrap();
+    assert!(received == *data);
+    drop(sender.await.unwrap());
+}
+
+#[tokio::test]
+async fn bytes_come_back_through_an_echo() {
+    let (client, server) = pair(Algorithms::default(), Limits::default()).await;
+    assert_eq!(server.info().user.as_ref(), "ada");
+    assert!(client.info().strict_kex);
+    echo(server);
+    echo_on(&client, 5_000_000).await;
+    assert_eq!(client.request("x", b"y").await.unwrap().unwrap(), &b"y"[..]);
+}
+
+#[tokio::test]
+async fn keys_are_exchanged_under_full_duplex_load_without_losing_a_byte() {
+    let mut limits = Limits::default();
+    limits.rekey_bytes = 100_000;
+    let (client, server) = pair(Algorithms::default(), limits).await;
+    let both = client.clone();
+    let storm = tokio::spawn(async move {
+        for _ in 0..6 {
+            both.rekey().unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    echo(server);
+    futures::future::join_all((0..8).map(|_| echo_on(&client, 400_000))).await;
+    storm.await.unwrap();
+}
+
+#[tokio::test]
+async fn without_any_security_there_is_no_key_exchange() {
+    let algorithms = Algorithms::insecure_without_any_security();
+    let (client, server) = pair(algorithms, Limits::default()).await;
+    assert!(client.info().algorithms.is_none());
+    echo(server);
+    echo_on(&client, 100_000).await;
+}
