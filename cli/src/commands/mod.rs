@@ -1,0 +1,7 @@
+//! The commands, one module each.
+
+pub(crate) mod forward;
+pub(crate) mod keygen;
+pub(crate) mod paths;
+pub(crate) mod serve;
+pub(crate) mod session;
