@@ -138,8 +138,11 @@ pub trait KeyExchange: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`CryptoError::BadShare`] on a share that is not valid.
-    fn respond(&self, client_share: &[u8], random: &dyn SecureRandom)
-    -> Result<(Vec<u8>, SharedSecret), CryptoError>;
+    fn respond(
+        &self,
+        client_share: &[u8],
+        random: &dyn SecureRandom,
+    ) -> Result<(Vec<u8>, SharedSecret), CryptoError>;
 }
 
 /// A client's exchange whose share has been made.

@@ -135,9 +135,7 @@ impl PublicKey {
     pub fn from_blob(blob: &[u8]) -> Result<Self, KeyError> {
         let mut reader = Reader::new(blob);
         let key = match reader.string_max(64)? {
-            b"ssh-ed25519" => {
-                Self::Ed25519(reader.string()?.try_into().map_err(|_| KeyError::Mismatch)?)
-            }
+            b"ssh-ed25519" => Self::Ed25519(reader.string()?.try_into().map_err(|_| KeyError::Mismatch)?),
             b"ssh-rsa" | b"rsa-sha2-256" | b"rsa-sha2-512" => {
                 let e = reader.mpint()?;
                 let n = reader.mpint()?;

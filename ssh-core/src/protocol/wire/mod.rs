@@ -10,7 +10,7 @@ mod reader;
 mod writer;
 
 pub use mpint::{is_positive_mpint, trim_leading_zeros};
-pub use name_list::{MAX_NAMES, MAX_NAME_LIST_LEN, NameList};
+pub use name_list::{MAX_NAME_LIST_LEN, MAX_NAMES, NameList};
 pub use reader::Reader;
 pub use writer::{LengthPrefix, Write};
 

@@ -52,7 +52,9 @@ mod tests {
 
     #[test]
     fn lists_over_the_limits_and_with_holes_are_refused() {
-        for bad in [&b",a"[..], b"a,", b"a,,b", b"a b", b"a\0", "é".as_bytes(), &[b'x'; MAX_NAME_LIST_LEN + 1]] {
+        for bad in
+            [&b",a"[..], b"a,", b"a,,b", b"a b", b"a\0", "é".as_bytes(), &[b'x'; MAX_NAME_LIST_LEN + 1]]
+        {
             assert_eq!(NameList::parse(bad), Err(WireError::BadNameList));
         }
         let many = vec!["a"; MAX_NAMES + 1].join(",");
