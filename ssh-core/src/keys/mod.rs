@@ -1,9 +1,33 @@
 //! Keys, their formats, and who is trusted.
+//!
+//! - [`KeyPair`] reads and writes private key files, [`PublicLine`] one-line public keys; [`Fingerprint`] is how people
+//!   compare keys.
+//! - Nothing here needs a crypto backend but [`KeyPair::generate`]. What a format can say about a key is checked when
+//!   it is read; what takes curve or RSA arithmetic is checked by the backend before a key signs or verifies.
 
+mod error;
+mod files;
+mod fingerprint;
+mod key_pair;
+pub mod openssh;
+mod openssh_cipher;
+mod pem;
+mod pkcs1;
+mod pkcs8;
 mod private;
 mod public;
+mod public_line;
+mod sec1;
 mod signing_key;
 
+pub use error::{KeyFileError, KeyFormatError};
+pub use files::Overwrite;
+pub use fingerprint::{Fingerprint, FingerprintError};
+pub use key_pair::KeyPair;
 pub use private::PrivateKey;
 pub use public::{Curve, KeyError, KeyKind, PublicKey};
+pub use public_line::{MAX_COMMENT_CHARS, MAX_LINE_LEN, PublicLine};
+
+/// A private key file may not be longer, in bytes. A 16384 bit RSA key takes under 20 KiB.
+pub const MAX_KEY_FILE_LEN: usize = 256 * 1024;
 pub use signing_key::SigningKey;
