@@ -1,7 +1,7 @@
 //! Reading files with a limit, and writing them whole or not at all.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -49,6 +49,28 @@ pub(super) fn write_whole(
     done.map_err(|source| io_error("write", path, source))?;
     drop(file);
     temporary.move_to(path, overwrite)?;
+    sync_parent(path);
+    Ok(())
+}
+
+/// Appends a line and syncs it. A file whose last line has no end gets one first.
+pub(super) fn append_line(path: &Path, line: &str, mode: u32) -> Result<(), KeyFileError> {
+    let failed = |source| io_error("append to", path, source);
+    make_parent(path)?;
+    let mut options = OpenOptions::new();
+    let mut file =
+        with_mode(options.read(true).append(true).create(true), mode).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(KeyFileError::NotAFile { path: path.into() });
+    }
+    let mut text = String::with_capacity(line.len().saturating_add(2));
+    if !ends_its_last_line(&mut file).map_err(failed)? {
+        text.push('\n');
+    }
+    text.push_str(line);
+    text.push('\n');
+    // One write, so that others who append at the same time do not come in between.
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     sync_parent(path);
     Ok(())
 }
@@ -127,6 +149,16 @@ impl Drop for Temporary {
         // After a rename there is nothing to remove.
         let _ = fs::remove_file(&self.0);
     }
+}
+
+fn ends_its_last_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0; 1];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 fn open(path: &Path) -> Result<(File, Metadata), KeyFileError> {
