@@ -67,7 +67,10 @@ struct Shared {
     session: Session,
     policy: ForwardPolicy,
     events: Events,
+    /// Connections, and the serving of the peer.
     tasks: Tasks,
+    /// They end with the session.
+    listeners: Tasks,
     /// What we asked the peer to listen on.
     requested: Requested,
     /// What we listen on for the peer.
@@ -157,6 +160,7 @@ impl PortForwardingBuilder {
             policy: self.policy,
             events: self.events,
             tasks: Tasks::default(),
+            listeners: Tasks::default(),
             requested: Requested::default(),
             granted: Granted::default(),
         });
@@ -277,6 +281,7 @@ impl PortForwarding {
 
 impl Drop for PortForwarding {
     fn drop(&mut self) {
+        self.shared.listeners.stop();
         self.shared.tasks.stop();
     }
 }

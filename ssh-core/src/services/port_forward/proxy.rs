@@ -10,6 +10,8 @@ use crate::protocol::{OpenError, OpenFailureReason};
 pub(super) struct Handshake {
     buffer: Vec<u8>,
     stage: Stage,
+    /// HTTP: so much has been searched for the end of the head.
+    searched: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,7 +109,8 @@ impl Handshake {
                 Err((reply, reason)) => Step::Refuse(reply, reason),
             },
             (Stage::Start, Some(byte)) if byte.is_ascii_alphabetic() => {
-                match http_connect::request(&self.buffer) {
+                let searched = std::mem::replace(&mut self.searched, self.buffer.len());
+                match http_connect::request(&self.buffer, searched) {
                     Ok(parsed) => self.connect(Protocol::Http, parsed),
                     Err((reply, reason)) => Step::Refuse(reply, reason),
                 }
