@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ssh_core::keys::Fingerprint;
+use ssh_core::services::port_forward::{PermitListen, PermitTarget};
 
 use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
 use crate::commands::serve::{AuthorizedKeysArg, UserArg};
@@ -91,8 +92,8 @@ pub(crate) struct ForwardArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The address to listen on; port 0 chooses one
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) listen: String,
+    #[arg(long, value_name = "[HOST:]PORT")]
+    pub(crate) listen: DynamicSpec,
 
     /// A private host key. Unless given, one is made on the first start and kept in the user's data directory
     #[arg(long, value_name = "FILE")]
@@ -108,11 +109,11 @@ pub(crate) struct ServeArgs {
 
     /// Where clients may connect to: `any`, HOST:PORT or HOST:*
     #[arg(long, value_name = "any|HOST:PORT", required_unless_present = "permit_listen", num_args = 1..)]
-    pub(crate) permit_open: Vec<String>,
+    pub(crate) permit_open: Vec<PermitTarget>,
 
     /// Where clients may listen here: `any`, [BIND:]PORT or BIND:*. Nowhere unless given
     #[arg(long, value_name = "any|[BIND:]PORT", num_args = 1..)]
-    pub(crate) permit_listen: Vec<String>,
+    pub(crate) permit_listen: Vec<PermitListen>,
 
     /// Sessions at once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,7 +1,6 @@
 //! What a command says: events for scripts on stdout, or lines for people on stderr.
 
 use std::fmt;
-use std::io::Write as _;
 
 use serde::Serialize;
 
@@ -34,9 +33,6 @@ pub(crate) enum Event<'a> {
         listen: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         target: Option<String>,
-        /// Further addresses of the same forward.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        also: Vec<String>,
     },
     /// All forwards are there.
     Ready { kex: &'a str, cipher: &'a str, host_key: String, peer: &'a str },
@@ -123,16 +119,13 @@ impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listening { addr } => write!(f, "adit: listening on {addr}"),
-            Self::Forward { kind, listen, target, also } => {
-                let also = also.iter().map(|more| format!(" and {more}")).collect::<String>();
-                match (kind, target) {
-                    (Kind::Local, Some(target)) => write!(f, "adit: {listen}{also} leads to {target}"),
+            Self::Forward { kind, listen, target } => match (kind, target) {
+                    (Kind::Local, Some(target)) => write!(f, "adit: {listen} leads to {target}"),
                     (Kind::Remote, Some(target)) => {
                         write!(f, "adit: {listen} at the server leads to {target} here")
                     }
-                    (_, None) | (Kind::Dynamic, _) => write!(f, "adit: {listen}{also} is a SOCKS and HTTP proxy"),
-                }
-            }
+                    (_, None) | (Kind::Dynamic, _) => write!(f, "adit: {listen} is a SOCKS and HTTP proxy"),
+                },
             Self::Ready { kex, cipher, host_key, peer } => {
                 write!(f, "adit: connected to {peer} ({kex}, {cipher}, host key {host_key})")
             }
@@ -162,7 +155,6 @@ mod tests {
             kind: Kind::Local,
             listen: "127.0.0.1:1".into(),
             target: Some("db:5432".into()),
-            also: Vec::new(),
         };
         for (event, expected) in [
             (Event::Listening { addr: "127.0.0.1:2222".into() }, r#"{"event":"listening","addr":"127.0.0.1:2222"}"#),

@@ -1,6 +1,5 @@
 //! What runs over the session: the forwards of the command line.
 
-use ssh_core::Error;
 use ssh_core::services::port_forward::{
     Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
     RemoteForward,
@@ -96,7 +95,9 @@ fn shown_address(listen: &Listen, port: u16) -> String {
 fn ready(link: &Link, output: Output) {
     let info = link.session.info();
     let (kex, cipher) =
-        info.algorithms.as_ref().map_or(("none", "none"), |agreed| (agreed.kex, agreed.cipher_out));
+        info.algorithms.as_ref().map_or(("none", "none"), |agreed| {
+            (agreed.kex.name(), agreed.client_to_server.cipher.name())
+        });
     let host_key = info.host_key.as_ref().map(|key| key.fingerprint().to_string()).unwrap_or_default();
     output.event(&Event::Ready { kex, cipher, host_key, peer: &link.peer });
 }
@@ -138,13 +139,8 @@ fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
             ),
         ),
         ForwardError::Open { source: ssh_core::OpenError::Session(error), .. } | ForwardError::Session(error) => {
-            broken(link, error)
+            link.lost(error)
         }
         error => CliError::new(Code::Internal, chain(error)),
     }
-}
-
-/// Of a session that was lost or a local stream that failed.
-fn broken(link: &Link, error: &Error) -> CliError {
-    link.lost(error)
 }

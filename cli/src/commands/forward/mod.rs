@@ -12,7 +12,7 @@ use std::time::Duration;
 use ssh_core::client::{self, Config};
 use ssh_core::{Error, Session};
 
-pub(crate) use spec::{DynamicSpec, Endpoint, ForwardSpec};
+pub(crate) use spec::{DynamicSpec, Endpoint, ForwardSpec, Listen};
 pub(crate) use target::Target;
 
 use self::host_key::Verifier;
