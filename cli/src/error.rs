@@ -108,10 +108,13 @@ impl CliError {
                 format!("{peer} stopped answering; check the network and whether the server still runs")
             }
             (Code::Network, _) => {
-                format!("lost the connection to {peer}: {}; check that an SSH server runs there", chain(error))
+                format!(
+                    "lost the connection to {peer}: {}; check that an SSH server runs there",
+                    chain(error)
+                )
             }
-            (Code::Auth, _) => {
-                format!("cannot log in as {peer}: {}; check the user, -i KEYFILE and --password-file", chain(error))
+            (_, Error::Auth(failure)) => {
+                format!("cannot log in as {peer}: {failure}; check the user, -i KEYFILE and --password-file")
             }
             (Code::Protocol, _) => format!("cannot talk to {peer}: {}", chain(error)),
             _ => format!("the session with {peer} failed: {}", chain(error)),

@@ -15,6 +15,8 @@ pub(crate) struct Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,
+    /// Lines for what goes wrong only: nobody looks at the stderr of an OpenSSH ProxyCommand before.
+    Terse,
     /// One object a line.
     Json,
     /// The same on stderr, where stdout carries a forwarded stream.
@@ -74,7 +76,8 @@ impl Output {
     /// `stdout_is_taken` says that stdout carries something else.
     pub(crate) fn new(json: bool, stdout_is_taken: bool) -> Self {
         let form = match (json, stdout_is_taken) {
-            (false, _) => Form::Text,
+            (false, false) => Form::Text,
+            (false, true) => Form::Terse,
             (true, false) => Form::Json,
             (true, true) => Form::JsonOnStderr,
         };
@@ -83,13 +86,14 @@ impl Output {
 
     /// Whether a script reads along, so that nobody can be asked anything.
     pub(crate) fn is_json(self) -> bool {
-        self.form != Form::Text
+        matches!(self.form, Form::Json | Form::JsonOnStderr)
     }
 
     pub(crate) fn event(self, event: &Event<'_>) {
         // A closed pipe or a full disk must not end the service.
         let _ = match self.form {
-            Form::Text => write_line(std::io::stderr().lock(), event.to_string()),
+            Form::Terse if event.is_progress() => Ok(()),
+            Form::Text | Form::Terse => write_line(std::io::stderr().lock(), event.to_string()),
             Form::Json => write_line(std::io::stdout().lock(), json(event)),
             Form::JsonOnStderr => write_line(std::io::stderr().lock(), json(event)),
         };
@@ -101,6 +105,13 @@ impl Output {
 
     pub(crate) fn error(self, error: &CliError) {
         self.event(&Event::Error { code: error.code.name(), message: &error.message });
+    }
+}
+
+impl Event<'_> {
+    /// Whether it is only what was to be expected.
+    fn is_progress(&self) -> bool {
+        matches!(self, Self::Forward { .. } | Self::Ready { .. } | Self::Closed { .. })
     }
 }
 
@@ -120,12 +131,12 @@ impl fmt::Display for Event<'_> {
         match self {
             Self::Listening { addr } => write!(f, "adit: listening on {addr}"),
             Self::Forward { kind, listen, target } => match (kind, target) {
-                    (Kind::Local, Some(target)) => write!(f, "adit: {listen} leads to {target}"),
-                    (Kind::Remote, Some(target)) => {
-                        write!(f, "adit: {listen} at the server leads to {target} here")
-                    }
-                    (_, None) | (Kind::Dynamic, _) => write!(f, "adit: {listen} is a SOCKS and HTTP proxy"),
-                },
+                (Kind::Local, Some(target)) => write!(f, "adit: {listen} leads to {target}"),
+                (Kind::Remote, Some(target)) => {
+                    write!(f, "adit: {listen} at the server leads to {target} here")
+                }
+                (_, None) | (Kind::Dynamic, _) => write!(f, "adit: {listen} is a SOCKS and HTTP proxy"),
+            },
             Self::Ready { kex, cipher, host_key, peer } => {
                 write!(f, "adit: connected to {peer} ({kex}, {cipher}, host key {host_key})")
             }
@@ -157,7 +168,10 @@ mod tests {
             target: Some("db:5432".into()),
         };
         for (event, expected) in [
-            (Event::Listening { addr: "127.0.0.1:2222".into() }, r#"{"event":"listening","addr":"127.0.0.1:2222"}"#),
+            (
+                Event::Listening { addr: "127.0.0.1:2222".into() },
+                r#"{"event":"listening","addr":"127.0.0.1:2222"}"#,
+            ),
             (forward, r#"{"event":"forward","kind":"local","listen":"127.0.0.1:1","target":"db:5432"}"#),
             (
                 Event::Error { code: "auth", message: "no" },

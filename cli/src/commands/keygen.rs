@@ -28,7 +28,11 @@ pub(crate) fn run(args: &KeygenArgs, output: Output) -> Result<(), CliError> {
     if let Some(parent) = parent.filter(|parent| args.file.is_some() && !parent.is_dir()) {
         return Err(CliError::new(
             Code::File,
-            format!("cannot write {}: there is no directory {}; make it first", file.display(), parent.display()),
+            format!(
+                "cannot write {}: there is no directory {}; make it first",
+                file.display(),
+                parent.display()
+            ),
         ));
     }
     let public = public_path(&file);
@@ -136,7 +140,7 @@ fn public_path(file: &Path) -> PathBuf {
 }
 
 fn default_comment() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_default();
+    let user = paths::login_name().unwrap_or_default();
     let host = host_name();
     if user.is_empty() || host.is_empty() { user } else { format!("{user}@{host}") }
 }

@@ -1,8 +1,32 @@
-//! Where a user's files are.
+//! Who the user is, and where their files are.
 
 use std::path::PathBuf;
 
 use crate::error::{CliError, Code};
+
+/// Who is logged in here.
+pub(crate) fn login_name() -> Option<String> {
+    let names = ["USER", "LOGNAME", "USERNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let mut names = names.filter(|name| !name.is_empty());
+    names.next().or_else(name_of_uid)
+}
+
+/// Services and containers often run without the variables.
+#[cfg(unix)]
+fn name_of_uid() -> Option<String> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut users = users.lines().map(|line| line.split(':'));
+    users.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    })
+}
+
+#[cfg(not(unix))]
+fn name_of_uid() -> Option<String> {
+    None
+}
 
 /// The home directory, if the environment names one.
 pub(crate) fn home() -> Option<PathBuf> {

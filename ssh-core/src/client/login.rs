@@ -80,7 +80,9 @@ impl Login<'_> {
                     self.answer().await?
                 }
                 Credential::Key(key) => self.try_key(key).await?,
-                Credential::AskPassword(_) => return Err(Error::Bug("a password was asked for and not taken")),
+                Credential::AskPassword(_) => {
+                    return Err(Error::Bug("a password was asked for and not taken"));
+                }
             };
             if done {
                 return self.authenticated().await;

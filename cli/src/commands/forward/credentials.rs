@@ -139,7 +139,8 @@ impl Asker {
 
 impl PasswordPrompt for Asker {
     fn password(&self) -> BoxFuture<'_, Option<Zeroizing<String>>> {
-        let again = if self.asked.swap(true, Ordering::Relaxed) { "That was refused, try again. " } else { "" };
+        let again =
+            if self.asked.swap(true, Ordering::Relaxed) { "That was refused, try again. " } else { "" };
         let prompt = format!("{again}Password for {}: ", self.peer);
         async move { self.terminal.secret(prompt).await.ok().filter(|password| !password.is_empty()) }.boxed()
     }

@@ -5,8 +5,8 @@ use ssh_core::services::port_forward::{
     RemoteForward,
 };
 
-use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, joined};
 use super::Link;
+use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, joined};
 use crate::Ended;
 use crate::args::ForwardArgs;
 use crate::error::{CliError, Code, chain};
@@ -94,10 +94,10 @@ fn shown_address(listen: &Listen, port: u16) -> String {
 
 fn ready(link: &Link, output: Output) {
     let info = link.session.info();
-    let (kex, cipher) =
-        info.algorithms.as_ref().map_or(("none", "none"), |agreed| {
-            (agreed.kex.name(), agreed.client_to_server.cipher.name())
-        });
+    let (kex, cipher) = info
+        .algorithms
+        .as_ref()
+        .map_or(("none", "none"), |agreed| (agreed.kex.name(), agreed.client_to_server.cipher.name()));
     let host_key = info.host_key.as_ref().map(|key| key.fingerprint().to_string()).unwrap_or_default();
     output.event(&Event::Ready { kex, cipher, host_key, peer: &link.peer });
 }
@@ -138,9 +138,8 @@ fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
                 link.peer
             ),
         ),
-        ForwardError::Open { source: ssh_core::OpenError::Session(error), .. } | ForwardError::Session(error) => {
-            link.lost(error)
-        }
+        ForwardError::Open { source: ssh_core::OpenError::Session(error), .. }
+        | ForwardError::Session(error) => link.lost(error),
         error => CliError::new(Code::Internal, chain(error)),
     }
 }

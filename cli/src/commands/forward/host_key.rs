@@ -16,7 +16,7 @@ use crate::error::CliError;
 use crate::output::{Event, Output};
 
 /// Compares the host key with the pins, else with the known hosts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Verifier {
     target: Target,
     trust: Trust,
@@ -24,7 +24,7 @@ pub(super) struct Verifier {
     output: Output,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Trust {
     /// One of these and no other.
     Pinned(Vec<Fingerprint>),
@@ -63,7 +63,8 @@ impl Verifier {
             };
             // Files that were named are the only ones.
             let of_all = args.known_hosts.is_empty().then(|| PathBuf::from(GLOBAL_KNOWN_HOSTS));
-            let hosts = KnownHosts::load(own.iter().chain(&of_all)).map_err(|error| CliError::file(&error))?;
+            let hosts =
+                KnownHosts::load(own.iter().chain(&of_all)).map_err(|error| CliError::file(&error))?;
             for warning in hosts.warnings() {
                 output.warning(warning.to_string());
             }
@@ -82,6 +83,16 @@ impl Verifier {
         let (known, other): (Vec<_>, Vec<_>) =
             algorithms.host_keys().iter().copied().partition(|algorithm| is_known(algorithm));
         algorithms.with_host_keys([known, other].concat())
+    }
+
+    /// What to offer next when the server has shown this key. A pin does not say of which kind its key is, and a server
+    /// may have several.
+    pub(super) fn try_other_kinds(&self, algorithms: &Algorithms, shown: &PublicKey) -> Option<Algorithms> {
+        let Trust::Pinned(pins) = &self.trust else { return None };
+        let mut left = algorithms.host_keys().to_vec();
+        left.retain(|algorithm| !shown.kind().algorithms().contains(algorithm));
+        let is_wrong = !pins.contains(&shown.fingerprint());
+        (is_wrong && !left.is_empty()).then(|| algorithms.clone().with_host_keys(left))
     }
 
     async fn decide(&self, key: &PublicKey) -> Result<(), String> {
@@ -124,7 +135,8 @@ impl Verifier {
     /// A key that cannot be taken down is still accepted, as ssh does.
     fn add(&self, key: &PublicKey) {
         let Trust::Known { file: Some(file), .. } = &self.trust else {
-            self.output.warning("there is no home directory to keep the host key in; give --known-hosts FILE");
+            self.output
+                .warning("there is no home directory to keep the host key in; give --known-hosts FILE");
             return;
         };
         match KnownHosts::append(file, &self.target.host, self.target.port, key, false) {
@@ -161,9 +173,9 @@ impl Trust {
                 HostKeyStatus::Match(_) => Decision::Accept,
                 HostKeyStatus::Unknown { .. } if *accept_new => Decision::Add,
                 HostKeyStatus::Unknown { known_as } => {
-                    let elsewhere = known_as.first().map(|known| {
-                        format!(", which is known as {} ({})", known.names, known.place)
-                    });
+                    let elsewhere = known_as
+                        .first()
+                        .map(|known| format!(", which is known as {} ({})", known.names, known.place));
                     Decision::Ask(format!(
                         "the host key of {target} is not known: {shown}{}; compare it with the server's, then give --host-key {} or --accept-new",
                         elsewhere.unwrap_or_default(),
@@ -186,7 +198,8 @@ fn changed(target: &Target, shown: &str, expected: &[KnownKey]) -> String {
         .take(MAX_SHOWN_KEYS)
         .map(|known| format!("{} {} ({})", known.key.kind().name(), known.fingerprint, known.place))
         .collect();
-    let id = if target.port == 22 { target.host.clone() } else { format!("[{}]:{}", target.host, target.port) };
+    let id =
+        if target.port == 22 { target.host.clone() } else { format!("[{}]:{}", target.host, target.port) };
     format!(
         "the host key of {} has changed: it is {shown}, but known is {}; somebody may be in between, so ask the server's owner, and only then remove the old key with `ssh-keygen -R '{id}'`",
         joined(&target.host, target.port),
@@ -236,7 +249,10 @@ mod tests {
 
         for accept_new in [false, true] {
             let message = refused(known(&line("[host]:2222", &other), accept_new));
-            assert!(message.contains(&print) && message.contains(&other.fingerprint().to_string()), "{message}");
+            assert!(
+                message.contains(&print) && message.contains(&other.fingerprint().to_string()),
+                "{message}"
+            );
             let both = line("[host]:2222", &key) + &line("@revoked *", &key);
             let message = refused(known(&both, accept_new));
             assert!(message.contains(&print) && message.contains("revoked"), "{message}");

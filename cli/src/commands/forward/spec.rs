@@ -114,7 +114,9 @@ pub(super) fn parse_host(text: &str) -> Result<String, BadSpec> {
         // A zone, as in fe80::1%eth0, is none of our business.
         let address = host.split_once('%').map_or(host, |(address, _)| address);
         address.parse::<std::net::Ipv6Addr>().map_err(|_| bad())?;
-    } else if host.len() > MAX_HOST || host.chars().any(|c| c.is_control() || c.is_whitespace() || "[]@/".contains(c)) {
+    } else if host.len() > MAX_HOST
+        || host.chars().any(|c| c.is_control() || c.is_whitespace() || "[]@/".contains(c))
+    {
         return Err(bad());
     }
     Ok(host.to_owned())
@@ -194,9 +196,24 @@ mod tests {
     #[test]
     fn other_texts_are_refused() {
         for text in [
-            "", "1:2", "nonsense", "1:2:3:4:5", "x:db:5432", "8080:db:0", "70000:db:1", "8080:db:70000",
-            "8080::22", "8080:[::1:22", "8080:::1:22", "8080:[x]:22", "+1:db:22", "8080:a b:22", "8080:db:-1",
-            "[[::1]]:1:db:2", "8080:db:", ":::",
+            "",
+            "1:2",
+            "nonsense",
+            "1:2:3:4:5",
+            "x:db:5432",
+            "8080:db:0",
+            "70000:db:1",
+            "8080:db:70000",
+            "8080::22",
+            "8080:[::1:22",
+            "8080:::1:22",
+            "8080:[x]:22",
+            "+1:db:22",
+            "8080:a b:22",
+            "8080:db:-1",
+            "[[::1]]:1:db:2",
+            "8080:db:",
+            ":::",
         ] {
             assert!(text.parse::<ForwardSpec>().is_err(), "{text}");
         }

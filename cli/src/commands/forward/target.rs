@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::spec::{BadSpec, joined, parse_host, parse_port};
+use crate::commands::paths::login_name;
 use crate::error::{CliError, Code};
 
 /// `[USER@]HOST[:PORT]`.
@@ -24,10 +25,6 @@ impl Target {
     /// # Errors
     /// If neither is known.
     pub(crate) fn user(&self) -> Result<String, CliError> {
-        let login_name = || {
-            let names = ["USER", "LOGNAME", "USERNAME"].into_iter();
-            names.filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty())
-        };
         self.user.clone().or_else(login_name).ok_or_else(|| {
             CliError::usage(format!("who logs in to {self} is not known; write USER@{self} or set USER"))
         })
@@ -124,13 +121,29 @@ mod tests {
             ("127.0.0.1:1", None, "127.0.0.1", 1),
         ] {
             let target: Target = text.parse().unwrap();
-            assert_eq!((target.user.as_deref(), target.host.as_str(), target.port), (user, host, port), "{text}");
+            assert_eq!(
+                (target.user.as_deref(), target.host.as_str(), target.port),
+                (user, host, port),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "@host", "host:", "host:0", "host:99999", "host:x", "[::1", "[x]:1", "a:b:c", "ho st", "ada@"] {
+        for text in [
+            "",
+            "@host",
+            "host:",
+            "host:0",
+            "host:99999",
+            "host:x",
+            "[::1",
+            "[x]:1",
+            "a:b:c",
+            "ho st",
+            "ada@",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

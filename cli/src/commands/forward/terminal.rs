@@ -29,7 +29,8 @@ impl Terminal {
     pub(crate) async fn secret(&self, prompt: String) -> io::Result<Zeroizing<String>> {
         let _asking = Asking::new(&self.asking);
         let _echo = EchoGuard::new();
-        let asked = tokio::task::spawn_blocking(move || rpassword::prompt_password(prompt).map(Zeroizing::new));
+        let asked =
+            tokio::task::spawn_blocking(move || rpassword::prompt_password(prompt).map(Zeroizing::new));
         asked.await.map_err(io::Error::other)?
     }
 
@@ -96,11 +97,8 @@ impl Drop for EchoGuard {
         #[cfg(unix)]
         if let Some(before) = &self.before {
             // Without a terminal there is nothing to restore.
-            let _ = rustix::termios::tcsetattr(
-                std::io::stdin(),
-                rustix::termios::OptionalActions::Now,
-                before,
-            );
+            let _ =
+                rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, before);
         }
     }
 }

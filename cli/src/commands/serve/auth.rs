@@ -44,7 +44,9 @@ impl FromStr for AuthorizedKeysArg {
         let is_name = |name: &str| !name.is_empty() && !name.contains(['/', '\\']) && !is_drive(name, text);
         match text.split_once(':') {
             Some((_, "")) => Err(BadUser("[NAME:]FILE")),
-            Some((name, file)) if is_name(name) => Ok(Self { user: Some(name.to_owned()), file: file.into() }),
+            Some((name, file)) if is_name(name) => {
+                Ok(Self { user: Some(name.to_owned()), file: file.into() })
+            }
             _ if text.is_empty() => Err(BadUser("[NAME:]FILE")),
             _ => Ok(Self { user: None, file: text.into() }),
         }
@@ -173,7 +175,10 @@ fn read_keys(arg: &AuthorizedKeysArg, output: Output) -> Result<AuthorizedKeys, 
     if let Err(error) = std::fs::metadata(&arg.file) {
         return Err(CliError::new(
             Code::File,
-            format!("cannot read the authorized keys {}: {error}; check that the file exists and that you may read it", arg.file.display()),
+            format!(
+                "cannot read the authorized keys {}: {error}; check that the file exists and that you may read it",
+                arg.file.display()
+            ),
         ));
     }
     let keys = AuthorizedKeys::load(&arg.file).map_err(|error| CliError::file(&error))?;

@@ -45,7 +45,8 @@ pub(super) async fn serve(
             drop(pass);
             let user = escape_text(session.info().user.as_bytes());
             let Ok(_place) = server.sessions.try_acquire() else {
-                let message = format!("{user} from {from} was turned away: there are --max-sessions sessions already");
+                let message =
+                    format!("{user} from {from} was turned away: there are --max-sessions sessions already");
                 server.output.event(&Event::Refused { message });
                 session.close();
                 return wires.flushed().await;
