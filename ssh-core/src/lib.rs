@@ -16,6 +16,8 @@ pub mod protocol;
 pub mod server;
 #[cfg(feature = "tokio")]
 pub mod session;
+#[cfg(feature = "tokio")]
+pub mod services;
 
 #[cfg(feature = "tokio")]
 pub use channel::Channel;

@@ -688,9 +688,10 @@ impl Engine {
         id: u32,
         cx: &Context<'_>,
         max_len: usize,
+        max_chunks: usize,
         chunks: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, Error>> {
-        self.connection.poll_read_chunks(id, cx, max_len, chunks, &mut self.transport.out)
+        self.connection.poll_read_chunks(id, cx, max_len, max_chunks, chunks, &mut self.transport.out)
     }
 
     pub fn keep_stderr(&mut self, id: u32) {

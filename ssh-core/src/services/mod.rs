@@ -1,0 +1,2 @@
+//! Services over a session.
+pub mod port_forward;
