@@ -182,3 +182,57 @@ const PRIME16: &str = "\
      88719A10BDBA5B2699C327186AF4E23C1A946834B6150BDA2583E9CA2AD44CE8DBBBC2DB04DE8EF92E8EFC141FBECAA6\
      287C59474E6BC05D99B2964FA090C3A2233BA186515BE7ED1F612970CEE2D7AFB81BDD762170481CD0069127D5B05AA9\
      93B4EA988D8FDDC186FFB7DC90A6C08F4DF435C934063199FFFFFFFFFFFFFFFF";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::protocol::wire::{Write as _, trim_leading_zeros};
+
+    /// Recorded with Microsoft's Dev Tunnels SSH in TypeScript.
+    const GROUP14_HANDSHAKE: &str = include_str!("../../tests/vectors/handshake-dh14-ctr-std.json");
+    const GROUP16_HANDSHAKE: &str = include_str!("../../tests/vectors/handshake-dh16-cbc-std.json");
+
+    fn hex(value: &Value) -> Vec<u8> {
+        let digits = value.as_str().unwrap();
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    }
+
+    fn agrees_with<const LIMBS: usize>(method: &'static DiffieHellman<LIMBS>, handshake: &str) {
+        let kex = &serde_json::from_str::<Value>(handshake).unwrap()["kex"];
+        let mut secret = Vec::new();
+        secret.put_mpint(&hex(&kex["K_mpint_value_bytes"]));
+        for (ours, theirs) in [("client", "server"), ("server", "client")] {
+            let private = hex(&kex[format!("{ours}_ephemeral_private")]);
+            let exponent = method.exponent(&private).unwrap();
+            assert_eq!(exponent.share, trim_leading_zeros(&hex(&kex[format!("{ours}_public")])));
+            let peer = hex(&kex[format!("{theirs}_public")]);
+            assert_eq!(exponent.agree(trim_leading_zeros(&peer)).unwrap().encoded(), secret);
+        }
+    }
+
+    #[test]
+    fn both_groups_give_the_recorded_secrets() {
+        agrees_with(&GROUP14_SHA256, GROUP14_HANDSHAKE);
+        agrees_with(&GROUP16_SHA512, GROUP16_HANDSHAKE);
+    }
+
+    fn refuses_the_edges<const LIMBS: usize>(method: &'static DiffieHellman<LIMBS>) {
+        let exponent = method.exponent(&[0x80; 64]).unwrap();
+        let prime = method.group.modulus().get();
+        let near = |below: u8| to_be_bytes(&prime.wrapping_sub(&Uint::from_u8(below)));
+        let above = to_be_bytes(&prime.wrapping_add(&Uint::from_u8(2)));
+        for bad in [vec![], vec![1], near(0), near(1), above, vec![1; LIMBS * Limb::BYTES + 1]] {
+            assert_eq!(exponent.agree(&bad).map(drop), Err(CryptoError::BadShare));
+        }
+        assert!(exponent.agree(&[2]).is_ok());
+        assert!(exponent.agree(&near(2)).is_ok());
+    }
+
+    #[test]
+    fn only_shares_from_2_to_p_minus_2_are_taken() {
+        refuses_the_edges(&GROUP14_SHA256);
+        refuses_the_edges(&GROUP16_SHA512);
+    }
+}

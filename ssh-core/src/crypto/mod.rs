@@ -10,6 +10,8 @@ pub mod aws_lc;
 mod dh;
 #[cfg(feature = "shared-crypto")]
 mod ecdsa_blob;
+#[cfg(feature = "aws-lc")]
+mod ed25519_order;
 #[cfg(feature = "shared-crypto")]
 mod gcm_nonce;
 #[cfg(feature = "shared-crypto")]
