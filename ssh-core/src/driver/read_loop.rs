@@ -39,8 +39,7 @@ where
         if let Some(at) = deadline {
             sleep.as_mut().reset(at.into());
         }
-        let buffer = inbound.buffer();
-        buffer.reserve(read_size);
+        let buffer = inbound.reserve(read_size);
         let room = buffer.capacity().saturating_sub(buffer.len());
         let read = tokio::select! {
             biased;
@@ -55,7 +54,11 @@ where
             Ok(0) => end(&shared, Error::unexpected_end()),
             Err(error) => end(&shared, error.into()),
             Ok(n) => {
-                read_size = next_read_size(read_size, n, room);
+                let size = next_read_size(read_size, n, room);
+                if size == FIRST_READ && read_size > FIRST_READ {
+                    inbound.shrink();
+                }
+                read_size = size;
                 if let Err(error) = dispatch(&shared, &mut inbound, &mut batch) {
                     end(&shared, error);
                 }
