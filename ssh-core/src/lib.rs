@@ -15,9 +15,9 @@ pub mod protocol;
 #[cfg(feature = "tokio")]
 pub mod server;
 #[cfg(feature = "tokio")]
-pub mod session;
-#[cfg(feature = "tokio")]
 pub mod services;
+#[cfg(feature = "tokio")]
+pub mod session;
 
 #[cfg(feature = "tokio")]
 pub use channel::Channel;

@@ -91,7 +91,7 @@ fn dispatch(shared: &Shared, inbound: &mut Inbound, batch: &mut Vec<Packet>) -> 
                 engine.handle_ident(version);
             }
             for packet in batch.drain(..) {
-                engine.handle_packet(&packet, now)?;
+                engine.handle_packet(packet, now)?;
             }
             Ok::<_, Error>(engine.take_opener())
         })?;

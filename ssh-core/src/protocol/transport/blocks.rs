@@ -27,7 +27,8 @@ impl Blocks {
 
     /// Makes room for `len` more bytes behind what is there, in a used block if possible.
     pub(super) fn reserve(&mut self, len: usize) {
-        if self.current.capacity().saturating_sub(self.current.len()) >= len || self.current.try_reclaim(len) {
+        if self.current.capacity().saturating_sub(self.current.len()) >= len || self.current.try_reclaim(len)
+        {
             return;
         }
         let needed = self.current.len().saturating_add(len);

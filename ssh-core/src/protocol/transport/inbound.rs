@@ -1,4 +1,4 @@
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::blocks::Blocks;
 use super::ident::{MAX_BANNER_BYTES, MAX_BANNER_LINES, MAX_IDENT_LEN, PeerVersion};
@@ -12,7 +12,6 @@ use crate::protocol::messages::NewKeys;
 ///
 /// It belongs to whoever reads from the stream and shares nothing with the [`Engine`](crate::protocol::Engine), so
 /// opening needs no lock. After a NEWKEYS it yields nothing until it is given the next key.
-#[derive(Debug)]
 pub struct Inbound {
     blocks: Blocks,
     stage: Stage,
@@ -46,10 +45,9 @@ pub enum Input {
 }
 
 /// An opened packet.
-#[derive(Debug)]
 pub struct Packet {
     /// The payload, type byte first, never empty.
-    pub payload: Bytes,
+    pub payload: BytesMut,
     /// Its number since the last reset, for UNIMPLEMENTED.
     pub sequence: u32,
     /// Bytes on the wire.
@@ -65,6 +63,12 @@ pub struct NextOpener {
 
 /// `packet_length` of a packet in the clear (RFC 4253 §6.1).
 const MAX_PLAIN_PACKET: u32 = 35_000;
+
+impl std::fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbound").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
 
 impl Inbound {
     pub(crate) fn new(role: Role, max_sealed_packet: u32) -> Self {
@@ -137,7 +141,9 @@ impl Inbound {
                     }
                 },
                 Stage::Head => {
-                    let Some(head) = self.blocks.current().get_mut(..self.opener.head_len()) else { return Ok(None) };
+                    let Some(head) = self.blocks.current().get_mut(..self.opener.head_len()) else {
+                        return Ok(None);
+                    };
                     let length = self.opener.open_length(self.sequence, head);
                     let total = self.check_length(length)?;
                     self.stage = Stage::Body { total };
@@ -203,8 +209,19 @@ impl Inbound {
         self.packets_under_key = self.packets_under_key.saturating_add(1);
         let new_keys = packet.get(5) == Some(&NewKeys::NUMBER);
         self.stage = if new_keys { Stage::AwaitKey } else { Stage::Head };
-        let payload = packet.freeze().slice(5..end);
-        Ok(Input::Packet(Packet { payload, sequence, wire_len: total }))
+        packet.truncate(end);
+        packet.advance(5);
+        Ok(Input::Packet(Packet { payload: packet, sequence, wire_len: total }))
+    }
+}
+
+/// Payloads stay out of logs.
+impl std::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packet")
+            .field("number", &self.payload.first())
+            .field("wire_len", &self.wire_len)
+            .finish()
     }
 }
 

@@ -1,5 +1,6 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use zeroize::Zeroizing;
 
 use super::ident::OUR_IDENT;
 use super::plain::Plain;
@@ -9,7 +10,6 @@ use crate::protocol::messages::{Phase, phase};
 use crate::protocol::wire::Write as _;
 
 /// The sending half of a transport: payloads in, sealed packets out, all in one buffer.
-#[derive(Debug)]
 pub(crate) struct Outbound {
     /// Sealed packets that the driver has not taken yet.
     buffer: Vec<u8>,
@@ -23,12 +23,11 @@ pub(crate) struct Outbound {
 }
 
 /// What may be sent.
-#[derive(Debug)]
 enum Link {
     /// Everything.
     Open,
     /// Only messages of the key exchange and of the transport; the rest waits here (RFC 4253 §7.1).
-    Exchanging { held: Vec<Vec<u8>>, held_bytes: usize },
+    Exchanging { held: Vec<Zeroizing<Vec<u8>>>, held_bytes: usize },
 }
 
 /// What went through one direction under its present key.
@@ -88,7 +87,7 @@ impl Outbound {
         let Link::Exchanging { held, held_bytes } = &mut self.link else {
             return self.seal(write);
         };
-        let mut payload = Vec::new();
+        let mut payload = Zeroizing::new(Vec::with_capacity(256));
         write(&mut payload);
         match payload.first().map(|number| phase(*number)) {
             Some(Phase::Transport | Phase::Kex) => self.seal(|out| out.put_bytes(&payload)),
@@ -178,6 +177,13 @@ fn padding_len(len: usize, block: usize) -> usize {
     if padding < 4 { padding.saturating_add(block) } else { padding }
 }
 
+/// Keys and payloads stay out of logs.
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").field("pending", &self.buffer.len()).finish_non_exhaustive()
+    }
+}
+
 /// Padding bytes from a generator that is seeded once: a system call for each packet would cost as much as sealing
 /// 3 KiB.
 struct Padding {
@@ -188,7 +194,7 @@ struct Padding {
 
 impl Padding {
     fn new(random: &dyn SecureRandom) -> Result<Self, Error> {
-        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        let mut seed = Zeroizing::new([0; 32]);
         random.fill(&mut *seed)?;
         Ok(Self { rng: ChaCha20Rng::from_seed(*seed), block: [0; 512], used: 512 })
     }
