@@ -1,4 +1,5 @@
 //! Keys and signatures that must be refused, by each backend.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use ssh_core::crypto::{CryptoError, CryptoProvider, SignatureAlgorithm};
 use ssh_core::keys::{Curve, KeyKind, PrivateKey, PublicKey};

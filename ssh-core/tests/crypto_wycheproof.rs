@@ -1,5 +1,6 @@
 //! Project Wycheproof's vectors, fed to each backend through the provider. It has no AEAD cases whose associated data is
 //! the four bytes of a packet's length.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
