@@ -98,8 +98,6 @@ pub enum Event {
     AuthAttempt(ServerAttempt),
     /// Channels and requests may come and go.
     Authenticated,
-    /// Something of the connection protocol.
-    Connection(ConnectionEvent),
 }
 
 /// EXT_INFO may not hold more entries. OpenSSH sends three.
@@ -204,9 +202,6 @@ impl Engine {
             Phase::Connection if matches!(self.auth, Auth::Done) => {
                 if !self.connection.handle(&payload.freeze(), now, &mut self.transport.out)? {
                     self.unimplemented(sequence)?;
-                }
-                while let Some(event) = self.connection.events.pop_front() {
-                    self.events.push_back(Event::Connection(event));
                 }
             }
             Phase::Connection => self.on_pre_auth_request(&payload)?,
@@ -663,6 +658,11 @@ impl Engine {
 /// [`ApiMisuse::NotAuthenticated`] before it has begun.
 #[expect(missing_docs, reason = "the driver's methods of the same names are documented")]
 impl Engine {
+    /// The next channel or request of the peer; `None` when none will come any more.
+    pub fn poll_incoming(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
+        self.connection.poll_event(cx)
+    }
+
     pub fn open_channel(&mut self, kind: &str, fields: &[u8]) -> Result<u32, Error> {
         self.authenticated()?;
         self.connection.open(kind, fields, &mut self.transport.out)

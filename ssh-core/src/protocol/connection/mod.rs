@@ -51,7 +51,9 @@ pub(crate) struct Connection {
     quantum: usize,
     churn: Churn,
     pub(crate) wakes: Vec<Waker>,
-    pub(crate) events: VecDeque<ConnectionEvent>,
+    /// What the application has not looked at yet. Offers are bounded by the table, requests by their limit.
+    events: VecDeque<ConnectionEvent>,
+    events_waker: Option<Waker>,
     failed: Option<Error>,
 }
 
@@ -116,6 +118,7 @@ impl Connection {
             churn: Churn::new(now),
             wakes: Vec::new(),
             events: VecDeque::new(),
+            events_waker: None,
             failed: None,
         }
     }
@@ -129,6 +132,24 @@ impl Connection {
             row.wake_all(&mut self.wakes);
         }
         self.requests.fail_all(&mut self.wakes);
+        self.wakes.extend(self.events_waker.take());
+    }
+
+    /// What the application is to decide next; `None` when nothing will come any more.
+    pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
+        if let Some(event) = self.events.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        if self.failed.is_some() {
+            return Poll::Ready(None);
+        }
+        set_waker(&mut self.events_waker, cx);
+        Poll::Pending
+    }
+
+    fn push_event(&mut self, event: ConnectionEvent) {
+        self.events.push_back(event);
+        self.wakes.extend(self.events_waker.take());
     }
 
     pub(crate) fn channels(&self) -> usize {
@@ -400,8 +421,10 @@ impl Connection {
         }
         let Some(row) = self.open_row(id) else { return Ok(()) };
         row.close_sent = true;
-        row.wake_all(&mut Vec::new());
         let recipient = row.send.remote;
+        let mut wakes = Vec::new();
+        row.wake_all(&mut wakes);
+        self.wakes.append(&mut wakes);
         out.send(|buffer| ChannelClose { recipient }.encode(buffer))
     }
 
