@@ -163,6 +163,13 @@ fn keys_of_openssl_are_read_or_named() {
     assert!(ec.contains("BEGIN EC PARAMETERS"));
     KeyPair::parse(ec.as_bytes(), None).unwrap();
     let genpkey = |args: &[&str]| run("openssl", &[&["genpkey"], args].concat()).unwrap().unwrap();
+    let ed25519 = KeyPair::parse(genpkey(&["-algorithm", "ED25519"]).as_bytes(), None);
+    if cfg!(feature = "rustcrypto") {
+        // `ssh-keygen` makes a signature with it and checks it under its public half.
+        write(&ed25519.unwrap(), tempfile::tempdir().unwrap().path());
+    } else {
+        assert_eq!(ed25519.unwrap_err(), KeyFormatError::NoPublicHalf);
+    }
     let p521 = genpkey(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]);
     KeyPair::parse(p521.as_bytes(), None).unwrap();
     let k1 = genpkey(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]);
