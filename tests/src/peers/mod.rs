@@ -179,8 +179,11 @@ fn pick(keys: &[KeyFile], kind: KeyKind) -> Outcome<&KeyFile> {
     found.map(|(_, key)| key).ok_or_else(|| Failure::new(format!("no key of kind {kind:?}")))
 }
 
-/// Says that a peer cannot be tested with; an error where it has to be there.
-pub(crate) fn skip<T>(peer: &str, why: &str) -> Outcome<Option<T>> {
+/// Says that a peer cannot be tested with.
+///
+/// # Errors
+/// Where it has to be there: when `CI` is `true` or `ADIT_REQUIRE_PEERS` is `1`.
+pub fn skip<T>(peer: &str, why: &str) -> Outcome<Option<T>> {
     let set = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
     if set("CI", "true") || set("ADIT_REQUIRE_PEERS", "1") {
         return Err(Failure::new(format!("{peer} is required here, but {why}")));
