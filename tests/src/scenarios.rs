@@ -1,16 +1,16 @@
 //! What has to work between any server and any client.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
-use tokio::sync::Barrier;
+use futures::{TryStreamExt, stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Barrier, Semaphore};
 
 use crate::algorithms::Suite;
 use crate::cases::{Case, run_all};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Duplex, Endpoint};
 use crate::keys::KeyKind;
-use crate::outcome::{Failure, Outcome, STEP, within};
+use crate::outcome::{Failure, Outcome, STEP, ensure, within};
 use crate::peers::{ClientSettings, Keyring, Login, Peer, RunningClient, RunningServer, ServerSettings};
 use crate::traffic::{Ending, Target, exchange, request};
 
@@ -217,23 +217,28 @@ pub async fn every_login<S: Peer, C: Peer>(
 /// When one of them fails.
 pub async fn many_connections<S: Peer, C: Peer>(pair: &Pair<'_, S, C>, way: Way, count: usize) -> Outcome {
     const LENGTH: u64 = 20_000;
+    const OPENING: usize = 32;
 
     let target = Target::echo().await?;
     let port = |wanted| (way == wanted).then_some(target.port);
     let tunnel = pair.open(port(Way::Local), port(Way::Remote)).await?;
-    let all_open = Arc::new(Barrier::new(count));
-    let run = try_join_all((0..count).map(|number| {
-        let (all_open, entry, ending) = (Arc::clone(&all_open), tunnel.entry(way), pair.ending());
+    let all_open = Barrier::new(count);
+    // A listener's queue is shorter than `count`, and a full one is not what is tested here.
+    let opening = Semaphore::new(OPENING);
+    let run = stream::iter((0..count as u64).map(Ok)).try_for_each_concurrent(None, |number| {
+        let (all_open, opening, entry, ending) = (&all_open, &opening, tunnel.entry(way), pair.ending());
         async move {
+            let permit = opening.acquire().await?;
             let mut stream = entry?.connect().await?;
-            // A byte there and back: the listener's accept is not yet a channel.
+            // A byte there and back: a connection that the listener took is not yet a channel.
             first_byte(&mut stream).await?;
+            drop(permit);
             all_open.wait().await;
-            exchange(stream, number as u64, LENGTH, ending).await
+            exchange(stream, number, LENGTH, ending).await
         }
-    }));
+    });
     let what = format!("{count} connections, {way:?}, {}", pair.name());
-    tunnel.explain(within(TRANSFER, &what, run).await.map(drop))?;
+    tunnel.explain(within(TRANSFER, &what, run).await)?;
     eprintln!("{what}: passed");
     Ok(())
 }
@@ -256,12 +261,11 @@ pub async fn half_close<S: Peer, C: Peer>(pair: &Pair<'_, S, C>) -> Outcome {
     Ok(())
 }
 
-async fn first_byte(stream: &mut Box<dyn crate::endpoint::Duplex>) -> Outcome {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+async fn first_byte(stream: &mut Box<dyn Duplex>) -> Outcome {
     within(STEP, "the first byte", async {
         stream.write_all(b"!").await?;
         let echoed = stream.read_u8().await?;
-        crate::outcome::ensure(echoed == b'!', || format!("the first byte came back as {echoed}"))
+        ensure(echoed == b'!', || format!("the first byte came back as {echoed}"))
     })
     .await
 }
