@@ -59,7 +59,7 @@ impl Adit {
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(arguments).env("HOME", &self.home).env("NO_COLOR", "1");
-        for name in ["ADIT_PASSWORD", "SSH_AUTH_SOCK", "RUST_LOG"] {
+        for name in ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "RUST_LOG"] {
             command.env_remove(name);
         }
         command

@@ -30,6 +30,9 @@ impl Failure {
     pub fn with_log(self, name: &str, log: &str) -> Self {
         /// Lines of a log worth showing: the cause is near its end.
         const SHOWN: usize = 30;
+        if log.trim().is_empty() {
+            return Self(format!("{}\n    {name} logged nothing", self.0));
+        }
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default().join("\n      | ");
         Self(format!("{}\n    log of {name}:\n      | {tail}", self.0))

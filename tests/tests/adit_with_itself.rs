@@ -12,7 +12,8 @@ use tests::process::Process;
 use tests::proxy::Ask;
 use tests::scenarios::{Pair, Way, every_algorithm, every_login, half_close, many_connections};
 use tests::traffic::{Ending, Target, exchange, request};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 #[tokio::test]
@@ -161,49 +162,15 @@ async fn password_from_the_environment() -> Outcome {
     adit::event(&mut client, "ready").await.map(drop)
 }
 
-/// A server that is not only one of ours: its refusal is what the client reports, and the session lives on.
 #[tokio::test]
 async fn a_refused_target_leaves_the_session_up() -> Outcome {
     let (adit, keys) = (Adit::find().await?, Keyring::generate().await?);
     let (allowed, denied) = (Target::echo().await?, Target::echo().await?);
-    let key = keys.host(KeyKind::Ed25519)?.path.display().to_string();
-    let users = keys.user(KeyKind::Ed25519)?.public.display().to_string();
-    let open = format!("127.0.0.1:{}", allowed.port);
-    let mut server = Process::spawn(
-        "adit serve",
-        &mut adit.command([
-            "serve",
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--host-key",
-            &key,
-            "--authorized-keys",
-            &users,
-            "--permit-open",
-            &open,
-        ]),
-    )?;
+    let mut server = serve_with(&adit, &keys, &["--permit-open", &format!("127.0.0.1:{}", allowed.port)])?;
     let port = adit::port(&adit::event(&mut server, "listening").await?, "addr")?;
-    let target = format!("{USER}@127.0.0.1:{port}");
-    let user_key = keys.user(KeyKind::Ed25519)?.path.display().to_string();
-    let print = &keys.host(KeyKind::Ed25519)?.fingerprint;
-    let to = [allowed.port, denied.port].map(|port| format!("127.0.0.1:0:127.0.0.1:{port}"));
-    let [to_allowed, to_denied] = &to;
-    let arguments = [
-        "forward",
-        "--json",
-        &target,
-        "-i",
-        &user_key,
-        "--host-key",
-        print,
-        "-L",
-        to_allowed,
-        "-L",
-        to_denied,
-    ];
-    let mut client = Process::spawn("adit forward", &mut adit.command(arguments))?;
+    let [to_allowed, to_denied] =
+        [&allowed, &denied].map(|target| format!("127.0.0.1:0:127.0.0.1:{}", target.port));
+    let mut client = forward_to(&adit, &keys, port, &["-L", &to_allowed, "-L", &to_denied])?;
     let mut ports = Vec::new();
     for _ in 0..2 {
         let event = adit::event(&mut client, "forward").await?;
@@ -223,6 +190,109 @@ async fn a_refused_target_leaves_the_session_up() -> Outcome {
         .map_err(|failure| client.explain(failure))
 }
 
+#[tokio::test]
+async fn too_many_channels_are_refused_and_the_rest_live_on() -> Outcome {
+    let (adit, keys) = (Adit::find().await?, Keyring::generate().await?);
+    let echo = Target::echo().await?;
+    let mut server = serve_with(&adit, &keys, &["--permit-open", "any", "--max-channels", "2"])?;
+    let port = adit::port(&adit::event(&mut server, "listening").await?, "addr")?;
+    let to_echo = format!("127.0.0.1:0:127.0.0.1:{}", echo.port);
+    let mut client = forward_to(&adit, &keys, port, &["-L", &to_echo])?;
+    let listen = adit::port(&adit::event(&mut client, "forward").await?, "listen")?;
+    adit::event(&mut client, "ready").await?;
+
+    let (mut first, mut second) = (connect(listen).await?, connect(listen).await?);
+    for stream in [&mut first, &mut second] {
+        check_echo(stream).await?;
+    }
+    let third = within(STEP, "the third", check_echo(&mut connect(listen).await?)).await;
+    ensure(third.is_err(), || "a third channel was opened".to_owned())?;
+    check_echo(&mut first).await?;
+    drop(second);
+    // The channel is free once both sides have closed it, which nobody tells us.
+    within(STEP, "a free channel", async {
+        while check_echo(&mut connect(listen).await?).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    })
+    .await?;
+    check_echo(&mut first).await
+}
+
+#[tokio::test]
+async fn too_many_sessions_are_refused_and_the_rest_live_on() -> Outcome {
+    let (adit, keys) = (Adit::find().await?, Keyring::generate().await?);
+    let echo = Target::echo().await?;
+    let mut server = serve_with(&adit, &keys, &["--permit-open", "any", "--max-sessions", "1"])?;
+    let port = adit::port(&adit::event(&mut server, "listening").await?, "addr")?;
+    let to_echo = format!("127.0.0.1:0:127.0.0.1:{}", echo.port);
+    let mut first = forward_to(&adit, &keys, port, &["-L", &to_echo])?;
+    let listen = adit::port(&adit::event(&mut first, "forward").await?, "listen")?;
+    adit::event(&mut first, "ready").await?;
+    let mut second = forward_to(&adit, &keys, port, &["-L", &to_echo])?;
+    let code = second.exit(STEP).await?;
+    ensure(code.is_some_and(|code| code != 0), || format!("the second session ended with {code:?}"))?;
+    check_echo(&mut connect(listen).await?).await
+}
+
+#[tokio::test]
+async fn keys_of_one_user_admit_nobody_else() -> Outcome {
+    let (adit, keys) = (Adit::find().await?, Keyring::generate().await?);
+    let users = keys.user(KeyKind::Ed25519)?;
+    for (name, admitted) in [(USER, true), ("somebody-else", false)] {
+        let mut command =
+            adit.command(["serve", "--json", "--listen", "127.0.0.1:0", "--permit-open", "any"]);
+        command.arg("--host-key").arg(&keys.host(KeyKind::Ed25519)?.path);
+        command.arg("--authorized-keys").arg(format!("{name}:{}", users.public.display()));
+        let mut server = Process::spawn("adit serve", &mut command)?;
+        let port = adit::port(&adit::event(&mut server, "listening").await?, "addr")?;
+        let mut client = forward_to(&adit, &keys, port, &["-D", "127.0.0.1:0"])?;
+        let ready = adit::event(&mut client, "ready").await;
+        ensure(ready.is_ok() == admitted, || format!("with the keys of {name}: {ready:?}"))?;
+        if !admitted {
+            let code = client.exit(STEP).await?;
+            ensure(code == Some(3), || format!("refused with {code:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_may_be_opened_is_what_was_permitted() -> Outcome {
+    let (adit, keys) = (Adit::find().await?, Keyring::generate().await?);
+    let (one, two) = (Target::echo().await?, Target::echo().await?);
+    let to_one = format!("127.0.0.1:{}", one.port);
+    // What is permitted, and whether each of the two is reached.
+    for (permit, reached) in
+        [(to_one.as_str(), [true, false]), ("127.0.0.1:*", [true, true]), ("10.0.0.1:*", [false; 2])]
+    {
+        let mut server = serve_with(&adit, &keys, &["--permit-open", permit])?;
+        let port = adit::port(&adit::event(&mut server, "listening").await?, "addr")?;
+        let mut client = forward_to(&adit, &keys, port, &["-D", "127.0.0.1:0"])?;
+        let proxy = adit::port(&adit::event(&mut client, "forward").await?, "listen")?;
+        adit::event(&mut client, "ready").await?;
+        for (target, reached) in [&one, &two].into_iter().zip(reached) {
+            let opened = Ask::Socks5Address.open(proxy, target.port).await;
+            ensure(opened.is_ok() == reached, || format!("{permit}: {:?}", opened.err()))?;
+        }
+    }
+    Ok(())
+}
+
+async fn check_echo(stream: &mut TcpStream) -> Outcome {
+    stream.write_all(b"?").await?;
+    let echoed = within(STEP, "an echo", async { Ok(stream.read_u8().await?) }).await?;
+    ensure(echoed == b'?', || format!("echoed {echoed}"))
+}
+
+fn serve_with(adit: &Adit, keys: &Keyring, arguments: &[&str]) -> Outcome<Process> {
+    let mut command = adit.command(["serve", "--json", "--listen", "127.0.0.1:0"]);
+    command.arg("--host-key").arg(&keys.host(KeyKind::Ed25519)?.path);
+    command.arg("--authorized-keys").arg(&keys.user(KeyKind::Ed25519)?.public).args(arguments);
+    Process::spawn("adit serve", &mut command)
+}
+
 async fn serve(adit: &Adit, keys: &Keyring) -> Outcome<RunningServer> {
     let settings = ServerSettings {
         host_key: keys.host(KeyKind::Ed25519)?,
@@ -234,7 +304,11 @@ async fn serve(adit: &Adit, keys: &Keyring) -> Outcome<RunningServer> {
 }
 
 fn forward(adit: &Adit, keys: &Keyring, server: &RunningServer, arguments: &[&str]) -> Outcome<Process> {
-    let target = format!("{USER}@127.0.0.1:{}", server.port);
+    forward_to(adit, keys, server.port, arguments)
+}
+
+fn forward_to(adit: &Adit, keys: &Keyring, port: u16, arguments: &[&str]) -> Outcome<Process> {
+    let target = format!("{USER}@127.0.0.1:{port}");
     let mut command = adit.command(["forward", "--json", &target]);
     command.args(["--host-key", &keys.host(KeyKind::Ed25519)?.fingerprint]);
     command.arg("-i").arg(&keys.user(KeyKind::Ed25519)?.path).args(arguments);

@@ -194,6 +194,7 @@ async fn files_that_cannot_be_used() -> Outcome {
         serve("missing authorized keys", &["--host-key", &host_key, "--authorized-keys", &missing], &missing),
         serve("missing password of a user", &["--host-key", &host_key, "--user", &user], &missing),
         Mistake::new("no folder for a new key", &["keygen", "-f", &nowhere], FILE, &[&nowhere]),
+        Mistake::new("a new key over an old one", &["keygen", "-f", &host_key], FILE, &[&host_key]),
         Mistake::new("no key to show", &["keygen", "--fingerprint", "-f", &missing], FILE, &[&missing]),
     ];
     world.check("files", mistakes).await
@@ -420,7 +421,7 @@ async fn secrets_stay_out_of_every_output() -> Outcome {
     let arguments =
         ["forward", "--json", &world.target, "-D", "0", "--host-key", &print, "--password-file", &file];
     let mut command = world.adit.command(arguments);
-    let exit = adit::run_to_end(command.env("RUST_LOG", "trace"), LIMIT).await?;
+    let exit = adit::run_to_end(command.env("ADIT_LOG", "trace"), LIMIT).await?;
     let key = std::fs::read_to_string(PathBuf::from(world.user_key()?))?;
     let body: String = key.lines().filter(|line| !line.starts_with('-')).take(1).collect();
     let said = format!("{:?}{}{}", exit.events, exit.log, world.server.log());

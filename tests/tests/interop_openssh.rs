@@ -173,8 +173,12 @@ async fn key_files_are_read_by_each_other() -> Outcome {
         let derived = output(Command::new("ssh-keygen").arg("-yf").arg(&path)).await?;
         let written = std::fs::read_to_string(&public)?;
         ensure(written.trim() == derived.trim(), || format!("{kind}: {written} is not {derived}"))?;
-        let said = output(adit.command(["keygen", "--fingerprint", "-f"]).arg(&path)).await?;
-        ensure(said.contains(&print), || format!("{kind}: {said:?} lacks {print}"))?;
+        for file in [&path, &public] {
+            let arguments = ["keygen", "--json", "--fingerprint", "-f", &file.display().to_string()];
+            let said = adit.run(arguments, Duration::from_secs(10)).await?;
+            let shown = said.events.first().and_then(|event| event.get("fingerprint")?.as_str());
+            ensure(shown == Some(&print), || format!("{kind}: {said:?} lacks {print}"))?;
+        }
 
         // As a host key for ssh to accept, and as a user key for sshd to admit.
         let made = KeyFile { path, public, fingerprint: print };

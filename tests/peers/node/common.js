@@ -43,17 +43,29 @@ function known(table) {
   return algorithms;
 }
 
+function find(table, name) {
+  const algorithm = known(table).find((candidate) => candidate.name === name);
+  if (!algorithm) throw new Error(`no algorithm is called ${name}`);
+  return algorithm;
+}
+
+// One list holds the algorithms of host keys and of user keys. Whoever asks for one kind of host key still wants to
+// log in with any kind of user key, so the rest follows, except for other signatures by the same kind of key.
+function allowUserKeys(list) {
+  for (const algorithm of known(ssh.SshAlgorithms.publicKey)) {
+    const taken = list.some((other) => other && other.keyAlgorithmName === algorithm.keyAlgorithmName);
+    if (!taken) list.push(algorithm);
+  }
+}
+
 function configuration() {
   const config = new ssh.SshSessionConfiguration();
   for (const [option, [list, table]] of Object.entries(listsByOption)) {
     if (!settings[option]) continue;
     config[list].length = 0;
-    for (const name of settings[option].split(',')) {
-      const algorithm = known(table).find((candidate) => candidate.name === name);
-      if (!algorithm) throw new Error(`no algorithm is called ${name}`);
-      config[list].push(algorithm);
-    }
+    config[list].push(...settings[option].split(',').map((name) => find(table, name)));
   }
+  allowUserKeys(config.publicKeyAlgorithms);
   if (settings.rekey_bytes) config.keyRotationThreshold = settings.rekey_bytes;
   return config;
 }

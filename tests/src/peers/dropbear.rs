@@ -54,7 +54,9 @@ impl Dropbear {
                 ServerSettings { host_key: &key, user_key: &key, suite: &suite, rekey_bytes: None };
             let server = self.serve(settings).await?;
             let [kex, host_keys, ciphers, macs] = offered_lists(server.port).await?;
-            offered.host_keys.extend(host_keys);
+            // Debian's always offers RSA too, key or no key.
+            let real = host_keys.into_iter().filter(|name| KeyKind::of_algorithm(name) == Some(kind));
+            offered.host_keys.extend(real);
             (offered.kex, offered.ciphers, offered.macs) = (kex, ciphers, macs);
             offered.strict_kex = offered.kex.iter().any(|name| name == STRICT_KEX);
         }
