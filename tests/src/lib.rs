@@ -6,6 +6,7 @@ pub mod algorithms;
 pub mod cases;
 pub mod endpoint;
 pub mod keys;
+pub mod mistake;
 pub mod outcome;
 pub mod peers;
 pub mod process;

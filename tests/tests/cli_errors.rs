@@ -5,85 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::adit::{self, Adit, Exit};
+use tests::adit::{self, Adit};
 use tests::algorithms::Suite;
 use tests::cases::{Case, run_all};
 use tests::endpoint::{listen, reserve_port};
 use tests::keys::{KeyFile, KeyKind};
+use tests::mistake::{AUTH, BIND, FILE, HOST_KEY, LIMIT, Mistake, NETWORK, PROTOCOL, REMOTE_REFUSED, USAGE};
 use tests::outcome::{Failure, Outcome, ensure};
+use tests::peers::deaf::Deaf;
 use tests::peers::{Host, Keyring, Peer, RunningServer, ServerSettings, USER};
 use tests::process::Process;
 use tests::traffic::Target;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-
-/// Exit codes and the JSON names that go with them.
-const USAGE: (i32, &str) = (2, "usage");
-const AUTH: (i32, &str) = (3, "auth");
-const HOST_KEY: (i32, &str) = (4, "host_key");
-const NETWORK: (i32, &str) = (5, "network");
-const BIND: (i32, &str) = (6, "bind");
-const REMOTE_REFUSED: (i32, &str) = (7, "remote_refused");
-const FILE: (i32, &str) = (8, "file");
-const PROTOCOL: (i32, &str) = (9, "protocol");
-
-/// A run that has to fail, and how. Words match in any case.
-struct Mistake {
-    name: &'static str,
-    arguments: Vec<String>,
-    expected: (i32, &'static str),
-    culprits: Vec<String>,
-}
-
-impl Mistake {
-    fn new(name: &'static str, arguments: &[&str], expected: (i32, &'static str), culprits: &[&str]) -> Self {
-        let own = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-        Self { name, arguments: own(arguments), expected, culprits: own(culprits) }
-    }
-
-    async fn check(&self, adit: &Adit) -> Outcome {
-        let human = adit.run(&self.arguments, LIMIT).await?;
-        self.check_human(&human)
-            .map_err(|failure| failure.while_doing("for people").with_log("adit", &human.log))?;
-        let json = self.arguments.iter().map(String::as_str).chain(["--json"]);
-        let json = adit.run(json, LIMIT).await?;
-        self.check_json(&json).map_err(|failure| failure.while_doing(&format!("in JSON {:?}", json.events)))
-    }
-
-    fn check_human(&self, exit: &Exit) -> Outcome {
-        self.check_code(exit)?;
-        ensure(exit.events.is_empty(), || format!("stdout has {:?}", exit.events))?;
-        let lines: Vec<&str> = exit.log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let naming = lines.iter().filter(|line| self.names_culprits(line)).count();
-        ensure(naming == 1, || format!("{naming} lines name {:?}", self.culprits))?;
-        // The parser of the command line adds how to do better.
-        ensure(self.expected == USAGE || lines.len() == 1, || "more than one line".to_owned())
-    }
-
-    fn check_json(&self, exit: &Exit) -> Outcome {
-        self.check_code(exit)?;
-        let last = exit.events.last().ok_or_else(|| Failure::new("no event"))?;
-        ensure(adit::text(last, "event")? == "error", || "the last event is no error".to_owned())?;
-        let code = adit::text(last, "code")?;
-        ensure(code == self.expected.1, || format!("code {code:?} instead of {:?}", self.expected.1))?;
-        let message = adit::text(last, "message")?;
-        ensure(self.names_culprits(message), || format!("{message:?} does not name {:?}", self.culprits))?;
-        ensure(!message.trim_end().contains('\n'), || "the message has several lines".to_owned())
-    }
-
-    fn check_code(&self, exit: &Exit) -> Outcome {
-        let wanted = Some(self.expected.0);
-        ensure(exit.code == wanted, || format!("exit code {:?} instead of {wanted:?}", exit.code))
-    }
-
-    fn names_culprits(&self, line: &str) -> bool {
-        let line = line.to_lowercase();
-        self.culprits.iter().all(|culprit| line.contains(&culprit.to_lowercase()))
-    }
-}
-
-/// Longer than any default time limit of the commands.
-const LIMIT: Duration = Duration::from_secs(40);
 
 /// A server, somebody's keys, and a command line that would work.
 struct World {
@@ -429,36 +361,4 @@ async fn secrets_stay_out_of_every_output() -> Outcome {
         ensure(!said.contains(hidden), || format!("{hidden} was printed"))?;
     }
     Ok(())
-}
-
-/// A TCP server that says what `greet` says and then never a word; it hangs up at once if `greet` tells it to.
-struct Deaf {
-    target: String,
-    task: tokio::task::AbortHandle,
-}
-
-impl Deaf {
-    async fn start(greet: impl Fn(&tokio::net::TcpStream) -> bool + Send + 'static) -> Outcome<Self> {
-        let (listener, port) = listen().await?;
-        let task = tokio::spawn(accept_all(listener, greet)).abort_handle();
-        Ok(Self { target: format!("127.0.0.1:{port}"), task })
-    }
-}
-
-impl Drop for Deaf {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn accept_all(listener: TcpListener, greet: impl Fn(&tokio::net::TcpStream) -> bool) {
-    let mut kept = Vec::new();
-    while let Ok((mut stream, _)) = listener.accept().await {
-        // So that a greeting can be sent at all.
-        let _ = stream.writable().await;
-        if greet(&stream) {
-            let _ = stream.shutdown().await;
-        }
-        kept.push(stream);
-    }
 }

@@ -4,6 +4,7 @@
 //! failure.
 
 pub mod asyncssh;
+pub mod deaf;
 pub mod dev_tunnels;
 pub mod dropbear;
 pub mod inetd;
