@@ -21,6 +21,7 @@ mod http_connect;
 mod listener;
 mod local;
 mod messages;
+mod permit;
 mod policy;
 mod proxy;
 mod pump;
@@ -39,7 +40,8 @@ pub use dial::{Resolver, SystemResolver};
 pub use dynamic::DynamicForward;
 pub use event::{ForwardEvent, Target};
 pub use local::LocalForward;
-pub use policy::{BadPermit, ForwardPolicy, PermitListen, PermitTarget};
+pub use permit::{BadPermit, PermitListen, PermitTarget};
+pub use policy::ForwardPolicy;
 pub use proxy::BadProxyRequest;
 pub use remote::RemoteForward;
 
