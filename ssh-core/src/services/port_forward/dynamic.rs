@@ -45,20 +45,20 @@ pub(super) async fn start(shared: &Arc<Shared>, bind: Bind) -> Result<DynamicFor
 
 async fn serve(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr) {
     let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, shake_hands(&mut socket)).await;
-    let reason = match handshake {
-        Ok(Ok(Ok(request))) => return connect(shared, socket, from, request).await,
-        // It went away.
-        Ok(Err(_)) => return,
+    let tell = |reason| shared.events.emit(ForwardEvent::BadProxyRequest { from: from.to_string(), reason });
+    match handshake {
+        Ok(Ok(Ok(request))) => connect(shared, socket, from, request).await,
         Ok(Ok(Err((reply, reason)))) => {
+            tell(reason);
             end_with(socket, reply).await;
-            reason
         }
+        // It went away.
+        Ok(Err(_)) => {}
         Err(_) => {
+            tell(BadProxyRequest::TooSlow);
             reset(socket);
-            BadProxyRequest::TooSlow
         }
-    };
-    shared.events.emit(ForwardEvent::BadProxyRequest { from: from.to_string(), reason });
+    }
 }
 
 /// The client's request, or how to refuse it.

@@ -15,10 +15,15 @@ const TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// A request. The header says nothing that matters here, and is skipped.
-pub(super) fn request(input: &[u8]) -> Parse<Parsed> {
+/// A request. The header says nothing that matters here, and is skipped. The end of the head is known not to be within
+/// the first `searched` bytes.
+pub(super) fn request(input: &[u8], searched: usize) -> Parse<Parsed> {
     let within = input.get(..MAX_HEAD).unwrap_or(input);
-    let Some(at) = within.windows(HEAD_END.len()).position(|window| window == HEAD_END) else {
+    // The end may have begun there.
+    let from = searched.saturating_sub(HEAD_END.len()).min(within.len());
+    let fresh = within.get(from..).unwrap_or_default();
+    let end = fresh.windows(HEAD_END.len()).position(|window| window == HEAD_END);
+    let Some(at) = end.map(|at| at.saturating_add(from)) else {
         return if input.len() >= MAX_HEAD { Err((TOO_LARGE, BadProxyRequest::TooLong)) } else { Ok(None) };
     };
     let head = within.get(..at).unwrap_or_default();

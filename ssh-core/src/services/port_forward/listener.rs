@@ -44,7 +44,7 @@ where
     let (held, gone) = oneshot::channel();
     // Fields drop in their order: the listener, and then what tells of it.
     let socket = Socket { listener, _held: held };
-    let task = shared.tasks.spawn(accept(Arc::clone(shared), socket, on_connection))?;
+    let task = shared.listeners.spawn(accept(Arc::clone(shared), socket, on_connection))?;
     Some(Listening { task, gone })
 }
 

@@ -21,6 +21,7 @@ mod http_connect;
 mod listener;
 mod local;
 mod messages;
+mod permit;
 mod policy;
 mod proxy;
 mod pump;
@@ -39,7 +40,8 @@ pub use dial::{Resolver, SystemResolver};
 pub use dynamic::DynamicForward;
 pub use event::{ForwardEvent, Target};
 pub use local::LocalForward;
-pub use policy::{BadPermit, ForwardPolicy, PermitListen, PermitTarget};
+pub use permit::{BadPermit, PermitListen, PermitTarget};
+pub use policy::ForwardPolicy;
 pub use proxy::BadProxyRequest;
 pub use pump::{pump, pump_streams};
 pub use remote::RemoteForward;
@@ -68,7 +70,10 @@ struct Shared {
     session: Session,
     policy: ForwardPolicy,
     events: Events,
+    /// Connections, and the serving of the peer.
     tasks: Tasks,
+    /// They end with the session.
+    listeners: Tasks,
     /// What we asked the peer to listen on.
     requested: Requested,
     /// What we listen on for the peer.
@@ -158,6 +163,7 @@ impl PortForwardingBuilder {
             policy: self.policy,
             events: self.events,
             tasks: Tasks::default(),
+            listeners: Tasks::default(),
             requested: Requested::default(),
             granted: Granted::default(),
         });
@@ -278,6 +284,7 @@ impl PortForwarding {
 
 impl Drop for PortForwarding {
     fn drop(&mut self) {
+        self.shared.listeners.stop();
         self.shared.tasks.stop();
     }
 }

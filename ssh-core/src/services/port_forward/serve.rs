@@ -39,8 +39,8 @@ pub(super) async fn run(shared: Arc<Shared>, unhandled: Unhandled) {
             Incoming::Request(request) => on_request(&shared, request, &unhandled).await,
         }
     }
-    // Nobody could reach the peer through them any more.
-    shared.tasks.stop();
+    // Nobody could reach the peer through them any more. Connections see the end themselves, and reset their sockets.
+    shared.listeners.stop();
 }
 
 fn on_channel(shared: &Arc<Shared>, channel: IncomingChannel, unhandled: &Unhandled) {
@@ -101,8 +101,8 @@ async fn direct(shared: Arc<Shared>, channel: IncomingChannel, fields: ChannelTa
             channel.reject(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, &text);
         }
         Err(DialError::Failed(error)) => {
-            channel.reject(OpenFailureReason::CONNECT_FAILED, &error.to_string());
             shared.events.emit(ForwardEvent::DialFailed { target, error: IoError::from(&error) });
+            channel.reject(OpenFailureReason::CONNECT_FAILED, &error.to_string());
         }
     }
 }
@@ -123,8 +123,8 @@ async fn forwarded(shared: Arc<Shared>, channel: IncomingChannel, fields: Channe
             }
         }
         Err(error) => {
-            channel.reject(OpenFailureReason::CONNECT_FAILED, &error.to_string());
             shared.events.emit(ForwardEvent::DialFailed { target, error: IoError::from(&error) });
+            channel.reject(OpenFailureReason::CONNECT_FAILED, &error.to_string());
         }
     }
 }
