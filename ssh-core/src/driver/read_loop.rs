@@ -10,7 +10,7 @@ use crate::protocol::{Inbound, Input, Packet};
 /// A read asks for this much at first, in bytes, and for twice as much whenever it got all of it.
 const FIRST_READ: usize = 16 * 1024;
 /// And for no more than this: many packets for each system call, and still in a core's cache.
-const LARGEST_READ: usize = 512 * 1024;
+const LARGEST_READ: usize = 1024 * 1024;
 /// After the end the peer gets this long to read what was sent and close its side; cutting it off at once could
 /// destroy the SSH_MSG_DISCONNECT on its way.
 const LINGER: Duration = Duration::from_secs(2);

@@ -291,7 +291,7 @@ impl Engine {
                 let ext_info =
                     (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
                 self.transport.out.end_exchange(ext_info)?;
-                self.connection.on_room();
+                self.connection.on_room(&self.transport.out);
                 if first {
                     tracing::debug!(algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
                 }
@@ -400,8 +400,8 @@ impl Engine {
         {
             self.end(error);
         }
-        self.transport.out.swap(taken);
-        self.connection.on_room();
+        self.transport.out.swap(taken, now);
+        self.connection.on_room(&self.transport.out);
     }
 
     /// Whether there is something to send.

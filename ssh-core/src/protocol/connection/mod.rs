@@ -114,7 +114,7 @@ impl Connection {
             now,
             parked: Vec::new(),
             round: 0,
-            quantum: crate::protocol::transport::outbound::HIGH_WATER,
+            quantum: usize::MAX,
             churn: Churn::new(now),
             wakes: Vec::new(),
             events: VecDeque::new(),
@@ -161,10 +161,9 @@ impl Connection {
     }
 
     /// The output has been taken: those who wait for room may write again, each its share.
-    pub(crate) fn on_room(&mut self) {
+    pub(crate) fn on_room(&mut self, out: &Outbound) {
         self.round = self.round.wrapping_add(1);
-        let high_water = crate::protocol::transport::outbound::HIGH_WATER;
-        self.quantum = high_water.checked_div(self.parked.len()).unwrap_or(high_water);
+        self.quantum = out.share(self.parked.len());
         for id in std::mem::take(&mut self.parked) {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.send.parked = false;
