@@ -205,7 +205,7 @@ impl Handle {
 }
 
 impl ChannelReader {
-    /// Takes received data without copying: up to `max_len` bytes in as many chunks as `chunks` has spare capacity for.
+    /// Takes received data without copying: up to `max_len` bytes in at most `max_chunks` chunks, appended to `chunks`.
     /// 0 at the end of the data. The window is credited at once, so the caller is to hold on to no more than it means to.
     ///
     /// # Errors
@@ -213,12 +213,15 @@ impl ChannelReader {
     ///
     /// # Cancel safety
     /// A dropped future has taken nothing.
-    pub async fn read_chunks(&mut self, max_len: usize, chunks: &mut Vec<Bytes>) -> io::Result<usize> {
-        if chunks.capacity() == chunks.len() {
-            chunks.reserve(1);
-        }
+    pub async fn read_chunks(
+        &mut self,
+        max_len: usize,
+        max_chunks: usize,
+        chunks: &mut Vec<Bytes>,
+    ) -> io::Result<usize> {
+        let Handle { shared, id } = &*self.handle;
         std::future::poll_fn(|cx| {
-            self.handle.shared.with(|engine| engine.poll_read_chunks(self.handle.id, cx, max_len, chunks))
+            shared.with(|engine| engine.poll_read_chunks(*id, cx, max_len, max_chunks, chunks))
         })
         .await
         .map_err(to_io)

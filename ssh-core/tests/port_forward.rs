@@ -1,4 +1,5 @@
 //! Every kind of forward over loopback TCP, between two sessions of this crate.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -378,9 +379,9 @@ async fn a_proxy_speaks_socks_and_http() {
     let socks5_name =
         |port: u16| [&b"\x05\x01\0\x05\x01\0\x03\x09a.example"[..], &port.to_be_bytes()].concat();
     let http = |port: u16| format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
-    type Ask<'a> = &'a dyn Fn(u16) -> Vec<u8>;
-    let table: [(Ask<'_>, &[u8], &[u8], &[u8]); 5] = [
-        // Success, connection refused, prohibited.
+    /// A request for a port; what success, a refused connection and a prohibited one look like.
+    type Row<'a> = (&'a dyn Fn(u16) -> Vec<u8>, &'a [u8], &'a [u8], &'a [u8]);
+    let table: [Row<'_>; 5] = [
         (&socks4, b"\0\x5a\0\0\0\0\0\0", b"\0\x5b", b"\0\x5b"),
         (&socks4a, b"\0\x5a\0\0\0\0\0\0", b"\0\x5b", b"\0\x5b"),
         (&socks5, b"\x05\0\x05\0\0\x01\0\0\0\0\0\0", b"\x05\0\x05\x05\0\x01", b"\x05\0\x05\x02\0\x01"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ssh_core::config::{Algorithms, Limits};
-use ssh_core::crypto::CryptoProvider;
+use ssh_core::crypto::{CryptoProvider, SignatureAlgorithm};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -35,6 +35,17 @@ pub(crate) fn algorithms(args: &SessionArgs) -> Result<Algorithms, CliError> {
         algorithms = algorithms.with_macs(list).map_err(|error| bad("--mac", error))?;
     }
     Ok(algorithms)
+}
+
+/// Adds ECDSA over nistp521, which is off by default, for who has said that they use such a key. Under a stricter policy
+/// it stays off.
+pub(crate) fn with_p521(algorithms: Algorithms, args: &SessionArgs) -> Algorithms {
+    let mut keys = algorithms.host_keys().to_vec();
+    if args.policy != Policy::Default || keys.contains(&SignatureAlgorithm::EcdsaP521) {
+        return algorithms;
+    }
+    keys.push(SignatureAlgorithm::EcdsaP521);
+    algorithms.with_host_keys(keys)
 }
 
 /// What a session may cost.

@@ -49,7 +49,7 @@ impl Login<'_> {
                     return self.try_credentials().await;
                 }
                 Event::Authenticated => return Ok(()),
-                Event::AuthReply(_) | Event::AuthAttempt(_) | Event::Connection(_) => {
+                Event::AuthReply(_) | Event::AuthAttempt(_) => {
                     return Err(Error::Bug("an event out of order"));
                 }
             }

@@ -92,7 +92,8 @@ pub enum KeyFormatError {
         "a private key of type `{0}` is not supported; use ssh-ed25519, ecdsa-sha2-nistp256/384/521 or ssh-rsa"
     )]
     UnsupportedType(Box<str>),
-    /// PKCS#8 or SEC1 without the public half, which takes curve arithmetic to restore.
+    /// PKCS#8 or SEC1 without the public half, which takes curve arithmetic to restore. With the `rustcrypto` feature
+    /// Ed25519 keys are completed.
     #[error(
         "the file has no public half; write it again with one, for instance with `ssh-keygen -p -f FILE`"
     )]

@@ -35,7 +35,7 @@ pub use line_warning::{LineProblem, LineWarning, Place};
 pub use private::PrivateKey;
 pub use public::{Curve, KeyError, KeyKind, PublicKey};
 pub use public_line::{MAX_COMMENT_CHARS, MAX_LINE_LEN, PublicLine};
+pub use signing_key::SigningKey;
 
 /// A private key file may not be longer, in bytes. A 16384 bit RSA key takes under 20 KiB.
 pub const MAX_KEY_FILE_LEN: usize = 256 * 1024;
-pub use signing_key::SigningKey;

@@ -19,7 +19,7 @@ pub const MAX_KDF_ROUNDS: u32 = 1 << 20;
 /// More KDF rounds are refused unless the caller allows them. A round takes about 5 to 10 ms, so this is around half a
 /// minute; `ssh-keygen` writes 16 or 24 rounds, and people who harden their keys a few hundred.
 pub const DEFAULT_KDF_ROUNDS_LIMIT: u32 = 4096;
-/// The rounds that [`write`] asks for, as `ssh-keygen` does.
+/// The rounds that [`write()`] asks for, as `ssh-keygen` does.
 pub const KDF_ROUNDS: u32 = 24;
 
 const MAGIC: &[u8] = b"openssh-key-v1\0";

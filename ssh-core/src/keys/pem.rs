@@ -25,24 +25,19 @@ impl<'a> Pem<'a> {
     /// only white space.
     pub(super) fn parse(text: &'a [u8]) -> Result<Self, KeyFormatError> {
         let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        loop {
-            let label = lines.find_map(|line| marker(line, b"BEGIN ")).ok_or(KeyFormatError::NoPrivateKey)?;
-            let block = Self::read_block(label, &mut lines, text.len())?;
-            if label == EC_PARAMETERS {
-                continue;
-            }
-            if lines.any(|line| !line.is_empty()) {
-                return Err(KeyFormatError::Trailing);
-            }
-            return Ok(block);
+        let mut block = Self::read_block(&mut lines, text.len())?;
+        // One such block only: each costs a buffer as large as the text.
+        if block.label == EC_PARAMETERS {
+            block = Self::read_block(&mut lines, text.len())?;
         }
+        if lines.any(|line| !line.is_empty()) {
+            return Err(KeyFormatError::Trailing);
+        }
+        Ok(block)
     }
 
-    fn read_block(
-        label: &'a [u8],
-        lines: &mut impl Iterator<Item = &'a [u8]>,
-        room: usize,
-    ) -> Result<Self, KeyFormatError> {
+    fn read_block(lines: &mut impl Iterator<Item = &'a [u8]>, room: usize) -> Result<Self, KeyFormatError> {
+        let label = lines.find_map(|line| marker(line, b"BEGIN ")).ok_or(KeyFormatError::NoPrivateKey)?;
         // Room for everything, so that no copy of a secret is left behind by a growing buffer.
         let mut base64 = Zeroizing::new(Vec::with_capacity(room));
         let mut encrypted = false;

@@ -23,12 +23,26 @@ pub(super) fn parse(der: &[u8]) -> Result<PrivateKey, KeyFormatError> {
             // An OCTET STRING in an OCTET STRING (RFC 8410 §7).
             let seed = <&OctetStringRef>::from_der(key).map_err(|_| BROKEN)?.as_bytes();
             let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| BROKEN)?);
-            let public = info.public_key.ok_or(KeyFormatError::NoPublicHalf)?;
-            let public = public.as_bytes().and_then(|bytes| bytes.try_into().ok()).ok_or(BROKEN)?;
+            let public = match info.public_key {
+                Some(public) => public.as_bytes().and_then(|bytes| bytes.try_into().ok()).ok_or(BROKEN)?,
+                None => ed25519_public(&seed).ok_or(KeyFormatError::NoPublicHalf)?,
+            };
             Ok(PrivateKey::Ed25519 { seed, public })
         }
         other => Err(KeyFormatError::UnsupportedType(shown(other.to_string().as_bytes()))),
     }
+}
+
+/// OpenSSL leaves the public half out, and `ssh-keygen` cannot read such a file to convert it. So where the arithmetic
+/// is there, it is used.
+#[cfg(feature = "rustcrypto")]
+fn ed25519_public(seed: &[u8; 32]) -> Option<[u8; 32]> {
+    Some(ed25519_dalek::SigningKey::from_bytes(seed).verifying_key().to_bytes())
+}
+
+#[cfg(not(feature = "rustcrypto"))]
+fn ed25519_public(_: &[u8; 32]) -> Option<[u8; 32]> {
+    None
 }
 
 const BROKEN: KeyFormatError = KeyFormatError::Asn1("PKCS#8");

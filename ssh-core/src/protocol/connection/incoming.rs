@@ -140,7 +140,7 @@ impl Connection {
             Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window),
         );
         let (kind, fields) = (message.kind.to_owned(), Bytes::copy_from_slice(message.fields.0));
-        self.events.push_back(ConnectionEvent::Offered(OfferedChannel { id, kind, fields }));
+        self.push_event(ConnectionEvent::Offered(OfferedChannel { id, kind, fields }));
         Ok(())
     }
 
@@ -272,7 +272,8 @@ impl Connection {
             return Err(WireError::TooLong.into());
         }
         let limit = self.common.limits.pending_requests;
-        let full = self.received_requests.len() >= limit || self.events.len() > self.common.limits.channels;
+        let full = self.received_requests.len() >= limit
+            || self.events.len() >= self.common.limits.channels.saturating_add(limit);
         let slot = message.want_reply.then(|| self.received_requests.push());
         if message.name == KEEPALIVE || full {
             if self.received_requests.len() > limit.saturating_mul(4) {
@@ -282,7 +283,7 @@ impl Connection {
             return slot.map_or(Ok(()), |slot| self.global_answer(slot, refusal, out));
         }
         let (name, fields) = (message.name.to_owned(), Bytes::copy_from_slice(message.fields.0));
-        self.events.push_back(ConnectionEvent::Request(GlobalPeerRequest { name, fields, slot }));
+        self.push_event(ConnectionEvent::Request(GlobalPeerRequest { name, fields, slot }));
         Ok(())
     }
 

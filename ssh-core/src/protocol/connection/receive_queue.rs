@@ -4,7 +4,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 /// Received bytes that the application has not read yet. Large payloads are kept as slices of the block that they
 /// were opened in; small ones are copied together, so that a short unread message does not pin a whole block.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct ReceiveQueue {
     chunks: VecDeque<Bytes>,
     /// Small payloads that came after the last chunk.
@@ -18,10 +18,6 @@ const SMALL: usize = 2048;
 const TAIL_LEN: usize = 16 * 1024;
 
 impl ReceiveQueue {
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -71,10 +67,10 @@ impl ReceiveQueue {
         filled
     }
 
-    /// Takes up to `max_len` bytes and as many chunks as `out` has capacity for, without copying; how much.
-    pub(crate) fn take_chunks(&mut self, max_len: usize, out: &mut Vec<Bytes>) -> usize {
+    /// Takes up to `max_len` bytes in at most `max_chunks` chunks, without copying; how many bytes.
+    pub(crate) fn take_chunks(&mut self, max_len: usize, max_chunks: usize, out: &mut Vec<Bytes>) -> usize {
         let mut taken = 0_usize;
-        while out.len() < out.capacity() && taken < max_len {
+        while out.len() < max_chunks && taken < max_len {
             if self.chunks.is_empty() {
                 self.flush_tail();
             }
@@ -102,6 +98,13 @@ impl ReceiveQueue {
     }
 }
 
+/// Payloads stay out of logs.
+impl std::fmt::Debug for ReceiveQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiveQueue").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let n = from.len().min(to.len());
     if let (Some(from), Some(to)) = (from.get(..n), to.get_mut(..n)) {
@@ -125,12 +128,12 @@ mod tests {
             }
             queue.push(rest.split_to(len.min(rest.len())));
         }
-        assert_eq!(queue.len(), all.len());
+        assert_eq!(queue.len, all.len());
         let mut out = vec![0; 30_001];
         let n = queue.read(&mut out);
         out.truncate(n);
-        let mut chunks = Vec::with_capacity(4);
-        while queue.take_chunks(9_000, &mut chunks) > 0 {
+        let mut chunks = Vec::new();
+        while queue.take_chunks(9_000, 4, &mut chunks) > 0 {
             out.extend(chunks.drain(..).flatten());
         }
         assert!(queue.is_empty());

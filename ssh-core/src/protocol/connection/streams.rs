@@ -80,16 +80,17 @@ impl Connection {
         self.poll_queue(id, cx, out, |row| row.receive.queue.read(buffer))
     }
 
-    /// Takes received data without copying, up to `max_len` bytes and `chunks`' capacity; 0 at the end.
+    /// Takes received data without copying, up to `max_len` bytes in at most `max_chunks`; 0 at the end.
     pub(crate) fn poll_read_chunks(
         &mut self,
         id: u32,
         cx: &Context<'_>,
         max_len: usize,
+        max_chunks: usize,
         chunks: &mut Vec<Bytes>,
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
-        self.poll_queue(id, cx, out, |row| row.receive.queue.take_chunks(max_len, chunks))
+        self.poll_queue(id, cx, out, |row| row.receive.queue.take_chunks(max_len, max_chunks, chunks))
     }
 
     fn poll_queue(

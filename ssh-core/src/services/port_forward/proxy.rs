@@ -181,11 +181,13 @@ mod tests {
 
     use super::*;
 
+    /// What was decided, if anything was.
+    type Outcome = Option<Result<(Protocol, Target, Vec<u8>), BadProxyRequest>>;
+    /// An input, the replies before the decision, and the decision.
+    type Case = (&'static [u8], &'static [u8], Protocol, &'static str, u16);
+
     /// Everything that a handshake says and decides, with the input cut as `cuts` says, over and over.
-    fn run(
-        input: &[u8],
-        cuts: &[usize],
-    ) -> (Vec<u8>, Option<Result<(Protocol, Target, Vec<u8>), BadProxyRequest>>) {
+    fn run(input: &[u8], cuts: &[usize]) -> (Vec<u8>, Outcome) {
         let mut handshake = Handshake::default();
         let (mut sent, mut rest) = (Vec::new(), input);
         let mut cuts = cuts.iter().cycle();
@@ -251,7 +253,7 @@ mod tests {
 
     #[test]
     fn requests_are_understood() {
-        let table: [(&[u8], &[u8], Protocol, &str, u16); 7] = [
+        let table: [Case; 7] = [
             (b"\x04\x01\0\x50\x0a\0\0\x01me\0", b"", Protocol::Socks4, "10.0.0.1", 80),
             (b"\x04\x01\0\x50\0\0\0\x01\0host.example\0", b"", Protocol::Socks4, "host.example", 80),
             (b"\x05\x02\x02\0\x05\x01\0\x01\x0a\0\0\x01\0\x50", b"\x05\0", Protocol::Socks5, "10.0.0.1", 80),

@@ -1,68 +1,172 @@
-//! Moves bytes between a socket and a channel.
+//! Bytes between a socket and a channel, both ways, each end of file on its own.
 
-use std::io;
+use std::io::{self, IoSlice};
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-use crate::channel::{Channel, ChannelReader, ChannelWriter};
+use crate::channel::{Channel, ChannelReader, ChannelWriter, ExitStatus};
+use crate::protocol::wire::Write as _;
 
-/// Moves bytes both ways until both have ended; the end of one way is passed on and leaves the other open.
+/// A read from a socket takes this much at first, in bytes, and twice as much whenever it got all of it.
+const FIRST_READ: usize = 16 * 1024;
+/// And no more than this, so that many stalled connections stay cheap.
+const LARGEST_READ: usize = 512 * 1024;
+/// One write to a socket takes up to this much, in bytes and in chunks.
+const LARGEST_WRITE: usize = 1024 * 1024;
+const MAX_CHUNKS: usize = 64;
+
+/// Carries everything between `socket` and `channel` until both ways have ended. An end of file passes through and
+/// leaves the other way open; a reset passes through as `exit-signal ABRT` and becomes a reset again, and so does the loss
+/// of the session. While nothing flows no buffer is held.
 ///
 /// # Errors
-/// If the socket fails or the session is lost. The socket is then reset rather than ended, so that its peer does not
-/// take what it has for the whole.
-pub(crate) async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
-    let (reader, writer) = socket.split();
-    let result = pump_streams(reader, writer, channel).await;
-    if result.is_err() {
+/// If the socket fails or the session is lost.
+///
+/// # Cancel safety
+/// A dropped future has closed both, and what was under way is lost.
+pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
+    // Small messages must not wait for each other's acknowledgements.
+    let _ = socket.set_nodelay(true);
+    let _ = channel.refuse_requests();
+    let (mut reader, mut writer) = channel.split();
+    let (mut from_socket, mut to_socket) = socket.split();
+    let up = async {
+        let sent = send(&mut from_socket, &mut writer).await;
+        if sent.as_ref().is_err_and(is_reset) {
+            // The session may be over already; then there is nobody to tell.
+            let _ = writer.notify("exit-signal", &abort());
+        }
+        sent
+    };
+    let down = receive(&mut reader, &mut to_socket);
+    let ended = futures::future::try_join(up, down).await.map(drop);
+    if ended.is_err() || matches!(reader.exit_status(), Some(ExitStatus::Signal { .. })) {
+        // Whoever reads the socket must not take a broken stream for a whole one.
         let _ = socket.set_zero_linger();
     }
-    result
+    ended
 }
 
-/// As [`pump`], between any two streams and a channel.
-///
-/// # Errors
-/// If a stream fails or the session is lost.
-pub(crate) async fn pump_streams<R, W>(reader: R, writer: W, channel: Channel) -> io::Result<()>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    // An error only means that the channel has no requests to come.
-    let _ = channel.refuse_requests();
-    let (from_peer, to_peer) = channel.split();
-    tokio::try_join!(outward(reader, to_peer), inward(from_peer, writer))?;
-    Ok(())
-}
-
-/// Until the stream ends or the peer closes the channel: what would come later has nowhere to go.
-async fn outward(mut stream: impl AsyncRead + Unpin, mut channel: ChannelWriter) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+async fn send(socket: &mut ReadHalf<'_>, writer: &mut ChannelWriter) -> io::Result<()> {
+    let mut size = FIRST_READ;
     loop {
-        let n = tokio::select! {
-            n = stream.read(&mut buffer) => n?,
-            () = channel.closed() => return Ok(()),
-        };
-        let Some(data) = buffer.get(..n).filter(|data| !data.is_empty()) else {
-            return channel.shutdown().await;
-        };
-        match channel.write_all(data).await {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written?,
+        tokio::select! {
+            ready = socket.readable() => ready?,
+            // The peer wants nothing more.
+            () = writer.closed() => return Ok(()),
+        }
+        let mut buffer = Vec::new();
+        loop {
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match socket.try_read(&mut buffer) {
+                Ok(0) => return writer.shutdown().await,
+                Ok(n) => {
+                    match writer.write_all(buffer.get(..n).unwrap_or_default()).await {
+                        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                        written => written?,
+                    }
+                    if n == buffer.len() {
+                        size = size.saturating_mul(2).min(LARGEST_READ);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
         }
     }
 }
 
-async fn inward(mut channel: ChannelReader, mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
-    tokio::io::copy(&mut channel, &mut stream).await?;
-    match stream.shutdown().await {
-        // The other side has closed already; it has seen everything.
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-        result => result,
+async fn receive(reader: &mut ChannelReader, socket: &mut WriteHalf<'_>) -> io::Result<()> {
+    loop {
+        let mut chunks = Vec::new();
+        if reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, &mut chunks).await? == 0 {
+            return match socket.shutdown().await {
+                // The other side has closed already; it has seen everything.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+                ended => ended,
+            };
+        }
+        write_chunks(&mut chunks, socket).await?;
     }
 }
 
-/// Read from the stream at once, in bytes.
-const BUFFER: usize = 32 * 1024;
+/// Writes everything, as much as possible with each system call.
+async fn write_chunks(chunks: &mut [Bytes], socket: &mut WriteHalf<'_>) -> io::Result<()> {
+    let mut first = 0_usize;
+    while let Some(left) = chunks.get_mut(first..).filter(|left| !left.is_empty()) {
+        let mut slices = [IoSlice::new(&[]); MAX_CHUNKS];
+        let count = left.len().min(MAX_CHUNKS);
+        for (slice, chunk) in slices.iter_mut().zip(left.iter()) {
+            *slice = IoSlice::new(chunk);
+        }
+        let mut written = socket.write_vectored(slices.get(..count).unwrap_or_default()).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        for chunk in left {
+            if written < chunk.len() {
+                chunk.advance(written);
+                break;
+            }
+            written = written.saturating_sub(chunk.len());
+            first = first.saturating_add(1);
+        }
+    }
+    Ok(())
+}
+
+/// As [`pump`], for any pair of streams, for instance standard input and output.
+pub async fn pump_streams<R, W>(mut input: R, mut output: W, channel: Channel) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let _ = channel.refuse_requests();
+    let (mut reader, mut writer) = channel.split();
+    let up = async {
+        let mut buffer = vec![0; LARGEST_READ];
+        loop {
+            let n = tokio::select! {
+                n = input.read(&mut buffer) => n?,
+                () = writer.closed() => return Ok(()),
+            };
+            if n == 0 {
+                return writer.shutdown().await;
+            }
+            match writer.write_all(buffer.get(..n).unwrap_or_default()).await {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                written => written?,
+            }
+        }
+    };
+    let down = async {
+        let mut chunks = Vec::new();
+        while reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, &mut chunks).await? > 0 {
+            for chunk in chunks.drain(..) {
+                output.write_all(&chunk).await?;
+            }
+            output.flush().await?;
+        }
+        output.shutdown().await
+    };
+    futures::future::try_join(up, down).await.map(drop)
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
+}
+
+/// The fields of `exit-signal` (RFC 4254 §6.10).
+fn abort() -> Vec<u8> {
+    let mut fields = Vec::new();
+    fields.put_string(b"ABRT");
+    fields.put_bool(false);
+    fields.put_string(b"the connection was reset");
+    fields.put_string(b"");
+    fields
+}
