@@ -32,9 +32,8 @@ use crate::signals;
 /// Whatever kept the session or a forward from being set up, or ended the session.
 pub(crate) async fn run(args: ForwardArgs, output: Output) -> Result<Ended, CliError> {
     if args.local.is_empty() && args.remote.is_empty() && args.dynamic.is_empty() && args.stdio.is_none() {
-        return Err(CliError::usage(
-            "there is nothing to forward; give -L, -R, -D or -W (see `adit forward --help`)",
-        ));
+        // A session that only shows whether one can log in.
+        output.warning("nothing is forwarded; -L, -R, -D and -W say what is to be");
     }
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;

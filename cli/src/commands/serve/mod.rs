@@ -4,6 +4,7 @@ mod auth;
 mod connection;
 mod host_keys;
 mod limits;
+mod rate;
 
 use std::io;
 use std::sync::Arc;
