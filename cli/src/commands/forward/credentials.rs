@@ -129,11 +129,18 @@ struct Asker {
     terminal: Terminal,
     peer: String,
     asked: AtomicBool,
+    /// An empty answer is a no to all further questions.
+    gave_up: AtomicBool,
 }
 
 impl Asker {
     fn new(terminal: Terminal, peer: &str) -> Self {
-        Self { terminal, peer: peer.to_owned(), asked: AtomicBool::new(false) }
+        Self {
+            terminal,
+            peer: peer.to_owned(),
+            asked: AtomicBool::new(false),
+            gave_up: AtomicBool::new(false),
+        }
     }
 }
 
@@ -142,7 +149,15 @@ impl PasswordPrompt for Asker {
         let again =
             if self.asked.swap(true, Ordering::Relaxed) { "That was refused, try again. " } else { "" };
         let prompt = format!("{again}Password for {}: ", self.peer);
-        async move { self.terminal.secret(prompt).await.ok().filter(|password| !password.is_empty()) }.boxed()
+        async move {
+            if self.gave_up.load(Ordering::Relaxed) {
+                return None;
+            }
+            let answer = self.terminal.secret(prompt).await.ok().filter(|password| !password.is_empty());
+            self.gave_up.store(answer.is_none(), Ordering::Relaxed);
+            answer
+        }
+        .boxed()
     }
 }
 
