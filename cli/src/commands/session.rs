@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ssh_core::config::{Algorithms, Limits};
 use ssh_core::crypto::CryptoProvider;
+use ssh_core::crypto::SignatureAlgorithm;
+use ssh_core::keys::KeyKind;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -19,7 +21,7 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 /// What is offered.
 pub(crate) fn algorithms(args: &SessionArgs) -> Result<Algorithms, CliError> {
     let mut algorithms = match args.policy {
-        Policy::Default => Algorithms::default(),
+        Policy::Default => with_p521(Algorithms::default()),
         Policy::Hardened => Algorithms::hardened(),
     };
     let bad = |option: &str, error: ssh_core::config::UnknownAlgorithm| {
@@ -72,4 +74,16 @@ impl Wires {
         let all = async { while self.0.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FAREWELL, all).await;
     }
+}
+
+/// P-521 comes behind the other curves and is only used where somebody has chosen such a key: as a host key, a known host or
+/// an authorized key. RSA stays last, because some servers offer it without having such a key.
+fn with_p521(algorithms: Algorithms) -> Algorithms {
+    let insert = |list: &[SignatureAlgorithm]| {
+        let (rsa, others): (Vec<_>, Vec<_>) =
+            list.iter().partition(|algorithm| KeyKind::Rsa.algorithms().contains(algorithm));
+        [others, vec![SignatureAlgorithm::EcdsaP521], rsa].concat()
+    };
+    let (host_keys, user_keys) = (insert(algorithms.host_keys()), insert(algorithms.user_keys()));
+    algorithms.with_host_keys(host_keys).with_user_keys(user_keys)
 }
