@@ -1,5 +1,7 @@
 //! The binary from the outside: what a script or a person sees of it.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+
 mod support;
 
 use support::Home;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use ssh_core::config::{Algorithms, Limits};
-use ssh_core::crypto::CryptoProvider;
-use ssh_core::crypto::SignatureAlgorithm;
+use ssh_core::crypto::{CryptoProvider, SignatureAlgorithm};
 use ssh_core::keys::KeyKind;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -21,7 +20,7 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 /// What is offered.
 pub(crate) fn algorithms(args: &SessionArgs) -> Result<Algorithms, CliError> {
     let mut algorithms = match args.policy {
-        Policy::Default => with_p521(Algorithms::default()),
+        Policy::Default => Algorithms::default(),
         Policy::Hardened => Algorithms::hardened(),
     };
     let bad = |option: &str, error: ssh_core::config::UnknownAlgorithm| {
@@ -76,9 +75,12 @@ impl Wires {
     }
 }
 
-/// P-521 comes behind the other curves and is only used where somebody has chosen such a key: as a host key, a known host or
-/// an authorized key. RSA stays last, because some servers offer it without having such a key.
-fn with_p521(algorithms: Algorithms) -> Algorithms {
+/// Adds ECDSA over nistp521, which is off by default, for who has said that they use such a key. Under a stricter policy
+/// it stays off. RSA stays last, because some servers offer it without having such a key.
+pub(crate) fn with_p521(algorithms: Algorithms, args: &SessionArgs) -> Algorithms {
+    if args.policy != Policy::Default {
+        return algorithms;
+    }
     let insert = |list: &[SignatureAlgorithm]| {
         let (rsa, others): (Vec<_>, Vec<_>) =
             list.iter().partition(|algorithm| KeyKind::Rsa.algorithms().contains(algorithm));

@@ -6,7 +6,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::client::HostKeyVerifier;
 use ssh_core::config::Algorithms;
 use ssh_core::error::HostKeyError;
-use ssh_core::keys::{Fingerprint, HostKeyStatus, KnownHosts, KnownKey, PublicKey};
+use ssh_core::keys::{Fingerprint, HostKeyStatus, KeyKind, KnownHosts, KnownKey, PublicKey};
 
 use super::terminal::Terminal;
 use super::{Target, spec::joined};
@@ -83,6 +83,16 @@ impl Verifier {
         let (known, other): (Vec<_>, Vec<_>) =
             algorithms.host_keys().iter().copied().partition(|algorithm| is_known(algorithm));
         algorithms.with_host_keys([known, other].concat())
+    }
+
+    /// Whether the user expects a key that may be of this kind. A pin may be of any.
+    pub(super) fn may_expect(&self, kind: KeyKind) -> bool {
+        match &self.trust {
+            Trust::Pinned(_) => true,
+            Trust::Known { hosts, .. } => {
+                hosts.key_kinds_for(&self.target.host, self.target.port).contains(&kind)
+            }
+        }
     }
 
     /// What to offer next when the server has shown this key. A pin does not say of which kind its key is, and a server
@@ -213,7 +223,7 @@ const MAX_SHOWN_KEYS: usize = 5;
 
 #[cfg(test)]
 mod tests {
-    use ssh_core::keys::{KeyKind, KeyPair};
+    use ssh_core::keys::KeyPair;
 
     use super::*;
     use crate::commands::session::PROVIDER;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ssh_core::client::{self, Config, Credential};
 use ssh_core::config::{Algorithms, Limits};
+use ssh_core::keys::{Curve, KeyKind};
 use ssh_core::{Error, Session};
 
 pub(crate) use spec::{DynamicSpec, Endpoint, ForwardSpec, Listen};
@@ -31,9 +32,8 @@ use crate::signals;
 /// Whatever kept the session or a forward from being set up, or ended the session.
 pub(crate) async fn run(args: ForwardArgs, output: Output) -> Result<Ended, CliError> {
     if args.local.is_empty() && args.remote.is_empty() && args.dynamic.is_empty() && args.stdio.is_none() {
-        return Err(CliError::usage(
-            "there is nothing to forward; give -L, -R, -D or -W (see `adit forward --help`)",
-        ));
+        // A session that only shows whether one can log in.
+        output.warning("nothing is forwarded; -L, -R, -D and -W say what is to be");
     }
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
@@ -66,7 +66,11 @@ impl Link {
         let peer = format!("{user}@{}", args.target);
         let terminal = Terminal::find(output);
         let verifier = Verifier::new(args, terminal.clone(), output)?;
-        let algorithms = verifier.prefer_known_kinds(session::algorithms(&args.session)?);
+        let mut algorithms = session::algorithms(&args.session)?;
+        if verifier.may_expect(KeyKind::Ecdsa(Curve::P521)) {
+            algorithms = session::with_p521(algorithms, &args.session);
+        }
+        let algorithms = verifier.prefer_known_kinds(algorithms);
         let limit = Duration::from_secs(args.connect_timeout);
         let mut limits = session::limits(&args.session);
         // Ours is the deadline that does not count the time in which somebody is asked.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::crypto::HashAlgorithm;
-use ssh_core::keys::{AuthorizedKeys, PublicKey};
+use ssh_core::keys::{AuthorizedKeys, KeyKind, PublicKey};
 use ssh_core::server::{AuthAttempt, AuthDecision, AuthMethod, Authenticator};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -127,6 +127,11 @@ impl Users {
         Ok(loaded)
     }
 
+    /// Whether somebody may log in with a key of this kind.
+    pub(super) fn has_key_of(&self, kind: KeyKind) -> bool {
+        self.keys.iter().flat_map(|(_, keys)| keys.entries()).any(|entry| entry.key.kind() == kind)
+    }
+
     fn may_log_in(&self, attempt: AuthAttempt<'_>) -> bool {
         match attempt.method {
             AuthMethod::Password(password) => self.is_password(attempt.user, password),
@@ -190,7 +195,7 @@ fn read_keys(arg: &AuthorizedKeysArg, output: Output) -> Result<AuthorizedKeys, 
 
 #[cfg(test)]
 mod tests {
-    use ssh_core::keys::{KeyKind, KeyPair};
+    use ssh_core::keys::KeyPair;
 
     use super::*;
 

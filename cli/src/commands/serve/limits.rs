@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ssh_core::crypto::SecureRandom;
+use tokio::time::Instant;
+
+use super::rate::Rates;
 
 /// Lets connections in that are not logged in, up to a limit for each source and one for all.
 #[derive(Debug)]
@@ -17,11 +20,12 @@ pub(super) struct Gate {
 struct Waiting {
     all: usize,
     by_source: HashMap<Source, usize>,
+    rates: Rates,
 }
 
 /// An IPv4 address, or the network that one IPv6 host can choose addresses from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Source(IpAddr);
+pub(super) struct Source(IpAddr);
 
 /// A place before the login; dropping it makes room.
 #[derive(Debug)]
@@ -40,6 +44,9 @@ impl Gate {
     pub(super) fn enter(&self, address: IpAddr) -> Option<Pass> {
         let source = Source::of(address);
         let mut waiting = lock(&self.waiting);
+        if !waiting.rates.admits(source, Instant::now()) {
+            return None;
+        }
         if waiting.all >= MAX_WAITING || self.is_unlucky(waiting.all) {
             return None;
         }
@@ -78,11 +85,16 @@ impl Drop for Pass {
 }
 
 impl Source {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => address.into(),
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         })
+    }
+
+    pub(super) fn is_loopback(self) -> bool {
+        // The network of ::1 holds no other host.
+        self.0.is_loopback() || self.0 == IpAddr::from(Ipv6Addr::UNSPECIFIED)
     }
 }
 

@@ -4,11 +4,13 @@ mod auth;
 mod connection;
 mod host_keys;
 mod limits;
+mod rate;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ssh_core::keys::{Curve, KeyKind};
 use ssh_core::server::Config;
 use ssh_core::services::port_forward::ForwardPolicy;
 use tokio::net::TcpListener;
@@ -60,11 +62,16 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Ended, CliErr
 }
 
 fn configure(args: &ServeArgs, output: Output) -> Result<Server, CliError> {
-    let algorithms = session::algorithms(&args.session)?;
+    let mut algorithms = session::algorithms(&args.session)?;
     let limits = session::limits(&args.session);
     let users = Users::load(&args.user, &args.authorized_keys, output)?;
+    let host_keys = host_keys::load(&args.host_key, output)?;
+    let p521 = KeyKind::Ecdsa(Curve::P521);
+    if users.has_key_of(p521) || host_keys.iter().any(|key| key.public_key().kind() == p521) {
+        algorithms = session::with_p521(algorithms, &args.session);
+    }
     let mut config = Config::builder(users).algorithms(algorithms).limits(limits).provider(PROVIDER);
-    for key in host_keys::load(&args.host_key, output)? {
+    for key in host_keys {
         config = config.host_key(key);
     }
     let config = config.build().map_err(|_| {
