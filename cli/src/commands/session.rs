@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ssh_core::config::{Algorithms, Limits};
 use ssh_core::crypto::{CryptoProvider, SignatureAlgorithm};
+use ssh_core::keys::KeyKind;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -35,17 +36,6 @@ pub(crate) fn algorithms(args: &SessionArgs) -> Result<Algorithms, CliError> {
         algorithms = algorithms.with_macs(list).map_err(|error| bad("--mac", error))?;
     }
     Ok(algorithms)
-}
-
-/// Adds ECDSA over nistp521, which is off by default, for who has said that they use such a key. Under a stricter policy
-/// it stays off.
-pub(crate) fn with_p521(algorithms: Algorithms, args: &SessionArgs) -> Algorithms {
-    let mut keys = algorithms.host_keys().to_vec();
-    if args.policy != Policy::Default || keys.contains(&SignatureAlgorithm::EcdsaP521) {
-        return algorithms;
-    }
-    keys.push(SignatureAlgorithm::EcdsaP521);
-    algorithms.with_host_keys(keys)
 }
 
 /// What a session may cost.
@@ -83,4 +73,19 @@ impl Wires {
         let all = async { while self.0.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FAREWELL, all).await;
     }
+}
+
+/// Adds ECDSA over nistp521, which is off by default, for who has said that they use such a key. Under a stricter policy
+/// it stays off. RSA stays last, because some servers offer it without having such a key.
+pub(crate) fn with_p521(algorithms: Algorithms, args: &SessionArgs) -> Algorithms {
+    if args.policy != Policy::Default {
+        return algorithms;
+    }
+    let insert = |list: &[SignatureAlgorithm]| {
+        let (rsa, others): (Vec<_>, Vec<_>) =
+            list.iter().partition(|algorithm| KeyKind::Rsa.algorithms().contains(algorithm));
+        [others, vec![SignatureAlgorithm::EcdsaP521], rsa].concat()
+    };
+    let (host_keys, user_keys) = (insert(algorithms.host_keys()), insert(algorithms.user_keys()));
+    algorithms.with_host_keys(host_keys).with_user_keys(user_keys)
 }

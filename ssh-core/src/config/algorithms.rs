@@ -9,6 +9,7 @@ use crate::error::{ApiMisuse, Error};
 pub struct Algorithms {
     kex: Vec<&'static str>,
     host_keys: Vec<SignatureAlgorithm>,
+    user_keys: Vec<SignatureAlgorithm>,
     ciphers: Vec<&'static str>,
     macs: Vec<&'static str>,
     insecure: bool,
@@ -27,6 +28,7 @@ impl Default for Algorithms {
                 "diffie-hellman-group16-sha512",
             ],
             host_keys: vec![S::Ed25519, S::EcdsaP384, S::EcdsaP256, S::RsaSha512, S::RsaSha256],
+            user_keys: vec![S::Ed25519, S::EcdsaP384, S::EcdsaP256, S::RsaSha512, S::RsaSha256],
             ciphers: vec![
                 "aes256-gcm@openssh.com",
                 "aes128-gcm@openssh.com",
@@ -51,6 +53,7 @@ impl Algorithms {
                 "sntrup761x25519-sha512@openssh.com",
             ],
             host_keys: vec![S::Ed25519, S::RsaSha512, S::RsaSha256],
+            user_keys: vec![S::Ed25519, S::RsaSha512, S::RsaSha256],
             ..Self::default()
         }
     }
@@ -60,7 +63,14 @@ impl Algorithms {
     #[must_use]
     pub fn insecure_without_any_security() -> Self {
         let empty = Vec::new;
-        Self { kex: empty(), host_keys: Vec::new(), ciphers: empty(), macs: empty(), insecure: true }
+        Self {
+            kex: empty(),
+            host_keys: Vec::new(),
+            user_keys: Vec::new(),
+            ciphers: empty(),
+            macs: empty(),
+            insecure: true,
+        }
     }
 
     /// Whether this is [`insecure_without_any_security`](Self::insecure_without_any_security).
@@ -103,13 +113,26 @@ impl Algorithms {
         self
     }
 
+    /// Replaces the algorithms that a server takes in user authentication (RFC 8308 §3.1).
+    #[must_use]
+    pub fn with_user_keys(mut self, algorithms: Vec<SignatureAlgorithm>) -> Self {
+        self.user_keys = algorithms;
+        self
+    }
+
     /// The key exchange methods offered.
     #[must_use]
     pub fn kex(&self) -> &[&'static str] {
         &self.kex
     }
 
-    /// The host key algorithms offered, also those accepted in user authentication.
+    /// The algorithms that a server takes in user authentication.
+    #[must_use]
+    pub fn user_keys(&self) -> &[SignatureAlgorithm] {
+        &self.user_keys
+    }
+
+    /// The host key algorithms offered.
     #[must_use]
     pub fn host_keys(&self) -> &[SignatureAlgorithm] {
         &self.host_keys

@@ -277,7 +277,7 @@ impl Engine {
             KexProgress::Going => {}
             KexProgress::PeerStarted => {
                 debug_assert!(was_idle);
-                self.transport.rekey.on_peer_start(now)?;
+                self.transport.rekey.on_peer_start(self.transport.out.since_key(), now)?;
             }
             KexProgress::HostKey(key) => self.events.push_back(Event::HostKey(key)),
             KexProgress::Insecure => {
@@ -302,7 +302,11 @@ impl Engine {
 
     /// RFC 8308 §2.3. Both sides say which signatures they take; Dev Tunnels peers expect it of both.
     fn our_ext_info(&self) -> Vec<u8> {
-        let algorithms = self.common.algorithms.host_keys().iter().map(|algorithm| algorithm.name());
+        let algorithms = match self.role {
+            Role::Client => self.common.algorithms.host_keys(),
+            Role::Server => self.common.algorithms.user_keys(),
+        };
+        let algorithms = algorithms.iter().map(|algorithm| algorithm.name());
         let mut entries = Vec::new();
         entries.put_string(b"server-sig-algs");
         entries.put_names(algorithms);

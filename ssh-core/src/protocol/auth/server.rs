@@ -243,7 +243,7 @@ impl ServerAuth {
         reader.finish()?;
 
         let algorithm = SignatureAlgorithm::from_name(algorithm_name);
-        let algorithm = algorithm.filter(|found| self.common.algorithms.host_keys().contains(found));
+        let algorithm = algorithm.filter(|found| self.common.algorithms.user_keys().contains(found));
         let key = PublicKey::from_blob(key_blob).ok();
         let fits = algorithm.zip(key).filter(|(algorithm, key)| key.kind().algorithms().contains(algorithm));
         // A key that cannot be read fails this attempt only.

@@ -18,7 +18,10 @@ pub(crate) struct RekeyPolicy {
     refilled_at: Instant,
 }
 
-/// A peer may start this many exchanges in a row, then one a second.
+/// A key that protected this many bytes, both ways together, has been used. OpenSSH with a small limit changes keys for
+/// each large packet.
+const REAL_USE: u64 = 16 * 1024;
+/// A peer may start this many other exchanges in a row, then one a second.
 const BURST: u32 = 10;
 
 impl RekeyPolicy {
@@ -61,8 +64,11 @@ impl RekeyPolicy {
         self.received = Counters::default();
     }
 
-    /// The peer starts an exchange.
-    pub(crate) fn on_peer_start(&mut self, now: Instant) -> Result<(), PeerMisbehaved> {
+    /// The peer starts an exchange. One that comes after real use of the key is its right; the others are few.
+    pub(crate) fn on_peer_start(&mut self, sent: Counters, now: Instant) -> Result<(), PeerMisbehaved> {
+        if sent.bytes.saturating_add(self.received.bytes) >= REAL_USE {
+            return Ok(());
+        }
         let elapsed = now.saturating_duration_since(self.refilled_at).as_secs();
         if elapsed > 0 {
             self.allowance =
