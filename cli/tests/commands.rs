@@ -109,8 +109,10 @@ async fn a_refused_target_is_told_and_ends_nothing() {
     let to_closed = client.event("forward").await["listen"].as_str().unwrap().to_owned();
     let to_echo = client.event("forward").await["listen"].as_str().unwrap().to_owned();
     client.event("ready").await;
-    let mut stream = TcpStream::connect(to_closed).await.unwrap();
-    assert!(!matches!(stream.read(&mut [0]).await, Ok(1..)));
+    // The reset may come before the connection is seen to be there.
+    if let Ok(mut stream) = TcpStream::connect(to_closed).await {
+        assert!(!matches!(stream.read(&mut [0]).await, Ok(1..)));
+    }
     let refused = client.event("refused").await;
     assert!(refused["message"].as_str().unwrap().contains(&closed.to_string()), "{refused}");
     round_trip(&to_echo).await;
