@@ -75,7 +75,8 @@ async fn run(command: Command, output: Output) -> Result<Ended, CliError> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // One thread: a session's tasks then wake each other without a system call. `serve` starts more of these.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| CliError::new(Code::Internal, format!("cannot start the runtime: {error}")))
 }
 

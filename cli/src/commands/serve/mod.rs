@@ -5,15 +5,17 @@ mod connection;
 mod host_keys;
 mod limits;
 mod rate;
+mod shards;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ssh_core::keys::{Curve, KeyKind};
 use ssh_core::server::Config;
 use ssh_core::services::port_forward::ForwardPolicy;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -21,7 +23,8 @@ pub(crate) use auth::{AuthorizedKeysArg, UserArg};
 
 use self::auth::Users;
 use self::connection::Server;
-use self::limits::Gate;
+use self::limits::{Gate, Pass};
+use self::shards::Shards;
 use super::forward::Listen;
 use super::session::{self, FAREWELL, PROVIDER};
 use crate::Ended;
@@ -44,6 +47,8 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Ended, CliErr
             "nobody could log in; give --authorized-keys FILE or --user NAME:PASSWORDFILE",
         ));
     }
+    let shards = Shards::start()
+        .map_err(|error| CliError::new(Code::Internal, format!("cannot start the runtime: {error}")))?;
     let addr = listener.local_addr().map_err(|error| cannot_bind(&args.listen.listen, &error))?;
     output.event(&Event::Listening { addr: addr.to_string() });
 
@@ -51,7 +56,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Ended, CliErr
     let mut connections = JoinSet::new();
     let name = tokio::select! {
         name = signal => name,
-        () = accept_all(&listener, &server, &stopped, &mut connections) => "the listener",
+        () = accept_all(&listener, &server, &stopped, &shards, &mut connections) => "the listener",
     };
     // Nobody new, and a word to those who are here.
     drop(listener);
@@ -120,6 +125,7 @@ async fn accept_all(
     listener: &TcpListener,
     server: &Arc<Server>,
     stopped: &watch::Receiver<bool>,
+    shards: &Shards,
     connections: &mut JoinSet<()>,
 ) {
     loop {
@@ -127,8 +133,9 @@ async fn accept_all(
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => match server.gate.enter(from.ip()) {
                     Some(pass) => {
-                        let serve = connection::serve(Arc::clone(server), stream, from, pass, stopped.clone());
-                        connections.spawn(serve);
+                        if let Err(error) = start(stream, from, pass, server, stopped, shards, connections) {
+                            tracing::warn!(%error, %from, "cannot serve a connection");
+                        }
                     }
                     None => tracing::info!(%from, "too many connections that are not logged in"),
                 },
@@ -141,6 +148,29 @@ async fn accept_all(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
+}
+
+/// Moves a connection to the thread that will serve it.
+fn start(
+    stream: TcpStream,
+    from: SocketAddr,
+    pass: Pass,
+    server: &Arc<Server>,
+    stopped: &watch::Receiver<bool>,
+    shards: &Shards,
+    connections: &mut JoinSet<()>,
+) -> io::Result<()> {
+    let stream = stream.into_std()?;
+    let (server, stopped) = (Arc::clone(server), stopped.clone());
+    let shard = shards.next().ok_or_else(|| io::Error::other("no thread serves connections"))?;
+    let serve = async move {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => connection::serve(server, stream, from, pass, stopped).await,
+            Err(error) => tracing::warn!(%error, %from, "cannot serve a connection"),
+        }
+    };
+    connections.spawn_on(serve, shard);
+    Ok(())
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
