@@ -139,7 +139,7 @@ pub struct PeerRequest {
     /// What follows, as its name says.
     pub fields: Bytes,
     /// The slot of the answer, if one is wanted.
-    pub(crate) slot: Option<u64>,
+    pub slot: Option<u64>,
 }
 
 impl PeerRequest {

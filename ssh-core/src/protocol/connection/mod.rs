@@ -68,7 +68,7 @@ pub enum ConnectionEvent {
 #[derive(Debug)]
 pub struct OfferedChannel {
     /// Our number for it.
-    pub(crate) id: u32,
+    pub id: u32,
     /// Its type, for instance `direct-tcpip`.
     pub kind: String,
     /// What follows, as its type says.
@@ -83,7 +83,7 @@ pub struct GlobalPeerRequest {
     /// What follows, as its name says.
     pub fields: Bytes,
     /// The slot of the answer, if one is wanted.
-    pub(crate) slot: Option<u64>,
+    pub slot: Option<u64>,
 }
 
 /// An answer to a global request.
