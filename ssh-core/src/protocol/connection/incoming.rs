@@ -225,14 +225,22 @@ impl Connection {
             // Never answered, as RFC 4254 §6.10 says.
             "exit-status" => {
                 let mut reader = Reader::new(message.fields.0);
-                row.exit = Some(ExitStatus::Code(reader.u32()?));
+                let code = reader.u32()?;
+                reader.finish()?;
+                row.exit = Some(ExitStatus::Code(code));
                 return Ok(());
             }
             "exit-signal" => {
                 let mut reader = Reader::new(message.fields.0);
                 let name = escape_text(reader.string_max(MAX_NAME)?);
                 reader.boolean()?;
-                row.exit = Some(ExitStatus::Signal { name, message: escape_text(reader.string()?) });
+                let message = escape_text(reader.string()?);
+                // Some peers leave out the language.
+                if !reader.is_empty() {
+                    reader.string()?;
+                }
+                reader.finish()?;
+                row.exit = Some(ExitStatus::Signal { name, message });
                 return Ok(());
             }
             _ => {}

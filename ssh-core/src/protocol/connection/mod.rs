@@ -400,8 +400,13 @@ impl Connection {
         }
         let Some(row) = self.open_row(id) else { return Ok(()) };
         row.close_sent = true;
-        row.wake_all(&mut Vec::new());
+        let closed = row.closed_waker.take();
         let recipient = row.send.remote;
+        let mut wakes = Vec::new();
+        row.wake_all(&mut wakes);
+        // Only the peer's CLOSE is what these wait for.
+        row.closed_waker = closed;
+        self.wakes.append(&mut wakes);
         out.send(|buffer| ChannelClose { recipient }.encode(buffer))
     }
 
