@@ -523,7 +523,7 @@ fn channels_opened_and_closed_in_a_flood_come_to_an_end() {
         peer.pull();
         peer.send(&message(97, &[Field::U32(offer.id)]));
         peer.engine.release_channel(offer.id);
-        peer.received.clear();
+        peer.received.retain(|payload| payload[0] == 1);
         opened += 1;
         assert!(opened <= 10_001, "{opened} channels in no time at all");
     }

@@ -1,5 +1,6 @@
 //! What the peer says on the connection protocol.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -204,9 +205,13 @@ impl Connection {
         row.close_received = true;
         let recipient = row.send.remote;
         let answer = !std::mem::replace(&mut row.close_sent, true);
+        let unused = answer && row.offered && row.receive.window.is_untouched();
         let mut wakes = Vec::new();
         row.wake_all(&mut wakes);
         self.wakes.append(&mut wakes);
+        if unused {
+            self.churn.add(self.now)?;
+        }
         if answer { out.send(|buffer| ChannelClose { recipient }.encode(buffer)) } else { Ok(()) }
     }
 
@@ -280,7 +285,7 @@ impl Connection {
             return Err(WireError::TooLong.into());
         }
         let limit = self.common.limits.pending_requests;
-        let full = self.received_requests.len() >= limit || self.events.len() > self.common.limits.channels;
+        let full = self.received_requests.len() >= limit || Arc::strong_count(&self.held) > limit;
         let slot = message.want_reply.then(|| self.received_requests.push());
         if message.name == KEEPALIVE || full {
             if self.received_requests.len() > limit.saturating_mul(4) {
@@ -290,7 +295,12 @@ impl Connection {
             return slot.map_or(Ok(()), |slot| self.global_answer(slot, refusal, out));
         }
         let (name, fields) = (message.name.to_owned(), Bytes::copy_from_slice(message.fields.0));
-        self.events.push_back(ConnectionEvent::Request(GlobalPeerRequest { name, fields, slot }));
+        self.events.push_back(ConnectionEvent::Request(GlobalPeerRequest {
+            name,
+            fields,
+            slot,
+            held: Arc::clone(&self.held),
+        }));
         Ok(())
     }
 

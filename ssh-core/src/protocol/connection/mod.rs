@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     requests: SentRequests<GlobalReply>,
     sent_at: VecDeque<Instant>,
     received_requests: ReceivedRequests<GlobalReply>,
+    /// Shared with every request that the application still has.
+    held: Arc<()>,
     /// Keepalives are in `requests` like any other; these are their numbers.
     round_trip: RoundTrip,
     /// The time of the last input, good enough to pace windows by.
@@ -84,6 +86,9 @@ pub struct GlobalPeerRequest {
     pub fields: Bytes,
     /// The slot of the answer, if one is wanted.
     pub slot: Option<u64>,
+    /// One of the session's, so that requests which nobody looks at are counted.
+    #[expect(dead_code, reason = "it counts by being there")]
+    pub(crate) held: Arc<()>,
 }
 
 /// An answer to a global request.
@@ -108,6 +113,7 @@ impl Connection {
             requests: SentRequests::default(),
             sent_at: VecDeque::new(),
             received_requests: ReceivedRequests::default(),
+            held: Arc::new(()),
             round_trip: RoundTrip::default(),
             now,
             parked: Vec::new(),
@@ -476,7 +482,8 @@ pub enum OpenError {
     Session(#[from] Error),
 }
 
-/// Counts channels that are refused, or that the peer gives up before they are used, so that a flood of them ends.
+/// Counts channels that are refused, or that the peer opens and gives up before it used them, so that a flood of them
+/// ends.
 #[derive(Debug)]
 struct Churn {
     since: Instant,
