@@ -21,7 +21,8 @@ use crate::random::{Dice, seeded_provider};
 pub struct Side {
     /// The engine.
     pub engine: Engine,
-    inbound: Inbound,
+    /// The engine's receiving half.
+    pub inbound: Inbound,
     waiting: Vec<u8>,
     /// Channels and requests for the application.
     pub incoming: Vec<ConnectionEvent>,

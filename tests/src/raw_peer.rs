@@ -58,7 +58,8 @@ pub struct RawPeer {
     pub strict: bool,
     /// The key that a raw server proves.
     pub host_key: Arc<SigningKey>,
-    inbound: Inbound,
+    /// The engine's receiving half.
+    pub inbound: Inbound,
     ours: Role,
     provider: &'static CryptoProvider,
     version: String,
