@@ -65,9 +65,9 @@ fn bulk_transfer_allocates_nothing_per_packet(cipher: &str, len: usize) {
         }
         moved
     };
-    round(2000);
+    round(600);
     let region = Region::new(COUNTED);
-    let packets = round(4000);
+    let packets = round(1500);
     let change = region.change();
     let calls = change.allocations + change.reallocations;
     let each = calls as f64 / packets as f64;
