@@ -1,3 +1,136 @@
 //! The `adit` command.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod commands;
+mod error;
+mod output;
+mod signals;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::args::{Cli, Command};
+use crate::error::{CliError, Code};
+use crate::output::{Event, Output};
+
+/// Starts up, runs the command, and turns its end into an exit code; see [`Code`] for the table.
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse_command_line(&error, &arguments),
+    };
+    disable_core_dumps();
+    start_log(cli.verbose);
+    let stdio = matches!(&cli.command, Command::Forward(args) if args.stdio.is_some());
+    let output = Output::new(cli.json, stdio);
+    let ended = runtime().and_then(|runtime| {
+        let ended = runtime.block_on(run(cli.command, output));
+        // A thread that waits for somebody to type must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
+        Ok(ended) => {
+            if let Some(reason) = ended.reason() {
+                output.event(&Event::Closed { reason });
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(error.code.exit_code())
+        }
+    }
+}
+
+/// How a command ends that succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// What was to be done is done, and there is nothing to say about it.
+    Done,
+    /// What runs until it is told to end has ended for this reason.
+    Closed(&'static str),
+}
+
+impl Ended {
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Done => None,
+            Self::Closed(reason) => Some(reason),
+        }
+    }
+}
+
+async fn run(command: Command, output: Output) -> Result<Ended, CliError> {
+    match command {
+        Command::Forward(args) => commands::forward::run(*args, output).await,
+        Command::Serve(args) => commands::serve::run(*args, output).await,
+        Command::Keygen(args) => commands::keygen::run(&args, output).map(|()| Ended::Done),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| CliError::new(Code::Internal, format!("cannot start the runtime: {error}")))
+}
+
+/// clap prints help and versions; a mistake becomes one line, or an event for those who asked for JSON.
+fn refuse_command_line(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        // A closed pipe is no failure.
+        let _ = error.print();
+        let asked = error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(Code::Usage.exit_code()) };
+    }
+    let text = error.to_string();
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        // What follows repeats the line before in other words.
+        if ["Usage:", "tip:", "For more information"].iter().any(|start| line.starts_with(start)) {
+            break;
+        }
+        lines.push(line.strip_prefix("error: ").unwrap_or(line));
+    }
+    let json = arguments.iter().any(|argument| argument == "--json");
+    let message = format!("{} (`adit --help` and `adit COMMAND --help` tell more)", lines.join(" "));
+    let error = CliError::usage(message);
+    Output::new(json, false).error(&error);
+    ExitCode::from(error.code.exit_code())
+}
+
+/// Silent unless asked for: events and errors go another way.
+fn start_log(verbose: u8) {
+    let by_count = match verbose {
+        0 => "off",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = std::env::var("ADIT_LOG").unwrap_or_else(|_| by_count.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Keys and passwords are in memory; they are not to end up in a file.
+fn disable_core_dumps() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        if let Err(error) = setrlimit(Resource::Core, none) {
+            tracing::debug!(%error, "core dumps stay enabled");
+        }
+    }
+}

@@ -73,9 +73,15 @@ impl fmt::Display for IoError {
     }
 }
 
+impl From<&std::io::Error> for IoError {
+    fn from(error: &std::io::Error) -> Self {
+        Self { kind: error.kind(), text: error.to_string().into() }
+    }
+}
+
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self::Io(IoError { kind: error.kind(), text: error.to_string().into() })
+        Self::Io(IoError::from(&error))
     }
 }
 

@@ -1,4 +1,5 @@
 //! Client and server of this crate over an in-memory stream, one backend a side.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::sync::Arc;
 

@@ -1,8 +1,21 @@
-//! The test harness: real peers, scripted links, pairs of engines.
+//! The test harness: the `adit` binary, real peers, tunnels between them, and what is sent through; engines without
+//! either, on a clock and a network that are moved by hand.
 #![forbid(unsafe_code)]
 
+pub mod adit;
+pub mod algorithms;
+pub mod cases;
+pub mod endpoint;
+pub mod keys;
 pub mod link;
+pub mod mistake;
+pub mod outcome;
 pub mod pair;
+pub mod peers;
+pub mod process;
+pub mod proxy;
 pub mod random;
 pub mod raw_peer;
+pub mod scenarios;
+pub mod traffic;
 pub mod vectors;

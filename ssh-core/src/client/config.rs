@@ -34,6 +34,15 @@ pub enum Credential {
     Password(Arc<Zeroizing<String>>),
     /// A key (RFC 4252 §7). The server is asked first whether it would do.
     Key(Arc<SigningKey>),
+    /// A password that is asked for only if the server takes passwords and nothing before it was enough. Several in a
+    /// row are as many chances to mistype.
+    AskPassword(Arc<dyn PasswordPrompt>),
+}
+
+/// Somebody who knows a password. The login deadline goes on while they are asked.
+pub trait PasswordPrompt: Send + Sync + fmt::Debug {
+    /// The password, or `None` if there is none to be had.
+    fn password(&self) -> BoxFuture<'_, Option<Zeroizing<String>>>;
 }
 
 impl Credential {
@@ -54,6 +63,7 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Password(_) => f.write_str("Password[..]"),
+            Self::AskPassword(prompt) => write!(f, "AskPassword({prompt:?})"),
             Self::Key(key) => write!(f, "Key({:?})", key.public_key()),
         }
     }

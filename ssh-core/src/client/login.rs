@@ -49,7 +49,7 @@ impl Login<'_> {
                     return self.try_credentials().await;
                 }
                 Event::Authenticated => return Ok(()),
-                Event::AuthReply(_) | Event::AuthAttempt(_) | Event::Connection(_) => {
+                Event::AuthReply(_) | Event::AuthAttempt(_) => {
                     return Err(Error::Bug("an event out of order"));
                 }
             }
@@ -60,12 +60,19 @@ impl Login<'_> {
         while let Some(credential) = self.config.credentials.get(self.next).cloned() {
             self.next = self.next.saturating_add(1);
             let method = match credential {
-                Credential::Password(_) => "password",
+                Credential::Password(_) | Credential::AskPassword(_) => "password",
                 Credential::Key(_) => "publickey",
             };
             if !self.accepts.iter().any(|accepted| accepted == method) {
                 continue;
             }
+            let credential = match credential {
+                Credential::AskPassword(prompt) => match prompt.password().await {
+                    Some(password) => Credential::Password(Arc::new(password)),
+                    None => continue,
+                },
+                credential => credential,
+            };
             self.tried.push(method);
             let done = match &credential {
                 Credential::Password(password) => {
@@ -73,6 +80,9 @@ impl Login<'_> {
                     self.answer().await?
                 }
                 Credential::Key(key) => self.try_key(key).await?,
+                Credential::AskPassword(_) => {
+                    return Err(Error::Bug("a password was asked for and not taken"));
+                }
             };
             if done {
                 return self.authenticated().await;

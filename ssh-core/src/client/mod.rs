@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use config::{Config, ConfigBuilder, Credential, HostKeyVerifier, NeedsHostKeyVerifier, Ready, danger};
+pub use config::{
+    Config, ConfigBuilder, Credential, HostKeyVerifier, NeedsHostKeyVerifier, PasswordPrompt, Ready, danger,
+};
 
 use crate::config::Common;
 use crate::driver::{Driver, now};

@@ -1,6 +1,6 @@
 //! Cryptography behind one provider struct, one folder a backend.
 //!
-//! The protocol knows only the traits of [`provider`]. A backend is a `static` [`CryptoProvider`].
+//! The protocol knows only the traits of this module. A backend is a `static` [`CryptoProvider`].
 
 #[cfg(feature = "shared-crypto")]
 mod agreement;

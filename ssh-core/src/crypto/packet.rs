@@ -201,6 +201,7 @@ impl<S> fmt::Debug for EncryptThenMac<S> {
 // ---- For the backends' cipher tables -----------------------------------------------------------------
 
 /// `stream` with the protection that the MAC's form asks for.
+#[cfg(feature = "shared-crypto")]
 pub(super) fn sealer<S: StreamMode + 'static>(
     stream: S,
     mac: Option<super::MacKey<'_>>,
@@ -215,6 +216,7 @@ pub(super) fn sealer<S: StreamMode + 'static>(
 }
 
 /// As [`sealer`], for the receiving half.
+#[cfg(feature = "shared-crypto")]
 pub(super) fn opener<S: StreamMode + 'static>(
     stream: S,
     mac: Option<super::MacKey<'_>>,

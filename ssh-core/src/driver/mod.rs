@@ -42,6 +42,15 @@ impl Driver {
         tokio::spawn(self.writing);
     }
 
+    /// The reading and the writing loop, for a caller who wants to know when each is done: the writing loop ends after
+    /// the peer has been told of the end of the session.
+    #[must_use = "a session does nothing unless its loops are polled"]
+    pub fn into_loops(
+        self,
+    ) -> (impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static) {
+        (self.reading, self.writing)
+    }
+
     /// Runs the two loops in the caller's task.
     pub async fn run(self) {
         futures::future::join(self.reading, self.writing).await;

@@ -10,7 +10,7 @@ use crate::protocol::{Inbound, Input, Packet};
 /// A read asks for this much at first, in bytes, and for twice as much whenever it got all of it.
 const FIRST_READ: usize = 16 * 1024;
 /// And for no more than this: many packets for each system call, and still in a core's cache.
-const LARGEST_READ: usize = 512 * 1024;
+const LARGEST_READ: usize = 1024 * 1024;
 /// After the end the peer gets this long to read what was sent and close its side; cutting it off at once could
 /// destroy the SSH_MSG_DISCONNECT on its way.
 const LINGER: Duration = Duration::from_secs(2);
@@ -39,8 +39,7 @@ where
         if let Some(at) = deadline {
             sleep.as_mut().reset(at.into());
         }
-        let buffer = inbound.buffer();
-        buffer.reserve(read_size);
+        let buffer = inbound.reserve(read_size);
         let room = buffer.capacity().saturating_sub(buffer.len());
         let read = tokio::select! {
             biased;
@@ -55,7 +54,11 @@ where
             Ok(0) => end(&shared, Error::unexpected_end()),
             Err(error) => end(&shared, error.into()),
             Ok(n) => {
-                read_size = next_read_size(read_size, n, room);
+                let size = next_read_size(read_size, n, room);
+                if size == FIRST_READ && read_size > FIRST_READ {
+                    inbound.shrink();
+                }
+                read_size = size;
                 if let Err(error) = dispatch(&shared, &mut inbound, &mut batch) {
                     end(&shared, error);
                 }
@@ -88,7 +91,7 @@ fn dispatch(shared: &Shared, inbound: &mut Inbound, batch: &mut Vec<Packet>) -> 
                 engine.handle_ident(version);
             }
             for packet in batch.drain(..) {
-                engine.handle_packet(&packet, now)?;
+                engine.handle_packet(packet, now)?;
             }
             Ok::<_, Error>(engine.take_opener())
         })?;

@@ -29,7 +29,6 @@ struct State {
     /// When the read loop will look at the clock by itself.
     armed: Option<Instant>,
     login: Queue<Event>,
-    incoming: Queue<ConnectionEvent>,
     end_seen: bool,
 }
 
@@ -62,14 +61,7 @@ const WAKE_BATCH: usize = 8;
 
 impl Shared {
     pub(super) fn new(engine: Engine) -> Self {
-        let state = State {
-            engine,
-            writer: None,
-            armed: None,
-            login: Queue::default(),
-            incoming: Queue::default(),
-            end_seen: false,
-        };
+        let state = State { engine, writer: None, armed: None, login: Queue::default(), end_seen: false };
         Self { state: Mutex::new(state), reader: Notify::new(), drained: Notify::new(), ended: Notify::new() }
     }
 
@@ -90,7 +82,6 @@ impl Shared {
             self.ended.notify_waiters();
             early.extend(state.writer.take());
             early.extend(state.login.waker.take());
-            early.extend(state.incoming.waker.take());
         }
         if state.engine.poll_timeout().is_some_and(|at| state.armed.is_none_or(|armed| at < armed)) {
             look = true;
@@ -164,12 +155,7 @@ impl Shared {
 
     /// The next channel or request of the peer; `None` when the session is over.
     pub(crate) fn poll_incoming(&self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
-        let mut state = self.state.lock();
-        match state.incoming.poll(cx) {
-            Poll::Ready(event) => Poll::Ready(Some(event)),
-            Poll::Pending if state.engine.ended().is_some() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
+        self.with(|engine| engine.poll_incoming(cx))
     }
 
     /// Why the session ended, once it has.
@@ -199,16 +185,8 @@ impl State {
     fn route_events(&mut self) -> Vec<Waker> {
         let mut wakes = Vec::new();
         while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::Connection(event) => {
-                    self.incoming.items.push_back(event);
-                    wakes.extend(self.incoming.waker.take());
-                }
-                event => {
-                    self.login.items.push_back(event);
-                    wakes.extend(self.login.waker.take());
-                }
-            }
+            self.login.items.push_back(event);
+            wakes.extend(self.login.waker.take());
         }
         wakes
     }

@@ -9,7 +9,7 @@ use crate::error::Error;
 /// After the end, this much time to get rid of the last output.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 /// A buffer that one busy moment made larger than this, in bytes, is given back when it is idle.
-const KEPT_CAPACITY: usize = 512 * 1024;
+const KEPT_CAPACITY: usize = 2 * 1024 * 1024;
 
 /// Writes whatever the engine has to send. What is sealed while a write is under way leaves in the next one.
 pub(super) async fn run<S>(shared: Arc<Shared>, mut stream: WriteHalf<S>)

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use zeroize::Zeroize as _;
 
 use super::auth::{
     AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress,
@@ -33,7 +34,6 @@ use crate::keys::{PublicKey, SigningKey};
 /// [`poll_event`](Self::poll_event), and calls [`handle_timeout`](Self::handle_timeout) at
 /// [`poll_timeout`](Self::poll_timeout). After a failed call the session is over; the last output holds
 /// SSH_MSG_DISCONNECT.
-#[derive(Debug)]
 pub struct Engine {
     role: Role,
     common: Arc<Common>,
@@ -48,6 +48,13 @@ pub struct Engine {
     keepalive: KeepAlive,
     /// The signature algorithms of the server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
     server_sig_algs: Option<Vec<SignatureAlgorithm>>,
+}
+
+/// Keys, payloads and session ids stay out of logs.
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("role", &self.role).field("ended", &self.ended).finish_non_exhaustive()
+    }
 }
 
 /// What dies with the stream.
@@ -91,8 +98,6 @@ pub enum Event {
     AuthAttempt(ServerAttempt),
     /// Channels and requests may come and go.
     Authenticated,
-    /// Something of the connection protocol.
-    Connection(ConnectionEvent),
 }
 
 /// EXT_INFO may not hold more entries. OpenSSH sends three.
@@ -177,37 +182,39 @@ impl Engine {
     ///
     /// # Errors
     /// The session is over.
-    pub fn handle_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), Error> {
+    pub fn handle_packet(&mut self, packet: Packet, now: Instant) -> Result<(), Error> {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
         self.dispatch(packet, now).map_err(|error| self.end(error))
     }
 
-    fn dispatch(&mut self, packet: &Packet, now: Instant) -> Result<(), Error> {
-        let payload = &packet.payload;
+    fn dispatch(&mut self, packet: Packet, now: Instant) -> Result<(), Error> {
+        let Packet { mut payload, sequence, wire_len } = packet;
         let number = payload.first().copied().unwrap_or_default();
         self.keepalive = KeepAlive { last_heard: now, unanswered: 0 };
         let is_first_packet = self.transport.packets == 0;
         self.transport.packets = self.transport.packets.saturating_add(1);
-        self.transport.bytes = self.transport.bytes.saturating_add(packet.wire_len as u64);
-        self.transport.rekey.on_received(packet.wire_len);
+        self.transport.bytes = self.transport.bytes.saturating_add(wire_len as u64);
+        self.transport.rekey.on_received(wire_len);
         self.check_allowed(number)?;
         match phase(number) {
             Phase::Connection if matches!(self.auth, Auth::Done) => {
-                if !self.connection.handle(payload, now, &mut self.transport.out)? {
-                    self.unimplemented(packet.sequence)?;
-                }
-                while let Some(event) = self.connection.events.pop_front() {
-                    self.events.push_back(Event::Connection(event));
+                if !self.connection.handle(&payload.freeze(), now, &mut self.transport.out)? {
+                    self.unimplemented(sequence)?;
                 }
             }
-            Phase::Connection => self.on_pre_auth_request(payload)?,
-            Phase::Transport => self.on_transport(payload)?,
-            Phase::Kex => self.on_kex(payload, is_first_packet, now)?,
-            Phase::ExtInfo => self.on_ext_info(payload)?,
-            Phase::Service | Phase::Auth => self.on_auth(payload, now)?,
-            Phase::Unknown => self.unimplemented(packet.sequence)?,
+            Phase::Connection => self.on_pre_auth_request(&payload)?,
+            Phase::Transport => self.on_transport(&payload)?,
+            Phase::Kex => self.on_kex(&payload, is_first_packet, now)?,
+            Phase::ExtInfo => self.on_ext_info(&payload)?,
+            Phase::Service | Phase::Auth => {
+                let handled = self.on_auth(&payload, now);
+                // It may have held a password.
+                payload.as_mut().zeroize();
+                handled?;
+            }
+            Phase::Unknown => self.unimplemented(sequence)?,
         }
         self.maybe_rekey(now)
     }
@@ -290,7 +297,7 @@ impl Engine {
                 let ext_info =
                     (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
                 self.transport.out.end_exchange(ext_info)?;
-                self.connection.on_room();
+                self.connection.on_room(&self.transport.out);
                 if first {
                     tracing::debug!(algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
                 }
@@ -329,7 +336,7 @@ impl Engine {
         Ok(())
     }
 
-    fn on_auth(&mut self, payload: &Bytes, now: Instant) -> Result<(), Error> {
+    fn on_auth(&mut self, payload: &[u8], now: Instant) -> Result<(), Error> {
         let number = payload.first().copied().unwrap_or_default();
         let session_id = self.transport.kex.session_id().unwrap_or_default();
         match &mut self.auth {
@@ -399,8 +406,8 @@ impl Engine {
         {
             self.end(error);
         }
-        self.transport.out.swap(taken);
-        self.connection.on_room();
+        self.transport.out.swap(taken, now);
+        self.connection.on_room(&self.transport.out);
     }
 
     /// Whether there is something to send.
@@ -657,6 +664,11 @@ impl Engine {
 /// [`ApiMisuse::NotAuthenticated`] before it has begun.
 #[expect(missing_docs, reason = "the driver's methods of the same names are documented")]
 impl Engine {
+    /// The next channel or request of the peer; `None` when none will come any more.
+    pub fn poll_incoming(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
+        self.connection.poll_event(cx)
+    }
+
     pub fn open_channel(&mut self, kind: &str, fields: &[u8]) -> Result<u32, Error> {
         self.authenticated()?;
         self.connection.open(kind, fields, &mut self.transport.out)

@@ -1,2 +1,3 @@
-//! Services over a session.
+//! What runs over a session. Services are tasks of their own, so a slow one holds nobody up.
+
 pub mod port_forward;

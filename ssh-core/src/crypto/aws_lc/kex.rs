@@ -89,7 +89,7 @@ impl AgreementKey for CurveKey {
             return Err(CryptoError::BadShare);
         }
         let peer = UnparsedPublicKey::new(self.private.algorithm(), peer_share);
-        let secret = agreement::agree(&self.private, &peer, CryptoError::BadShare, |secret| {
+        let secret = agreement::agree(&self.private, peer, CryptoError::BadShare, |secret| {
             Ok(Zeroizing::new(secret.to_vec()))
         })?;
         if !self.nist {

@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::{CONNECTION_SERVICE, MAX_USER, USERAUTH_SERVICE};
@@ -19,7 +18,6 @@ use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::{NameList, Reader, WireError, Write as _};
 
 /// The server's half: it parses and verifies, the application decides.
-#[derive(Debug)]
 pub(crate) struct ServerAuth {
     common: Arc<Common>,
     /// What FAILURE offers, comma separated.
@@ -28,11 +26,10 @@ pub(crate) struct ServerAuth {
     failures: u32,
     requests: u32,
     /// Requests that came while one was undecided, in order.
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Zeroizing<Vec<u8>>>,
     queued_bytes: usize,
 }
 
-#[derive(Debug)]
 enum ServerState {
     NoService,
     Idle,
@@ -45,7 +42,6 @@ enum ServerState {
     Done,
 }
 
-#[derive(Debug)]
 enum Deciding {
     Plain {
         is_first_none: bool,
@@ -60,14 +56,13 @@ enum Deciding {
     Verified,
 }
 
-#[derive(Debug)]
 struct SignedRequest {
     user: String,
     key: PublicKey,
     algorithm: SignatureAlgorithm,
     signature: Vec<u8>,
     /// The request up to the signature.
-    signed: Vec<u8>,
+    signed: Zeroizing<Vec<u8>>,
 }
 
 /// An attempt for the application to decide on.
@@ -156,7 +151,7 @@ impl ServerAuth {
     /// A message with a number of services or authentication.
     pub(crate) fn handle(
         &mut self,
-        payload: &Bytes,
+        payload: &[u8],
         session_id: &[u8],
         now: Instant,
         out: &mut Outbound,
@@ -174,7 +169,7 @@ impl ServerAuth {
                 if self.queued_bytes > MAX_QUEUED {
                     return Err(PeerMisbehaved::PreAuthTraffic.into());
                 }
-                self.queue.push_back(Bytes::copy_from_slice(payload));
+                self.queue.push_back(Zeroizing::new(payload.to_vec()));
                 Ok(ServerProgress::Nothing)
             }
             _ => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
@@ -258,7 +253,7 @@ impl ServerAuth {
                 Deciding::Query { algorithm: algorithm_name.to_owned(), key_blob: key_blob.to_owned() };
             return Ok(self.ask(deciding, user, ServerMethod::PublicKeyQuery(key)));
         }
-        let mut data = Vec::with_capacity(payload.len().saturating_add(128));
+        let mut data = Zeroizing::new(Vec::with_capacity(payload.len().saturating_add(128)));
         data.put_string(session_id);
         data.put_bytes(payload.get(..before_signature).unwrap_or_default());
         let request = SignedRequest {
@@ -346,13 +341,20 @@ impl ServerAuth {
     }
 
     /// The next request that waited, when nothing is undecided.
-    pub(crate) fn next_queued(&mut self) -> Option<Bytes> {
+    pub(crate) fn next_queued(&mut self) -> Option<Zeroizing<Vec<u8>>> {
         if !matches!(self.state, ServerState::Idle) {
             return None;
         }
         let payload = self.queue.pop_front()?;
         self.queued_bytes = self.queued_bytes.saturating_sub(payload.len());
         Some(payload)
+    }
+}
+
+/// Passwords and session ids stay out of logs.
+impl std::fmt::Debug for ServerAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerAuth").field("failures", &self.failures).finish_non_exhaustive()
     }
 }
 

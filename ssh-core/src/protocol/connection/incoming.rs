@@ -141,7 +141,7 @@ impl Connection {
             Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window),
         );
         let (kind, fields) = (message.kind.to_owned(), Bytes::copy_from_slice(message.fields.0));
-        self.events.push_back(ConnectionEvent::Offered(OfferedChannel { id, kind, fields }));
+        self.push_event(ConnectionEvent::Offered(OfferedChannel { id, kind, fields }));
         Ok(())
     }
 
@@ -285,7 +285,12 @@ impl Connection {
             return Err(WireError::TooLong.into());
         }
         let limit = self.common.limits.pending_requests;
+<<<<<<< HEAD
         let full = self.received_requests.len() >= limit || Arc::strong_count(&self.held) > limit;
+=======
+        let full = self.received_requests.len() >= limit
+            || self.events.len() >= self.common.limits.channels.saturating_add(limit);
+>>>>>>> main
         let slot = message.want_reply.then(|| self.received_requests.push());
         if message.name == KEEPALIVE || full {
             if self.received_requests.len() > limit.saturating_mul(4) {
@@ -295,12 +300,16 @@ impl Connection {
             return slot.map_or(Ok(()), |slot| self.global_answer(slot, refusal, out));
         }
         let (name, fields) = (message.name.to_owned(), Bytes::copy_from_slice(message.fields.0));
+<<<<<<< HEAD
         self.events.push_back(ConnectionEvent::Request(GlobalPeerRequest {
             name,
             fields,
             slot,
             held: Arc::clone(&self.held),
         }));
+=======
+        self.push_event(ConnectionEvent::Request(GlobalPeerRequest { name, fields, slot }));
+>>>>>>> main
         Ok(())
     }
 

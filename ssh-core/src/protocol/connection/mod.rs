@@ -53,7 +53,9 @@ pub(crate) struct Connection {
     quantum: usize,
     churn: Churn,
     pub(crate) wakes: Vec<Waker>,
-    pub(crate) events: VecDeque<ConnectionEvent>,
+    /// What the application has not looked at yet. Offers are bounded by the table, requests by their limit.
+    events: VecDeque<ConnectionEvent>,
+    events_waker: Option<Waker>,
     failed: Option<Error>,
 }
 
@@ -86,9 +88,12 @@ pub struct GlobalPeerRequest {
     pub fields: Bytes,
     /// The slot of the answer, if one is wanted.
     pub slot: Option<u64>,
+<<<<<<< HEAD
     /// One of the session's, so that requests which nobody looks at are counted.
     #[expect(dead_code, reason = "it counts by being there")]
     pub(crate) held: Arc<()>,
+=======
+>>>>>>> main
 }
 
 /// An answer to a global request.
@@ -118,10 +123,11 @@ impl Connection {
             now,
             parked: Vec::new(),
             round: 0,
-            quantum: crate::protocol::transport::outbound::HIGH_WATER,
+            quantum: usize::MAX,
             churn: Churn::new(now),
             wakes: Vec::new(),
             events: VecDeque::new(),
+            events_waker: None,
             failed: None,
         }
     }
@@ -135,6 +141,24 @@ impl Connection {
             row.wake_all(&mut self.wakes);
         }
         self.requests.fail_all(&mut self.wakes);
+        self.wakes.extend(self.events_waker.take());
+    }
+
+    /// What the application is to decide next; `None` when nothing will come any more.
+    pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
+        if let Some(event) = self.events.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        if self.failed.is_some() {
+            return Poll::Ready(None);
+        }
+        set_waker(&mut self.events_waker, cx);
+        Poll::Pending
+    }
+
+    fn push_event(&mut self, event: ConnectionEvent) {
+        self.events.push_back(event);
+        self.wakes.extend(self.events_waker.take());
     }
 
     pub(crate) fn channels(&self) -> usize {
@@ -146,10 +170,9 @@ impl Connection {
     }
 
     /// The output has been taken: those who wait for room may write again, each its share.
-    pub(crate) fn on_room(&mut self) {
+    pub(crate) fn on_room(&mut self, out: &Outbound) {
         self.round = self.round.wrapping_add(1);
-        let high_water = crate::protocol::transport::outbound::HIGH_WATER;
-        self.quantum = high_water.checked_div(self.parked.len()).unwrap_or(high_water);
+        self.quantum = out.share(self.parked.len());
         for id in std::mem::take(&mut self.parked) {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.send.parked = false;
@@ -406,12 +429,18 @@ impl Connection {
         }
         let Some(row) = self.open_row(id) else { return Ok(()) };
         row.close_sent = true;
+<<<<<<< HEAD
         let closed = row.closed_waker.take();
         let recipient = row.send.remote;
         let mut wakes = Vec::new();
         row.wake_all(&mut wakes);
         // Only the peer's CLOSE is what these wait for.
         row.closed_waker = closed;
+=======
+        let recipient = row.send.remote;
+        let mut wakes = Vec::new();
+        row.wake_all(&mut wakes);
+>>>>>>> main
         self.wakes.append(&mut wakes);
         out.send(|buffer| ChannelClose { recipient }.encode(buffer))
     }

@@ -1,5 +1,6 @@
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
+use super::blocks::Blocks;
 use super::ident::{MAX_BANNER_BYTES, MAX_BANNER_LINES, MAX_IDENT_LEN, PeerVersion};
 use super::plain::Plain;
 use crate::crypto::{CryptoError, Opener};
@@ -11,9 +12,8 @@ use crate::protocol::messages::NewKeys;
 ///
 /// It belongs to whoever reads from the stream and shares nothing with the [`Engine`](crate::protocol::Engine), so
 /// opening needs no lock. After a NEWKEYS it yields nothing until it is given the next key.
-#[derive(Debug)]
 pub struct Inbound {
-    buffer: BytesMut,
+    blocks: Blocks,
     stage: Stage,
     opener: Box<dyn Opener>,
     /// Packet number since the last reset, for MACs and nonces.
@@ -45,10 +45,9 @@ pub enum Input {
 }
 
 /// An opened packet.
-#[derive(Debug)]
 pub struct Packet {
     /// The payload, type byte first, never empty.
-    pub payload: Bytes,
+    pub payload: BytesMut,
     /// Its number since the last reset, for UNIMPLEMENTED.
     pub sequence: u32,
     /// Bytes on the wire.
@@ -65,10 +64,16 @@ pub struct NextOpener {
 /// `packet_length` of a packet in the clear (RFC 4253 §6.1).
 const MAX_PLAIN_PACKET: u32 = 35_000;
 
+impl std::fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbound").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
 impl Inbound {
     pub(crate) fn new(role: Role, max_sealed_packet: u32) -> Self {
         Self {
-            buffer: BytesMut::new(),
+            blocks: Blocks::default(),
             stage: Stage::Ident { allow_lines: role == Role::Client, lines: 0, bytes: 0 },
             opener: Box::new(Plain),
             sequence: 0,
@@ -78,16 +83,27 @@ impl Inbound {
         }
     }
 
-    /// Where the driver puts what it reads, at the end.
+    /// Where the driver puts what it reads, at the end, with room for at least `len` bytes.
+    pub fn reserve(&mut self, len: usize) -> &mut BytesMut {
+        self.blocks.reserve(len);
+        self.blocks.current()
+    }
+
+    /// Where bytes go that the driver has already read.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        &mut self.buffer
+        self.blocks.current()
+    }
+
+    /// Gives memory back that a busy moment needed.
+    pub fn shrink(&mut self) {
+        self.blocks.shrink();
     }
 
     /// How many more bytes the packet at hand needs, at least. 0 if that is not known yet.
     #[must_use]
     pub fn missing(&self) -> usize {
         match self.stage {
-            Stage::Body { total } => total.saturating_sub(self.buffer.len()),
+            Stage::Body { total } => total.saturating_sub(self.blocks.len()),
             _ => 0,
         }
     }
@@ -125,13 +141,15 @@ impl Inbound {
                     }
                 },
                 Stage::Head => {
-                    let Some(head) = self.buffer.get_mut(..self.opener.head_len()) else { return Ok(None) };
+                    let Some(head) = self.blocks.current().get_mut(..self.opener.head_len()) else {
+                        return Ok(None);
+                    };
                     let length = self.opener.open_length(self.sequence, head);
                     let total = self.check_length(length)?;
                     self.stage = Stage::Body { total };
                 }
                 Stage::Body { total } => {
-                    if self.buffer.len() < total {
+                    if self.blocks.len() < total {
                         return Ok(None);
                     }
                     return self.open(total).map(Some);
@@ -143,12 +161,13 @@ impl Inbound {
 
     /// A line without its end. Bytes are only looked at up to the limit of a version line.
     fn take_line(&mut self) -> Result<Option<Bytes>, Error> {
-        let seen = self.buffer.get(..self.buffer.len().min(MAX_IDENT_LEN)).unwrap_or_default();
+        let buffer = self.blocks.current();
+        let seen = buffer.get(..buffer.len().min(MAX_IDENT_LEN)).unwrap_or_default();
         let Some(end) = seen.iter().position(|byte| *byte == b'\n') else {
-            let limit = self.buffer.len() >= MAX_IDENT_LEN;
+            let limit = buffer.len() >= MAX_IDENT_LEN;
             return if limit { Err(PeerMisbehaved::BadVersionLine.into()) } else { Ok(None) };
         };
-        let line = self.buffer.split_to(end.saturating_add(1)).freeze();
+        let line = buffer.split_to(end.saturating_add(1)).freeze();
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         Ok(Some(Bytes::copy_from_slice(line.strip_suffix(b"\r").unwrap_or(line))))
     }
@@ -176,7 +195,7 @@ impl Inbound {
         if self.packets_under_key > u64::from(u32::MAX) {
             return Err(PeerMisbehaved::CounterExhausted.into());
         }
-        let mut packet = self.buffer.split_to(total);
+        let mut packet = self.blocks.current().split_to(total);
         self.opener.open(self.sequence, &mut packet).map_err(|error| match error {
             CryptoError::Unauthentic => Error::PeerMisbehaved(PeerMisbehaved::BadMac),
             other => Error::Crypto(other),
@@ -190,8 +209,19 @@ impl Inbound {
         self.packets_under_key = self.packets_under_key.saturating_add(1);
         let new_keys = packet.get(5) == Some(&NewKeys::NUMBER);
         self.stage = if new_keys { Stage::AwaitKey } else { Stage::Head };
-        let payload = packet.freeze().slice(5..end);
-        Ok(Input::Packet(Packet { payload, sequence, wire_len: total }))
+        packet.truncate(end);
+        packet.advance(5);
+        Ok(Input::Packet(Packet { payload: packet, sequence, wire_len: total }))
+    }
+}
+
+/// Payloads stay out of logs.
+impl std::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packet")
+            .field("number", &self.payload.first())
+            .field("wire_len", &self.wire_len)
+            .finish()
     }
 }
 

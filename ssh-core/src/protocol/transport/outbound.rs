@@ -1,5 +1,8 @@
+use std::time::{Duration, Instant};
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use zeroize::Zeroizing;
 
 use super::ident::OUR_IDENT;
 use super::plain::Plain;
@@ -9,10 +12,10 @@ use crate::protocol::messages::{Phase, phase};
 use crate::protocol::wire::Write as _;
 
 /// The sending half of a transport: payloads in, sealed packets out, all in one buffer.
-#[derive(Debug)]
 pub(crate) struct Outbound {
     /// Sealed packets that the driver has not taken yet.
     buffer: Vec<u8>,
+    batch: Batch,
     sealer: Box<dyn Sealer>,
     link: Link,
     /// Packet number since the last reset, for MACs and nonces (RFC 4253 §6.4).
@@ -23,12 +26,11 @@ pub(crate) struct Outbound {
 }
 
 /// What may be sent.
-#[derive(Debug)]
 enum Link {
     /// Everything.
     Open,
     /// Only messages of the key exchange and of the transport; the rest waits here (RFC 4253 §7.1).
-    Exchanging { held: Vec<Vec<u8>>, held_bytes: usize },
+    Exchanging { held: Vec<Zeroizing<Vec<u8>>>, held_bytes: usize },
 }
 
 /// What went through one direction under its present key.
@@ -38,9 +40,44 @@ pub(crate) struct Counters {
     pub(crate) packets: u64,
 }
 
-/// Data writers wait while this much is waiting to be sent, in bytes: eight large packets, enough to keep a socket
-/// busy and little enough that a control message is not long behind data.
-pub(crate) const HIGH_WATER: usize = 256 * 1024;
+/// How much data may wait to be sent. Much of it makes few system calls and wake-ups; little of it keeps a control message
+/// from being long behind data. So it follows how fast the stream takes it.
+#[derive(Debug)]
+struct Batch {
+    /// Data writers wait while this much is waiting, in bytes.
+    high_water: usize,
+    taken_at: Option<Instant>,
+}
+
+const LOW_BATCH: usize = 128 * 1024;
+const FIRST_BATCH: usize = 256 * 1024;
+const HIGH_BATCH: usize = 1024 * 1024;
+/// A full batch that is gone in less may be larger: over 250 MB/s at the start.
+const FAST: Duration = Duration::from_millis(2);
+/// One that takes longer should be smaller: what comes behind it waits that long.
+const SLOW: Duration = Duration::from_millis(20);
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { high_water: FIRST_BATCH, taken_at: None }
+    }
+}
+
+impl Batch {
+    /// `len` bytes are taken now. What was taken before has been written meanwhile.
+    fn on_taken(&mut self, len: usize, now: Instant) {
+        let took = self.taken_at.replace(now).map(|before| now.saturating_duration_since(before));
+        if len < self.high_water {
+            return;
+        }
+        match took {
+            Some(took) if took < FAST => self.high_water = self.high_water.saturating_mul(2).min(HIGH_BATCH),
+            Some(took) if took > SLOW => self.high_water = (self.high_water / 2).max(LOW_BATCH),
+            _ => {}
+        }
+    }
+}
+
 /// Control messages held back during a key exchange may not be more, in bytes.
 const MAX_HELD: usize = 1024 * 1024;
 
@@ -52,6 +89,7 @@ impl Outbound {
         buffer.extend_from_slice(b"\r\n");
         Ok(Self {
             buffer,
+            batch: Batch::default(),
             sealer: Box::new(Plain),
             link: Link::Open,
             sequence: 0,
@@ -65,10 +103,15 @@ impl Outbound {
         self.buffer.len()
     }
 
+    /// What one channel may write until the output is taken again, when `waiting` others wait too.
+    pub(crate) fn share(&self, waiting: usize) -> usize {
+        self.batch.high_water.checked_div(waiting).unwrap_or(self.batch.high_water)
+    }
+
     /// How many more bytes data writers may put in now.
     pub(crate) fn data_room(&self) -> usize {
         match self.link {
-            Link::Open => HIGH_WATER.saturating_sub(self.buffer.len()),
+            Link::Open => self.batch.high_water.saturating_sub(self.buffer.len()),
             Link::Exchanging { .. } => 0,
         }
     }
@@ -78,7 +121,8 @@ impl Outbound {
     }
 
     /// Exchanges the buffer for an empty one.
-    pub(crate) fn swap(&mut self, taken: &mut Vec<u8>) {
+    pub(crate) fn swap(&mut self, taken: &mut Vec<u8>, now: Instant) {
+        self.batch.on_taken(self.buffer.len(), now);
         taken.clear();
         std::mem::swap(&mut self.buffer, taken);
     }
@@ -88,7 +132,7 @@ impl Outbound {
         let Link::Exchanging { held, held_bytes } = &mut self.link else {
             return self.seal(write);
         };
-        let mut payload = Vec::new();
+        let mut payload = Zeroizing::new(Vec::with_capacity(256));
         write(&mut payload);
         match payload.first().map(|number| phase(*number)) {
             Some(Phase::Transport | Phase::Kex) => self.seal(|out| out.put_bytes(&payload)),
@@ -178,6 +222,13 @@ fn padding_len(len: usize, block: usize) -> usize {
     if padding < 4 { padding.saturating_add(block) } else { padding }
 }
 
+/// Keys and payloads stay out of logs.
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").field("pending", &self.buffer.len()).finish_non_exhaustive()
+    }
+}
+
 /// Padding bytes from a generator that is seeded once: a system call for each packet would cost as much as sealing
 /// 3 KiB.
 struct Padding {
@@ -188,7 +239,7 @@ struct Padding {
 
 impl Padding {
     fn new(random: &dyn SecureRandom) -> Result<Self, Error> {
-        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        let mut seed = Zeroizing::new([0; 32]);
         random.fill(&mut *seed)?;
         Ok(Self { rng: ChaCha20Rng::from_seed(*seed), block: [0; 512], used: 512 })
     }

@@ -13,14 +13,20 @@ use crate::protocol::wire::Write as _;
 /// A read from a socket takes this much at first, in bytes, and twice as much whenever it got all of it.
 const FIRST_READ: usize = 16 * 1024;
 /// And no more than this, so that many stalled connections stay cheap.
-const LARGEST_READ: usize = 256 * 1024;
+const LARGEST_READ: usize = 512 * 1024;
 /// One write to a socket takes up to this much, in bytes and in chunks.
 const LARGEST_WRITE: usize = 1024 * 1024;
 const MAX_CHUNKS: usize = 64;
 
 /// Carries everything between `socket` and `channel` until both ways have ended. An end of file passes through and
-/// leaves the other way open; a reset passes through as `exit-signal ABRT` and becomes a reset again. While nothing
-/// flows no buffer is held.
+/// leaves the other way open; a reset passes through as `exit-signal ABRT` and becomes a reset again, and so does the loss
+/// of the session. While nothing flows no buffer is held.
+///
+/// # Errors
+/// If the socket fails or the session is lost.
+///
+/// # Cancel safety
+/// A dropped future has closed both, and what was under way is lost.
 pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
     // Small messages must not wait for each other's acknowledgements.
     let _ = socket.set_nodelay(true);
@@ -37,8 +43,7 @@ pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
     };
     let down = receive(&mut reader, &mut to_socket);
     let ended = futures::future::try_join(up, down).await.map(drop);
-    let aborted = matches!(reader.exit_status(), Some(ExitStatus::Signal { .. }));
-    if aborted {
+    if ended.is_err() || matches!(reader.exit_status(), Some(ExitStatus::Signal { .. })) {
         // Whoever reads the socket must not take a broken stream for a whole one.
         let _ = socket.set_zero_linger();
     }
@@ -80,7 +85,11 @@ async fn receive(reader: &mut ChannelReader, socket: &mut WriteHalf<'_>) -> io::
     loop {
         let mut chunks = Vec::new();
         if reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, &mut chunks).await? == 0 {
-            return socket.shutdown().await;
+            return match socket.shutdown().await {
+                // The other side has closed already; it has seen everything.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+                ended => ended,
+            };
         }
         write_chunks(&mut chunks, socket).await?;
     }

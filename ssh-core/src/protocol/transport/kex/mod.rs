@@ -25,7 +25,6 @@ use crate::protocol::messages::{KexInit, KexInitShare, KexReply, NewKeys};
 use crate::protocol::wire::{NameList, Write as _};
 
 /// The key exchange machine of one connection.
-#[derive(Debug)]
 pub(crate) struct Kex {
     role: Role,
     common: Arc<Common>,
@@ -487,6 +486,16 @@ impl Kex {
         self.negotiated = Some(exchange.chosen);
         self.state = State::NewKeysSent { opener };
         Ok(())
+    }
+}
+
+/// The session id is a secret: whoever knows it may resume the session.
+impl std::fmt::Debug for Kex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kex")
+            .field("role", &self.role)
+            .field("negotiated", &self.negotiated)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,193 @@
+//! The command line: clap types and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use ssh_core::keys::Fingerprint;
+use ssh_core::services::port_forward::{PermitListen, PermitTarget};
+
+use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
+use crate::commands::serve::{AuthorizedKeysArg, UserArg};
+use crate::error::EXIT_CODES;
+
+/// SSH tunnels: forward ports, serve forwards, make keys.
+#[derive(Debug, Parser)]
+#[command(name = "adit", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Print events as JSON on stdout, one object a line; ask nobody anything
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Log to stderr; repeat for more (-vv: debug, -vvv: packets). ADIT_LOG takes a finer filter
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Log in to an SSH server and forward ports
+    #[command(after_help = EXIT_CODES)]
+    Forward(Box<ForwardArgs>),
+    /// Be an SSH server that does forwards and nothing else
+    #[command(after_help = EXIT_CODES)]
+    Serve(Box<ServeArgs>),
+    /// Make a key, or show the fingerprint of one
+    #[command(after_help = EXIT_CODES)]
+    Keygen(KeygenArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForwardArgs {
+    /// The server; the user is the login name and the port 22 unless given
+    #[arg(value_name = "[USER@]HOST[:PORT]")]
+    pub(crate) target: Target,
+
+    /// Listen here, connect from the server. Binds loopback unless told otherwise; port 0 chooses one
+    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
+    pub(crate) local: Vec<ForwardSpec>,
+
+    /// Listen at the server, connect from here
+    #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
+    pub(crate) remote: Vec<ForwardSpec>,
+
+    /// Listen here as a SOCKS and HTTP proxy, connect from the server
+    #[arg(short = 'D', value_name = "[BIND:]PORT")]
+    pub(crate) dynamic: Vec<DynamicSpec>,
+
+    /// Connect stdin and stdout to a target of the server, as an OpenSSH ProxyCommand does
+    #[arg(short = 'W', value_name = "HOST:PORT")]
+    pub(crate) stdio: Option<Endpoint>,
+
+    /// A private key to log in with; ~/.ssh/id_ed25519, id_ecdsa and id_rsa unless given
+    #[arg(short = 'i', value_name = "KEYFILE")]
+    pub(crate) identity: Vec<PathBuf>,
+
+    /// A file with the password on its first line. Otherwise the environment variable ADIT_PASSWORD is used
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+
+    /// Known host keys; ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts unless given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) known_hosts: Vec<PathBuf>,
+
+    /// Accept this host key and no other, whatever the known hosts say
+    #[arg(long, value_name = "SHA256:...")]
+    pub(crate) host_key: Vec<Fingerprint>,
+
+    /// Trust the key of an unknown host and add it to the known hosts. A changed key is still refused
+    #[arg(long)]
+    pub(crate) accept_new: bool,
+
+    /// Give up if connecting and logging in take longer than this
+    #[arg(long, value_name = "SECS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) connect_timeout: u64,
+
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The address to listen on; port 0 chooses one
+    #[arg(long, value_name = "[HOST:]PORT")]
+    pub(crate) listen: DynamicSpec,
+
+    /// A private host key. Unless given, one is made on the first start and kept in the user's data directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) host_key: Vec<PathBuf>,
+
+    /// Who may log in by key: any user name, or only NAME
+    #[arg(long, value_name = "[NAME:]FILE")]
+    pub(crate) authorized_keys: Vec<AuthorizedKeysArg>,
+
+    /// Who may log in by password: the first line of the file
+    #[arg(long, value_name = "NAME:PASSWORDFILE")]
+    pub(crate) user: Vec<UserArg>,
+
+    /// Where clients may connect to: `any`, HOST:PORT or HOST:*
+    #[arg(long, value_name = "any|HOST:PORT", required_unless_present = "permit_listen", num_args = 1..)]
+    pub(crate) permit_open: Vec<PermitTarget>,
+
+    /// Where clients may listen here: `any`, [BIND:]PORT or BIND:*. Nowhere unless given
+    #[arg(long, value_name = "any|[BIND:]PORT", num_args = 1..)]
+    pub(crate) permit_listen: Vec<PermitListen>,
+
+    /// Sessions at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_sessions: u32,
+
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+}
+
+/// What both sides of a session take.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    /// Ciphers in order of preference, separated by commas
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cipher: Option<String>,
+
+    /// Key exchange methods in order of preference, separated by commas
+    #[arg(long, value_name = "LIST")]
+    pub(crate) kex: Option<String>,
+
+    /// MACs in order of preference, separated by commas
+    #[arg(long, value_name = "LIST")]
+    pub(crate) mac: Option<String>,
+
+    /// Which algorithms are offered; `hardened` offers post-quantum key exchange only and no NIST curve
+    #[arg(long, value_enum, default_value_t = Policy::Default)]
+    pub(crate) policy: Policy,
+
+    /// New keys after this many bytes each way
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1024..))]
+    pub(crate) rekey_bytes: Option<u64>,
+
+    /// Forwarded connections of a session at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_channels: u32,
+
+    /// Ask a silent peer for a sign of life after this many seconds; three unanswered end the session. 0 never asks
+    #[arg(long, value_name = "SECS", default_value_t = 20)]
+    pub(crate) keepalive: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    Default,
+    Hardened,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    /// The kind of key
+    #[arg(short = 't', value_enum, default_value_t = KeyType::Ed25519)]
+    pub(crate) kind: KeyType,
+
+    /// The file, which must not exist yet; the public key goes beside it as FILE.pub. ~/.ssh/id_KIND unless given
+    #[arg(short = 'f', value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The comment of the key
+    #[arg(short = 'C', value_name = "COMMENT")]
+    pub(crate) comment: Option<String>,
+
+    /// Show the fingerprint of a private or public key file instead
+    #[arg(long)]
+    pub(crate) fingerprint: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyType {
+    Ed25519,
+    #[value(name = "ecdsa-256")]
+    Ecdsa256,
+    #[value(name = "ecdsa-384")]
+    Ecdsa384,
+    #[value(name = "ecdsa-521")]
+    Ecdsa521,
+    Rsa,
+}

@@ -1,0 +1,145 @@
+//! What runs over the session: the forwards of the command line.
+
+use ssh_core::services::port_forward::{
+    Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
+    RemoteForward,
+};
+
+use super::Link;
+use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, joined};
+use crate::Ended;
+use crate::args::ForwardArgs;
+use crate::error::{CliError, Code, chain};
+use crate::output::{Event, Kind, Output};
+
+/// Sets the forwards up and waits until the session, or the stdio forward, has ended.
+///
+/// # Errors
+/// A forward could not be set up, or the session was lost.
+pub(super) async fn run(args: &ForwardArgs, link: &Link, output: Output) -> Result<Ended, CliError> {
+    let connections = usize::try_from(args.session.max_channels).unwrap_or(usize::MAX);
+    let forwarding = PortForwarding::builder(link.session.clone())
+        .policy(ForwardPolicy::deny_all().max_connections(connections))
+        .on_event(move |event| report(&event, output))
+        .start();
+    // Dropped forwards would end.
+    let _forwards = Forwards::start(args, link, &forwarding, output).await?;
+    ready(link, output);
+    let Some(target) = &args.stdio else { return Err(link.lost(&forwarding.closed().await)) };
+    let stdio = forwarding.stdio(&target.host, target.port, tokio::io::stdin(), tokio::io::stdout());
+    let ended = tokio::select! {
+        ended = stdio => ended,
+        error = forwarding.closed() => Err(ForwardError::Session(error)),
+    };
+    ended.map(|()| Ended::Closed("end of file")).map_err(|error| cannot_forward(link, &error))
+}
+
+#[derive(Default)]
+struct Forwards {
+    _local: Vec<LocalForward>,
+    _remote: Vec<RemoteForward>,
+    _dynamic: Vec<DynamicForward>,
+}
+
+impl Forwards {
+    async fn start(
+        args: &ForwardArgs,
+        link: &Link,
+        forwarding: &PortForwarding,
+        output: Output,
+    ) -> Result<Self, CliError> {
+        let mut forwards = Self::default();
+        let failed = |error: ForwardError| cannot_forward(link, &error);
+        for DynamicSpec { listen } in &args.dynamic {
+            let forward = forwarding.dynamic(bind(listen)).await.map_err(failed)?;
+            announce(output, Kind::Dynamic, forward.local_addr().to_string(), None);
+            forwards._dynamic.push(forward);
+        }
+        for ForwardSpec { listen, target } in &args.local {
+            let forward = forwarding.local(bind(listen), &target.host, target.port).await.map_err(failed)?;
+            announce(output, Kind::Local, forward.local_addr().to_string(), Some(target));
+            forwards._local.push(forward);
+        }
+        for ForwardSpec { listen, target } in &args.remote {
+            // RFC 4254 §7.1: an empty host is every interface.
+            let host = if listen.host == "*" { "" } else { listen.host.as_str() };
+            let forward = forwarding.remote(host, listen.port, &target.host, target.port).await;
+            let forward = forward.map_err(|error| match error {
+                ForwardError::RefusedByPeer { .. } => refused_to_listen(link, listen),
+                error => failed(error),
+            })?;
+            announce(output, Kind::Remote, shown_address(listen, forward.port()), Some(target));
+            forwards._remote.push(forward);
+        }
+        Ok(forwards)
+    }
+}
+
+fn bind(listen: &Listen) -> Bind {
+    Bind::new(&listen.host, listen.port)
+}
+
+fn announce(output: Output, kind: Kind, listen: String, target: Option<&Endpoint>) {
+    output.event(&Event::Forward { kind, listen, target: target.map(ToString::to_string) });
+}
+
+/// An address for scripts where the command line has a word for one.
+fn shown_address(listen: &Listen, port: u16) -> String {
+    match listen.host.as_str() {
+        "localhost" => joined("127.0.0.1", port),
+        "*" => joined("0.0.0.0", port),
+        host => joined(host, port),
+    }
+}
+
+fn ready(link: &Link, output: Output) {
+    let info = link.session.info();
+    let (kex, cipher) = info
+        .algorithms
+        .as_ref()
+        .map_or(("none", "none"), |agreed| (agreed.kex.name(), agreed.client_to_server.cipher.name()));
+    let host_key = info.host_key.as_ref().map(|key| key.fingerprint().to_string()).unwrap_or_default();
+    output.event(&Event::Ready { kex, cipher, host_key, peer: &link.peer });
+}
+
+/// One line for each connection that did not come about; the others go on.
+fn report(event: &ForwardEvent, output: Output) {
+    match event {
+        ForwardEvent::Connection { .. } | ForwardEvent::Listening { .. } => {}
+        event => output.event(&Event::Refused { message: event.to_string() }),
+    }
+}
+
+fn refused_to_listen(link: &Link, listen: &Listen) -> CliError {
+    CliError::new(
+        Code::RemoteRefused,
+        format!(
+            "{} refused to listen on {listen}; the port may be in use there or not permitted (adit serve: --permit-listen)",
+            link.peer
+        ),
+    )
+}
+
+fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
+    match error {
+        ForwardError::Bind { .. } => {
+            CliError::new(Code::Bind, format!("{}; choose another port, or stop what uses it", chain(error)))
+        }
+        ForwardError::RefusedByPeer { .. } | ForwardError::NoPort { .. } => {
+            CliError::new(Code::RemoteRefused, format!("{}: {error}", link.peer))
+        }
+        ForwardError::AlreadyForwarded { bind } => {
+            CliError::usage(format!("-R {bind} is given twice; give each port once"))
+        }
+        ForwardError::Open { target, source: ssh_core::OpenError::Refused(failure) } => CliError::new(
+            Code::RemoteRefused,
+            format!(
+                "{} refused to connect to {target}: {failure}; check that the target is up and permitted (adit serve: --permit-open)",
+                link.peer
+            ),
+        ),
+        ForwardError::Open { source: ssh_core::OpenError::Session(error), .. }
+        | ForwardError::Session(error) => link.lost(error),
+        error => CliError::new(Code::Internal, chain(error)),
+    }
+}

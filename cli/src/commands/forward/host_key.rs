@@ -1,0 +1,266 @@
+//! Whether the server is the right one.
+
+use std::path::PathBuf;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use ssh_core::client::HostKeyVerifier;
+use ssh_core::config::Algorithms;
+use ssh_core::error::HostKeyError;
+use ssh_core::keys::{Fingerprint, HostKeyStatus, KnownHosts, KnownKey, PublicKey};
+
+use super::terminal::Terminal;
+use super::{Target, spec::joined};
+use crate::args::ForwardArgs;
+use crate::commands::paths;
+use crate::error::CliError;
+use crate::output::{Event, Output};
+
+/// Compares the host key with the pins, else with the known hosts.
+#[derive(Debug, Clone)]
+pub(super) struct Verifier {
+    target: Target,
+    trust: Trust,
+    terminal: Option<Terminal>,
+    output: Output,
+}
+
+#[derive(Debug, Clone)]
+enum Trust {
+    /// One of these and no other.
+    Pinned(Vec<Fingerprint>),
+    Known {
+        hosts: KnownHosts,
+        /// Where a new host is taken down.
+        file: Option<PathBuf>,
+        accept_new: bool,
+    },
+}
+
+/// What to do about a key.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Accept,
+    /// Accept and take it down.
+    Add,
+    /// Ask, if somebody is there; else refuse with this message.
+    Ask(String),
+    Refuse(String),
+}
+
+impl Verifier {
+    /// # Errors
+    /// A file of known hosts cannot be read.
+    pub(super) fn new(
+        args: &ForwardArgs,
+        terminal: Option<Terminal>,
+        output: Output,
+    ) -> Result<Self, CliError> {
+        let trust = if args.host_key.is_empty() {
+            let own = if args.known_hosts.is_empty() {
+                paths::in_ssh("known_hosts").into_iter().collect()
+            } else {
+                args.known_hosts.clone()
+            };
+            // Files that were named are the only ones.
+            let of_all = args.known_hosts.is_empty().then(|| PathBuf::from(GLOBAL_KNOWN_HOSTS));
+            let hosts =
+                KnownHosts::load(own.iter().chain(&of_all)).map_err(|error| CliError::file(&error))?;
+            for warning in hosts.warnings() {
+                output.warning(warning.to_string());
+            }
+            Trust::Known { hosts, file: own.into_iter().next(), accept_new: args.accept_new }
+        } else {
+            Trust::Pinned(args.host_key.clone())
+        };
+        Ok(Self { target: args.target.clone(), trust, terminal, output })
+    }
+
+    /// Puts the kinds of the keys that are known for the host in front, so that the server shows one of those.
+    pub(super) fn prefer_known_kinds(&self, algorithms: Algorithms) -> Algorithms {
+        let Trust::Known { hosts, .. } = &self.trust else { return algorithms };
+        let kinds = hosts.key_kinds_for(&self.target.host, self.target.port);
+        let is_known = |algorithm: &_| kinds.iter().any(|kind| kind.algorithms().contains(algorithm));
+        let (known, other): (Vec<_>, Vec<_>) =
+            algorithms.host_keys().iter().copied().partition(|algorithm| is_known(algorithm));
+        algorithms.with_host_keys([known, other].concat())
+    }
+
+    /// What to offer next when the server has shown this key. A pin does not say of which kind its key is, and a server
+    /// may have several.
+    pub(super) fn try_other_kinds(&self, algorithms: &Algorithms, shown: &PublicKey) -> Option<Algorithms> {
+        let Trust::Pinned(pins) = &self.trust else { return None };
+        let mut left = algorithms.host_keys().to_vec();
+        left.retain(|algorithm| !shown.kind().algorithms().contains(algorithm));
+        let is_wrong = !pins.contains(&shown.fingerprint());
+        (is_wrong && !left.is_empty()).then(|| algorithms.clone().with_host_keys(left))
+    }
+
+    async fn decide(&self, key: &PublicKey) -> Result<(), String> {
+        match self.trust.decide(&self.target, key) {
+            Decision::Accept => Ok(()),
+            Decision::Refuse(message) => Err(message),
+            Decision::Add => {
+                self.add(key);
+                Ok(())
+            }
+            Decision::Ask(message) => {
+                let Some(terminal) = &self.terminal else { return Err(message) };
+                if !self.ask(terminal, key).await {
+                    return Err(message);
+                }
+                self.add(key);
+                Ok(())
+            }
+        }
+    }
+
+    async fn ask(&self, terminal: &Terminal, key: &PublicKey) -> bool {
+        let mut prompt = format!(
+            "The host key of {} is not known.\nIt is {} {}.\nCompare it with what the server's owner says. Connect (yes/no or the fingerprint)? ",
+            self.target,
+            key.kind().name(),
+            key.fingerprint()
+        );
+        loop {
+            let Ok(line) = terminal.line(prompt).await else { return false };
+            match line.trim() {
+                "yes" => return true,
+                "no" | "" => return false,
+                text if text.parse() == Ok(key.fingerprint()) => return true,
+                _ => prompt = "Please write yes, no or the fingerprint: ".to_owned(),
+            }
+        }
+    }
+
+    /// A key that cannot be taken down is still accepted, as ssh does.
+    fn add(&self, key: &PublicKey) {
+        let Trust::Known { file: Some(file), .. } = &self.trust else {
+            self.output
+                .warning("there is no home directory to keep the host key in; give --known-hosts FILE");
+            return;
+        };
+        match KnownHosts::append(file, &self.target.host, self.target.port, key, false) {
+            Ok(()) => self.output.event(&Event::HostKeyAdded {
+                host: &self.target.to_string(),
+                host_key: key.fingerprint().to_string(),
+                file: file.display().to_string(),
+            }),
+            Err(error) => self.output.warning(CliError::file(&error).message),
+        }
+    }
+}
+
+impl HostKeyVerifier for Verifier {
+    fn verify<'a>(&'a self, key: &'a PublicKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
+        let refuse = |message: String| HostKeyError { message: message.into(), key: key.clone() };
+        async move { self.decide(key).await.map_err(refuse) }.boxed()
+    }
+}
+
+impl Trust {
+    fn decide(&self, target: &Target, key: &PublicKey) -> Decision {
+        let shown = format!("{} {}", key.kind().name(), key.fingerprint());
+        match self {
+            Self::Pinned(pins) if pins.contains(&key.fingerprint()) => Decision::Accept,
+            Self::Pinned(pins) => {
+                let pins: Vec<_> = pins.iter().map(ToString::to_string).collect();
+                Decision::Refuse(format!(
+                    "the host key of {target} is {shown}, but --host-key says {}; do not connect unless the server's owner confirms the new key",
+                    pins.join(" or ")
+                ))
+            }
+            Self::Known { hosts, accept_new, .. } => match hosts.check(&target.host, target.port, key) {
+                HostKeyStatus::Match(_) => Decision::Accept,
+                HostKeyStatus::Unknown { .. } if *accept_new => Decision::Add,
+                HostKeyStatus::Unknown { known_as } => {
+                    let elsewhere = known_as
+                        .first()
+                        .map(|known| format!(", which is known as {} ({})", known.names, known.place));
+                    Decision::Ask(format!(
+                        "the host key of {target} is not known: {shown}{}; compare it with the server's, then give --host-key {} or --accept-new",
+                        elsewhere.unwrap_or_default(),
+                        key.fingerprint()
+                    ))
+                }
+                HostKeyStatus::Changed { expected } => Decision::Refuse(changed(target, &shown, &expected)),
+                HostKeyStatus::Revoked(place) => Decision::Refuse(format!(
+                    "the host key of {target}, {shown}, is revoked ({place}); do not connect, ask the server's owner for the new key"
+                )),
+                _ => Decision::Refuse(format!("the host key of {target}, {shown}, is not trusted")),
+            },
+        }
+    }
+}
+
+fn changed(target: &Target, shown: &str, expected: &[KnownKey]) -> String {
+    let known: Vec<_> = expected
+        .iter()
+        .take(MAX_SHOWN_KEYS)
+        .map(|known| format!("{} {} ({})", known.key.kind().name(), known.fingerprint, known.place))
+        .collect();
+    let id =
+        if target.port == 22 { target.host.clone() } else { format!("[{}]:{}", target.host, target.port) };
+    format!(
+        "the host key of {} has changed: it is {shown}, but known is {}; somebody may be in between, so ask the server's owner, and only then remove the old key with `ssh-keygen -R '{id}'`",
+        joined(&target.host, target.port),
+        known.join(", ")
+    )
+}
+
+const GLOBAL_KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
+/// A host has a key of each kind, rarely more.
+const MAX_SHOWN_KEYS: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use ssh_core::keys::{KeyKind, KeyPair};
+
+    use super::*;
+    use crate::commands::session::PROVIDER;
+
+    fn key() -> PublicKey {
+        KeyPair::generate(PROVIDER, KeyKind::Ed25519, 0).unwrap().public_key()
+    }
+
+    fn known(text: &str, accept_new: bool) -> Trust {
+        Trust::Known { hosts: KnownHosts::parse(text.as_bytes(), "file"), file: None, accept_new }
+    }
+
+    fn line(prefix: &str, key: &PublicKey) -> String {
+        format!("{prefix} {}\n", ssh_core::keys::PublicLine::new(key.clone(), ""))
+    }
+
+    #[test]
+    fn decisions() {
+        let target: Target = "host:2222".parse().unwrap();
+        let (key, other) = (key(), key());
+        let print = key.fingerprint().to_string();
+        let refused = |trust: Trust| match trust.decide(&target, &key) {
+            Decision::Refuse(message) => message,
+            decision => panic!("{decision:?}"),
+        };
+
+        assert_eq!(known(&line("[host]:2222", &key), false).decide(&target, &key), Decision::Accept);
+        assert_eq!(known("", true).decide(&target, &key), Decision::Add);
+        // The same host on another port is another server.
+        let elsewhere = known(&line("host", &key), false).decide(&target, &key);
+        let Decision::Ask(message) = elsewhere else { panic!("{elsewhere:?}") };
+        assert!(message.contains(&print) && message.contains("host:2222"), "{message}");
+
+        for accept_new in [false, true] {
+            let message = refused(known(&line("[host]:2222", &other), accept_new));
+            assert!(
+                message.contains(&print) && message.contains(&other.fingerprint().to_string()),
+                "{message}"
+            );
+            let both = line("[host]:2222", &key) + &line("@revoked *", &key);
+            let message = refused(known(&both, accept_new));
+            assert!(message.contains(&print) && message.contains("revoked"), "{message}");
+        }
+
+        let pins = || vec![other.fingerprint(), key.fingerprint()];
+        assert_eq!(Trust::Pinned(pins()).decide(&target, &key), Decision::Accept);
+        let message = refused(Trust::Pinned(vec![other.fingerprint()]));
+        assert!(message.contains(&print) && message.contains(&other.fingerprint().to_string()), "{message}");
+    }
+}

@@ -1,0 +1,236 @@
+//! What `-L`, `-R`, `-D` and `-W` say.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Somewhere to connect to: a name or an address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// `[BIND:]PORT:HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ForwardSpec {
+    pub(crate) listen: Listen,
+    pub(crate) target: Endpoint,
+}
+
+/// `[BIND:]PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DynamicSpec {
+    pub(crate) listen: Listen,
+}
+
+/// Where to listen. The host is `localhost` unless it is given, and `*` for all interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) host: String,
+    /// 0 lets the system choose.
+    pub(crate) port: u16,
+}
+
+/// A text that is none of these.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadSpec {
+    #[error("expected {0}, IPv6 addresses in brackets")]
+    Shape(&'static str),
+    #[error("{0:?} is not a port from {1} to 65535")]
+    Port(String, u16),
+    #[error("the host is empty")]
+    NoHost,
+    #[error("{0:?} is not a host name or address")]
+    BadHost(String),
+}
+
+impl FromStr for ForwardSpec {
+    type Err = BadSpec;
+
+    fn from_str(text: &str) -> Result<Self, BadSpec> {
+        let shape = BadSpec::Shape("[BIND:]PORT:HOST:PORT");
+        let parts = split(text).ok_or_else(|| shape.clone())?;
+        let (listen, [host, port]) = match *parts.as_slice() {
+            [listen, host, port] => (Listen::new(None, listen)?, [host, port]),
+            [bind, listen, host, port] => (Listen::new(Some(bind), listen)?, [host, port]),
+            _ => return Err(shape),
+        };
+        Ok(Self { listen, target: Endpoint::new(host, port)? })
+    }
+}
+
+impl FromStr for DynamicSpec {
+    type Err = BadSpec;
+
+    fn from_str(text: &str) -> Result<Self, BadSpec> {
+        let shape = BadSpec::Shape("[BIND:]PORT");
+        let listen = match *split(text).ok_or_else(|| shape.clone())?.as_slice() {
+            [port] => Listen::new(None, port)?,
+            [bind, port] => Listen::new(Some(bind), port)?,
+            _ => return Err(shape),
+        };
+        Ok(Self { listen })
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = BadSpec;
+
+    fn from_str(text: &str) -> Result<Self, BadSpec> {
+        match split(text).as_deref() {
+            Some(&[host, port]) => Self::new(host, port),
+            _ => Err(BadSpec::Shape("HOST:PORT")),
+        }
+    }
+}
+
+impl Endpoint {
+    fn new(host: &str, port: &str) -> Result<Self, BadSpec> {
+        Ok(Self { host: parse_host(host)?, port: parse_port(port, 1)? })
+    }
+}
+
+impl Listen {
+    fn new(bind: Option<&str>, port: &str) -> Result<Self, BadSpec> {
+        let host = match bind {
+            None => "localhost".to_owned(),
+            // As in OpenSSH, an empty bind address is every address.
+            Some("" | "*") => "*".to_owned(),
+            Some(host) => parse_host(host)?,
+        };
+        Ok(Self { host, port: parse_port(port, 0)? })
+    }
+}
+
+/// A host name or an address; an IPv6 address with or without its brackets.
+pub(super) fn parse_host(text: &str) -> Result<String, BadSpec> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let host = bare.unwrap_or(text);
+    let bad = || BadSpec::BadHost(text.to_owned());
+    if host.is_empty() {
+        return Err(BadSpec::NoHost);
+    }
+    if bare.is_some() {
+        // A zone, as in fe80::1%eth0, is none of our business.
+        let address = host.split_once('%').map_or(host, |(address, _)| address);
+        address.parse::<std::net::Ipv6Addr>().map_err(|_| bad())?;
+    } else if host.len() > MAX_HOST
+        || host.chars().any(|c| c.is_control() || c.is_whitespace() || "[]@/".contains(c))
+    {
+        return Err(bad());
+    }
+    Ok(host.to_owned())
+}
+
+pub(super) fn parse_port(text: &str, lowest: u16) -> Result<u16, BadSpec> {
+    let bad = || BadSpec::Port(text.to_owned(), lowest);
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(bad());
+    }
+    text.parse().ok().filter(|port| *port >= lowest).ok_or_else(bad)
+}
+
+/// The parts between the colons that are not inside brackets; `None` if the brackets do not match.
+fn split(text: &str) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    let (mut start, mut inside) = (0, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'[' if inside => return None,
+            b'[' => inside = true,
+            b']' if !inside => return None,
+            b']' => inside = false,
+            b':' if !inside => {
+                parts.push(text.get(start..at)?);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text.get(start..)?);
+    (!inside).then_some(parts)
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&joined(&self.host, self.port))
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&joined(&self.host, self.port))
+    }
+}
+
+/// Host and port as people write them.
+pub(crate) fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// RFC 1035 §2.3.4.
+const MAX_HOST: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwards_are_read() {
+        for (text, host, port, target) in [
+            ("8080:db:5432", "localhost", 8080, "db:5432"),
+            ("0:db:5432", "localhost", 0, "db:5432"),
+            ("127.0.0.1:8080:db:5432", "127.0.0.1", 8080, "db:5432"),
+            (":8080:db:5432", "*", 8080, "db:5432"),
+            ("*:8080:db:5432", "*", 8080, "db:5432"),
+            ("[::1]:8080:[2001:db8::1]:22", "::1", 8080, "[2001:db8::1]:22"),
+            ("8080:[fe80::1%eth0]:22", "localhost", 8080, "[fe80::1%eth0]:22"),
+            ("8080:[::1]:22", "localhost", 8080, "[::1]:22"),
+        ] {
+            let spec: ForwardSpec = text.parse().unwrap();
+            assert_eq!((spec.listen.host.as_str(), spec.listen.port), (host, port), "{text}");
+            assert_eq!(spec.target.to_string(), target, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in [
+            "",
+            "1:2",
+            "nonsense",
+            "1:2:3:4:5",
+            "x:db:5432",
+            "8080:db:0",
+            "70000:db:1",
+            "8080:db:70000",
+            "8080::22",
+            "8080:[::1:22",
+            "8080:::1:22",
+            "8080:[x]:22",
+            "+1:db:22",
+            "8080:a b:22",
+            "8080:db:-1",
+            "[[::1]]:1:db:2",
+            "8080:db:",
+            ":::",
+        ] {
+            assert!(text.parse::<ForwardSpec>().is_err(), "{text}");
+        }
+        for text in ["", "nonsense", "1:2:3", "::1:1080", "localhost:"] {
+            assert!(text.parse::<DynamicSpec>().is_err(), "{text}");
+        }
+        for text in ["", "db", "db:0", ":22", "::1:22", "[::1]", "a:1:b"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn dynamic_forwards_are_read() {
+        for (text, shown) in
+            [("1080", "localhost:1080"), ("0", "localhost:0"), ("*:1", "*:1"), ("[::1]:5", "[::1]:5")]
+        {
+            assert_eq!(text.parse::<DynamicSpec>().unwrap().listen.to_string(), shown);
+        }
+    }
+}

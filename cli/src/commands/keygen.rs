@@ -1,0 +1,177 @@
+//! `adit keygen`: makes a key, or shows the fingerprint of one.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use ssh_core::keys::{
+    Curve, KeyFileError, KeyFormatError, KeyKind, KeyPair, MAX_KEY_FILE_LEN, Overwrite, PublicLine,
+};
+use zeroize::Zeroizing;
+
+use super::paths;
+use super::session::PROVIDER;
+use crate::args::{KeyType, KeygenArgs};
+use crate::error::{CliError, Code, chain};
+use crate::output::{Event, Output};
+
+/// Makes or shows a key.
+///
+/// # Errors
+/// The file cannot be used, or the passphrases differ.
+pub(crate) fn run(args: &KeygenArgs, output: Output) -> Result<(), CliError> {
+    if args.fingerprint {
+        return show(&file_of(args)?, output);
+    }
+    let file = file_of(args)?;
+    // Only the default directory is made; a name that was mistyped is not.
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| args.file.is_some() && !parent.is_dir()) {
+        return Err(CliError::new(
+            Code::File,
+            format!(
+                "cannot write {}: there is no directory {}; make it first",
+                file.display(),
+                parent.display()
+            ),
+        ));
+    }
+    let public = public_path(&file);
+    for path in [&file, &public] {
+        if path.symlink_metadata().is_ok() {
+            return Err(CliError::file(&KeyFileError::Exists { path: path.clone() }));
+        }
+    }
+    let passphrase = ask_passphrase(output)?;
+    let key = KeyPair::generate(PROVIDER, args.kind.kind(), RSA_BITS)
+        .map_err(|error| CliError::new(Code::Internal, format!("cannot make a key: {error}")))?;
+    let key = KeyPair::new(key.private, &args.comment.clone().unwrap_or_else(default_comment));
+    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_bytes());
+    key.write_file(&file, passphrase, Overwrite::Refuse).map_err(|error| CliError::file(&error))?;
+    key.write_public_file(&public, Overwrite::Refuse).map_err(|error| CliError::file(&error))?;
+    let line = key.public_line();
+    output.event(&event(&line, &file));
+    Ok(())
+}
+
+/// As `ssh-keygen -l` prints it, on stdout.
+fn show(file: &Path, output: Output) -> Result<(), CliError> {
+    let line = public_half(file)?;
+    if output.is_json() {
+        output.event(&event(&line, file));
+        return Ok(());
+    }
+    let (key, comment) = (&line.key, &line.comment);
+    let comment = if comment.is_empty() { "no comment" } else { comment };
+    let text = format!("{} {} {comment} ({})\n", key.bits(), key.fingerprint(), short_name(key.kind()));
+    std::io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(|error| CliError::new(Code::Internal, format!("cannot write to stdout: {error}")))
+}
+
+fn event<'a>(line: &'a PublicLine, file: &Path) -> Event<'a> {
+    Event::Key {
+        kind: line.key.kind().name(),
+        bits: line.key.bits(),
+        fingerprint: line.key.fingerprint().to_string(),
+        comment: line.comment.to_owned(),
+        file: file.display().to_string(),
+    }
+}
+
+/// The public half of a private or public key file. An encrypted one needs its `.pub` file beside it.
+fn public_half(file: &Path) -> Result<PublicLine, CliError> {
+    let error = match KeyPair::read_file(file, None) {
+        Ok(key) => return Ok(key.public_line()),
+        // Public files are open to all, and that is as it should be.
+        Err(error @ (KeyFileError::OpenToOthers { .. } | KeyFileError::Format { .. })) => error,
+        Err(error) => return Err(CliError::file(&error)),
+    };
+    let needs_public =
+        matches!(&error, KeyFileError::Format { source: KeyFormatError::PassphraseNeeded, .. });
+    let candidate = if needs_public { public_path(file) } else { file.to_owned() };
+    match read_public(&candidate) {
+        Some(line) => Ok(line),
+        None => Err(CliError::file(&error)),
+    }
+}
+
+fn read_public(file: &Path) -> Option<PublicLine> {
+    let metadata = std::fs::metadata(file).ok()?;
+    if !metadata.is_file() || usize::try_from(metadata.len()).ok()? > MAX_KEY_FILE_LEN {
+        return None;
+    }
+    PublicLine::parse(&std::fs::read(file).ok()?).ok()
+}
+
+fn ask_passphrase(output: Output) -> Result<Option<Zeroizing<String>>, CliError> {
+    if !std::io::stdin().is_terminal() || output.is_json() {
+        return Ok(None);
+    }
+    let failed = |error: std::io::Error| {
+        CliError::new(Code::Internal, format!("cannot ask for a passphrase: {}", chain(&error)))
+    };
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(failed);
+    let first = ask("Passphrase for the new key (empty for none): ")?;
+    if first.is_empty() {
+        return Ok(None);
+    }
+    if *first != *ask("The same passphrase again: ")? {
+        return Err(CliError::usage("the two passphrases differ; nothing was written, try again"));
+    }
+    Ok(Some(first))
+}
+
+fn file_of(args: &KeygenArgs) -> Result<PathBuf, CliError> {
+    let name = match args.kind {
+        KeyType::Ed25519 => "id_ed25519",
+        KeyType::Ecdsa256 | KeyType::Ecdsa384 | KeyType::Ecdsa521 => "id_ecdsa",
+        KeyType::Rsa => "id_rsa",
+    };
+    args.file.clone().or_else(|| paths::in_ssh(name)).ok_or_else(|| {
+        CliError::new(Code::File, "there is no home directory for the key; set HOME or give -f FILE")
+    })
+}
+
+fn public_path(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
+}
+
+fn default_comment() -> String {
+    let user = paths::login_name().unwrap_or_default();
+    let host = host_name();
+    if user.is_empty() || host.is_empty() { user } else { format!("{user}@{host}") }
+}
+
+fn host_name() -> String {
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
+    name
+}
+
+fn short_name(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Ed25519 => "ED25519",
+        KeyKind::Ecdsa(_) => "ECDSA",
+        KeyKind::Rsa => "RSA",
+    }
+}
+
+impl KeyType {
+    fn kind(self) -> KeyKind {
+        match self {
+            Self::Ed25519 => KeyKind::Ed25519,
+            Self::Ecdsa256 => KeyKind::Ecdsa(Curve::P256),
+            Self::Ecdsa384 => KeyKind::Ecdsa(Curve::P384),
+            Self::Ecdsa521 => KeyKind::Ecdsa(Curve::P521),
+            Self::Rsa => KeyKind::Rsa,
+        }
+    }
+}
+
+/// The least that we generate.
+const RSA_BITS: u32 = 3072;

@@ -1,0 +1,8 @@
+//! The commands, one module each.
+
+pub(crate) mod forward;
+pub(crate) mod keygen;
+pub(crate) mod password_file;
+pub(crate) mod paths;
+pub(crate) mod serve;
+pub(crate) mod session;

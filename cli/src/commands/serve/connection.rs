@@ -1,0 +1,94 @@
+//! One connection, from its first byte to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ssh_core::error::{AuthFailure, Error, escape_text};
+use ssh_core::server::{self, Config};
+use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+
+use super::limits::Pass;
+use crate::commands::session::{Wires, tune};
+use crate::output::{Event, Output};
+
+/// What all connections share.
+pub(super) struct Server {
+    pub(super) config: Arc<Config>,
+    pub(super) policy: ForwardPolicy,
+    pub(super) gate: super::limits::Gate,
+    pub(super) sessions: Semaphore,
+    pub(super) output: Output,
+}
+
+/// Serves a connection until it ends or the server does.
+pub(super) async fn serve(
+    server: Arc<Server>,
+    stream: TcpStream,
+    from: SocketAddr,
+    pass: Pass,
+    mut stopped: watch::Receiver<bool>,
+) {
+    tune(&stream);
+    let (login, driver) = match server::accept_with_driver(stream, Arc::clone(&server.config)) {
+        Ok(parts) => parts,
+        Err(error) => return tracing::error!(%from, %error, "cannot serve"),
+    };
+    let wires = Wires::spawn(driver);
+    let accepted = tokio::select! {
+        accepted = login => accepted,
+        _ = stopped.wait_for(|stopped| *stopped) => Err(Error::Closed),
+    };
+    match accepted {
+        Ok(session) => {
+            drop(pass);
+            let user = escape_text(session.info().user.as_bytes());
+            let Ok(_place) = server.sessions.try_acquire() else {
+                let message =
+                    format!("{user} from {from} was turned away: there are --max-sessions sessions already");
+                server.output.event(&Event::Refused { message });
+                session.close();
+                return wires.flushed().await;
+            };
+            server.output.event(&Event::LoggedIn { user, from: from.to_string() });
+            let output = server.output;
+            let forwarding = PortForwarding::builder(session.clone())
+                .policy(server.policy.clone())
+                .on_event(move |event| report(&event, from, output))
+                .start();
+            let ended = tokio::select! {
+                error = forwarding.closed() => error,
+                _ = stopped.wait_for(|stopped| *stopped) => Error::Closed,
+            };
+            session.close();
+            drop(forwarding);
+            let reason = ended.to_string();
+            server.output.event(&Event::LoggedOut { from: from.to_string(), reason });
+        }
+        // Scanners and port checks would fill the log.
+        Err(error) if !is_failed_login(&error) => tracing::info!(%from, %error, "not logged in"),
+        Err(error) => {
+            server.output.event(&Event::LoggedOut { from: from.to_string(), reason: error.to_string() });
+        }
+    }
+    wires.flushed().await;
+}
+
+fn is_failed_login(error: &Error) -> bool {
+    use ssh_core::error::PeerMisbehaved;
+    matches!(
+        error,
+        Error::Auth(AuthFailure::Refused { .. }) | Error::PeerMisbehaved(PeerMisbehaved::TooManyAuthAttempts)
+    )
+}
+
+/// One line for each connection that did not come about; the others go on.
+fn report(event: &ForwardEvent, from: SocketAddr, output: Output) {
+    match event {
+        ForwardEvent::Connection { .. } | ForwardEvent::Listening { .. } => {
+            tracing::info!(%from, "{event}");
+        }
+        event => output.event(&Event::Refused { message: format!("{from}: {event}") }),
+    }
+}

@@ -1,0 +1,63 @@
+//! Who the server is.
+
+use std::path::{Path, PathBuf};
+
+use ssh_core::keys::{KeyFileError, KeyKind, KeyPair, Overwrite, SigningKey};
+
+use crate::commands::paths;
+use crate::commands::session::PROVIDER;
+use crate::error::{CliError, Code, chain};
+use crate::output::{Event, Output};
+
+/// The keys of these files, else the server's own key, which is made when it is first needed.
+///
+/// # Errors
+/// A file cannot be used.
+pub(super) fn load(files: &[PathBuf], output: Output) -> Result<Vec<SigningKey>, CliError> {
+    if !files.is_empty() {
+        return files.iter().map(|file| signing(&read(file)?, file)).collect();
+    }
+    let file = paths::in_data(OWN_KEY)?;
+    let key = if exists(&file) { read(&file)? } else { make(&file, output)? };
+    Ok(vec![signing(&key, &file)?])
+}
+
+fn exists(file: &Path) -> bool {
+    // What cannot be looked at is not replaced either.
+    !matches!(file.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn make(file: &Path, output: Output) -> Result<KeyPair, CliError> {
+    let key = KeyPair::generate(PROVIDER, KeyKind::Ed25519, 0)
+        .map_err(|error| CliError::new(Code::Internal, format!("cannot make a host key: {error}")))?;
+    match key.write_file(file, None, Overwrite::Refuse) {
+        Ok(()) => {}
+        // Another server was started at the same moment; one host has one key.
+        Err(KeyFileError::Exists { .. }) => return read(file),
+        Err(error) => return Err(CliError::file(&error)),
+    }
+    let public = key.public_key();
+    output.event(&Event::Key {
+        kind: public.kind().name(),
+        bits: public.bits(),
+        fingerprint: public.fingerprint().to_string(),
+        comment: key.comment.clone(),
+        file: file.display().to_string(),
+    });
+    Ok(key)
+}
+
+fn read(file: &Path) -> Result<KeyPair, CliError> {
+    KeyPair::read_file(file, None).map_err(|error| CliError::file(&error))
+}
+
+fn signing(key: &KeyPair, file: &Path) -> Result<SigningKey, CliError> {
+    SigningKey::new(&key.private, PROVIDER).map_err(|error| {
+        CliError::new(
+            Code::File,
+            format!("the host key {} cannot be used: {}", file.display(), chain(&error)),
+        )
+    })
+}
+
+const OWN_KEY: &str = "host_ed25519";

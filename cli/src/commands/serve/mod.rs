@@ -1,0 +1,139 @@
+//! `adit serve`: an SSH server that does forwards and nothing else.
+
+mod auth;
+mod connection;
+mod host_keys;
+mod limits;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssh_core::server::Config;
+use ssh_core::services::port_forward::ForwardPolicy;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+pub(crate) use auth::{AuthorizedKeysArg, UserArg};
+
+use self::auth::Users;
+use self::connection::Server;
+use self::limits::Gate;
+use super::forward::Listen;
+use super::session::{self, FAREWELL, PROVIDER};
+use crate::Ended;
+use crate::args::ServeArgs;
+use crate::error::{CliError, Code};
+use crate::output::{Event, Output};
+use crate::signals;
+
+/// Serves until a signal comes.
+///
+/// # Errors
+/// A file cannot be used, or the address cannot be bound.
+pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Ended, CliError> {
+    let signal = signals::first()
+        .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
+    let server = Arc::new(configure(&args, output)?);
+    let listener = bind(&args.listen.listen).await?;
+    if args.authorized_keys.is_empty() && args.user.is_empty() {
+        return Err(CliError::usage(
+            "nobody could log in; give --authorized-keys FILE or --user NAME:PASSWORDFILE",
+        ));
+    }
+    let addr = listener.local_addr().map_err(|error| cannot_bind(&args.listen.listen, &error))?;
+    output.event(&Event::Listening { addr: addr.to_string() });
+
+    let (stop, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let name = tokio::select! {
+        name = signal => name,
+        () = accept_all(&listener, &server, &stopped, &mut connections) => "the listener",
+    };
+    // Nobody new, and a word to those who are here.
+    drop(listener);
+    stop.send_replace(true);
+    let all_gone = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FAREWELL, all_gone).await;
+    Ok(Ended::Closed(name))
+}
+
+fn configure(args: &ServeArgs, output: Output) -> Result<Server, CliError> {
+    let algorithms = session::algorithms(&args.session)?;
+    let limits = session::limits(&args.session);
+    let users = Users::load(&args.user, &args.authorized_keys, output)?;
+    let mut config = Config::builder(users).algorithms(algorithms).limits(limits).provider(PROVIDER);
+    for key in host_keys::load(&args.host_key, output)? {
+        config = config.host_key(key);
+    }
+    let config = config.build().map_err(|_| {
+        CliError::usage("the host keys and the algorithms do not go together; give another --host-key, or change --policy")
+    })?;
+    let connections = usize::try_from(args.session.max_channels).unwrap_or(usize::MAX);
+    let mut policy = ForwardPolicy::deny_all().max_connections(connections);
+    for permit in &args.permit_open {
+        policy = policy.permit_open(permit.clone());
+    }
+    for permit in &args.permit_listen {
+        policy = policy.permit_listen(permit.clone());
+    }
+    let sessions = usize::try_from(args.max_sessions).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    Ok(Server {
+        config,
+        policy,
+        gate: Gate::new(PROVIDER.random),
+        sessions: Semaphore::new(sessions),
+        output,
+    })
+}
+
+async fn bind(listen: &Listen) -> Result<TcpListener, CliError> {
+    let bound = match listen.host.as_str() {
+        // Without IPv6 there is IPv4.
+        "*" => match TcpListener::bind(("::", listen.port)).await {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind(("0.0.0.0", listen.port)).await
+            }
+            bound => bound,
+        },
+        host => TcpListener::bind((host, listen.port)).await,
+    };
+    bound.map_err(|error| cannot_bind(listen, &error))
+}
+
+fn cannot_bind(listen: &Listen, error: &io::Error) -> CliError {
+    CliError::new(
+        Code::Bind,
+        format!("cannot listen on {listen}: {error}; choose another --listen, or stop what uses it"),
+    )
+}
+
+async fn accept_all(
+    listener: &TcpListener,
+    server: &Arc<Server>,
+    stopped: &watch::Receiver<bool>,
+    connections: &mut JoinSet<()>,
+) {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => match server.gate.enter(from.ip()) {
+                    Some(pass) => {
+                        let serve = connection::serve(Arc::clone(server), stream, from, pass, stopped.clone());
+                        connections.spawn(serve);
+                    }
+                    None => tracing::info!(%from, "too many connections that are not logged in"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    // Out of descriptors, most likely: those who are here go on, and may set some free.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,134 @@
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::error::shown;
+use super::files::{self, Overwrite};
+use super::pem::Pem;
+use super::{
+    KeyFileError, KeyFormatError, KeyKind, MAX_KEY_FILE_LEN, PrivateKey, PublicKey, PublicLine, openssh,
+    pkcs1, pkcs8, sec1,
+};
+use crate::crypto::{CryptoError, CryptoProvider};
+
+/// A private key and the comment it is stored with.
+#[derive(Debug)]
+pub struct KeyPair {
+    /// The key.
+    pub private: PrivateKey,
+    /// The comment; empty if there is none. It has no control characters.
+    pub comment: String,
+}
+
+impl KeyPair {
+    /// A key with a comment, whose control characters are taken out.
+    #[must_use]
+    pub fn new(private: PrivateKey, comment: &str) -> Self {
+        Self { private, comment: super::public_line::clean_comment(comment) }
+    }
+
+    /// A fresh key without a comment. `rsa_bits` counts only for RSA (3072 to 16384).
+    ///
+    /// # Errors
+    /// As for [`Signatures::generate`](crate::crypto::Signatures::generate).
+    pub fn generate(provider: &CryptoProvider, kind: KeyKind, rsa_bits: u32) -> Result<Self, CryptoError> {
+        Ok(Self::new(provider.signatures.generate(kind, rsa_bits)?, ""))
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.private.public_key()
+    }
+
+    /// The public half as the line that `.pub` files hold, with the comment.
+    #[must_use]
+    pub fn public_line(&self) -> PublicLine {
+        PublicLine::new(self.public_key(), &self.comment)
+    }
+
+    /// Parses an OpenSSH private key, or an unencrypted PKCS#8, PKCS#1 or SEC1 one. Opening an encrypted key takes up
+    /// to [`openssh::DEFAULT_KDF_ROUNDS_LIMIT`] KDF rounds; [`openssh::parse`] lets the caller choose the limit.
+    ///
+    /// That the two halves belong together is checked as far as it goes without curve and RSA arithmetic;
+    /// [`Signatures::signer`](crate::crypto::Signatures::signer) checks the rest.
+    ///
+    /// # Errors
+    /// [`KeyFormatError`]. An encrypted key without a passphrase gives [`KeyFormatError::PassphraseNeeded`], so the
+    /// caller can ask for one and try again.
+    pub fn parse(text: &[u8], passphrase: Option<&[u8]>) -> Result<Self, KeyFormatError> {
+        if text.len() > MAX_KEY_FILE_LEN {
+            return Err(KeyFormatError::TooLong);
+        }
+        let pem = match Pem::parse(text) {
+            Err(KeyFormatError::NoPrivateKey) if PublicLine::parse(text).is_ok() => {
+                return Err(KeyFormatError::IsPublic);
+            }
+            other => other?,
+        };
+        let private = match pem.label {
+            label if label == openssh::LABEL.as_bytes() => {
+                return openssh::parse_body(&pem.body, passphrase, openssh::DEFAULT_KDF_ROUNDS_LIMIT);
+            }
+            b"ENCRYPTED PRIVATE KEY" => return Err(KeyFormatError::EncryptionUnsupported("PKCS#8")),
+            b"PRIVATE KEY" => pkcs8::parse(&pem.body)?,
+            b"RSA PRIVATE KEY" if pem.encrypted => {
+                return Err(KeyFormatError::EncryptionUnsupported("PKCS#1"));
+            }
+            b"RSA PRIVATE KEY" => pkcs1::parse(&pem.body)?,
+            b"EC PRIVATE KEY" if pem.encrypted => return Err(KeyFormatError::EncryptionUnsupported("SEC1")),
+            b"EC PRIVATE KEY" => sec1::parse(&pem.body)?,
+            b"PUBLIC KEY" | b"RSA PUBLIC KEY" => return Err(KeyFormatError::IsPublic),
+            label => return Err(KeyFormatError::UnknownFormat(shown(label))),
+        };
+        Ok(Self::new(private, ""))
+    }
+
+    /// Reads a private key file. On Unix a file that its group or others may use is refused.
+    ///
+    /// # Errors
+    /// [`KeyFileError`], which names the file; [`KeyFileError::Format`] holds what [`parse`](Self::parse) says.
+    pub fn read_file(path: impl AsRef<Path>, passphrase: Option<&[u8]>) -> Result<Self, KeyFileError> {
+        let path = path.as_ref();
+        let text = files::read_private(path, MAX_KEY_FILE_LEN)?;
+        Self::parse(&text, passphrase).map_err(|source| KeyFileError::Format { path: path.into(), source })
+    }
+
+    /// The key as an OpenSSH private key file, encrypted if there is a passphrase.
+    ///
+    /// # Errors
+    /// [`KeyFormatError::EmptyPassphrase`], or [`KeyFormatError::NoRandomness`].
+    pub fn to_openssh(&self, passphrase: Option<&[u8]>) -> Result<Zeroizing<String>, KeyFormatError> {
+        openssh::write(&self.private, &self.comment, passphrase)
+    }
+
+    /// Writes an OpenSSH private key file with mode 0600, whole or not at all: to a temporary file beside it, synced,
+    /// then renamed. Missing directories are made with mode 0700.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Exists`] if the file is there and `overwrite` does not allow it.
+    pub fn write_file(
+        &self,
+        path: impl AsRef<Path>,
+        passphrase: Option<&[u8]>,
+        overwrite: Overwrite,
+    ) -> Result<(), KeyFileError> {
+        let path = path.as_ref();
+        let text = self
+            .to_openssh(passphrase)
+            .map_err(|source| KeyFileError::Format { path: path.into(), source })?;
+        files::write_whole(path, text.as_bytes(), 0o600, overwrite)
+    }
+
+    /// Writes the public line to a file with mode 0644, in the same way.
+    ///
+    /// # Errors
+    /// As for [`write_file`](Self::write_file).
+    pub fn write_public_file(
+        &self,
+        path: impl AsRef<Path>,
+        overwrite: Overwrite,
+    ) -> Result<(), KeyFileError> {
+        files::write_whole(path.as_ref(), format!("{}\n", self.public_line()).as_bytes(), 0o644, overwrite)
+    }
+}

@@ -1,0 +1,164 @@
+//! From a host and a port to a TCP connection.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::FuturesUnordered;
+use tokio::net::TcpStream;
+
+use super::policy::ForwardPolicy;
+
+/// Turns names into addresses.
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// The addresses of `host`, which is neither an IP address nor `localhost`, best first.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+}
+
+/// The system's resolver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+impl Resolver for SystemResolver {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }.boxed()
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum DialError {
+    /// The policy admits none of the target's addresses.
+    Denied,
+    /// The system could not resolve or connect.
+    Failed(io::Error),
+}
+
+/// Connects for the peer. A name is resolved once; only addresses that the policy admits are tried.
+pub(super) async fn dial_for_peer(
+    policy: &ForwardPolicy,
+    host: &str,
+    port: u16,
+) -> Result<TcpStream, DialError> {
+    if !policy.may_open(port) {
+        return Err(DialError::Denied);
+    }
+    let dial = async {
+        let mut addresses = resolve(&*policy.resolver, host, port).await.map_err(DialError::Failed)?;
+        addresses.retain(|address| policy.permits_open(host, *address));
+        if addresses.is_empty() {
+            return Err(DialError::Denied);
+        }
+        connect(&addresses, stagger(host)).await.map_err(DialError::Failed)
+    };
+    tokio::time::timeout(DEADLINE, dial).await.unwrap_or_else(|_| Err(DialError::Failed(timed_out())))
+}
+
+/// Connects to a target of our own user.
+pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let dial = async {
+        let addresses = resolve(&SystemResolver, host, port).await?;
+        connect(&addresses, stagger(host)).await
+    };
+    tokio::time::timeout(DEADLINE, dial).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+async fn resolve(resolver: &dyn Resolver, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let mut addresses = if let Ok(ip) = bare.parse::<IpAddr>() {
+        vec![SocketAddr::new(ip, port)]
+    } else if is_localhost(host) {
+        vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+    } else {
+        resolver.resolve(host, port).await?
+    };
+    for address in &mut addresses {
+        // The policy looks at the port that was asked for, whatever a resolver makes of it.
+        address.set_port(port);
+        if let IpAddr::V4(ip) = address.ip().to_canonical() {
+            address.set_ip(ip.into());
+        }
+    }
+    addresses.truncate(MAX_ADDRESSES);
+    Ok(addresses)
+}
+
+/// Tries the addresses in turn, the next one when the last has failed or taken too long; the first that answers wins.
+async fn connect(addresses: &[SocketAddr], stagger: Duration) -> io::Result<TcpStream> {
+    let mut waiting = addresses.iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut failure = None;
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.push(connect_one(*address));
+        }
+        let next = tokio::select! {
+            Some(attempt) = attempts.next() => attempt,
+            () = tokio::time::sleep(stagger), if waiting.len() > 0 => continue,
+            else => break,
+        };
+        match next {
+            Ok(stream) => return Ok(stream),
+            // The first address is the one that was meant.
+            Err(error) => failure.get_or_insert(error),
+        };
+    }
+    Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // Two ends of the same port: nobody listens there, the connection met itself.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn is_localhost(host: &str) -> bool {
+    host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost")
+}
+
+fn stagger(host: &str) -> Duration {
+    if is_localhost(host) { LOCALHOST_STAGGER } else { STAGGER }
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the target did not answer in time")
+}
+
+/// From the name to the connection.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Between the first attempts on two addresses (RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
+/// The same on this machine, where an answer is instant.
+const LOCALHOST_STAGGER: Duration = Duration::from_millis(10);
+/// Addresses of a name that are looked at.
+const MAX_ADDRESSES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_fails() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let addresses = [(Ipv4Addr::new(127, 0, 0, 9), port).into(), (Ipv4Addr::LOCALHOST, port).into()];
+        let stream = connect(&addresses, STAGGER).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+        assert!(connect(&[], STAGGER).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn localhost_is_either_loopback_whatever_a_resolver_says() {
+        let addresses = resolve(&SystemResolver, "LOCALHOST", 7).await.unwrap();
+        assert_eq!(addresses, ["127.0.0.1:7".parse().unwrap(), "[::1]:7".parse().unwrap()]);
+        let mapped = resolve(&SystemResolver, "::ffff:10.0.0.1", 7).await.unwrap();
+        assert_eq!(mapped, ["10.0.0.1:7".parse().unwrap()]);
+    }
+}

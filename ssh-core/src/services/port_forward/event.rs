@@ -1,0 +1,157 @@
+//! What happens to forwards, for those who show it to a user.
+
+use std::fmt;
+
+use std::sync::Arc;
+
+use super::proxy::BadProxyRequest;
+use crate::error::{IoError, escape_text};
+use crate::protocol::OpenFailure;
+
+/// A host and a port. It shows control characters of a peer escaped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    host: Arc<str>,
+    port: u16,
+}
+
+impl Target {
+    /// A name or an address, and a port.
+    #[must_use]
+    pub fn new(host: &str, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
+    /// The name or address as it was given.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = escape_text(self.host.as_bytes());
+        match (host.as_str(), self.port) {
+            ("", port) => write!(f, "*:{port}"),
+            (host, port) if host.contains(':') && !host.starts_with('[') => write!(f, "[{host}]:{port}"),
+            (host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// Something that happened. Shown as text, it is one line that names the culprit.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ForwardEvent {
+    /// A connection goes through.
+    Connection {
+        /// Whoever connected, as far as it is known.
+        from: String,
+        /// Where it goes.
+        target: Target,
+    },
+    /// The peer did not take a connection.
+    Refused {
+        /// Where it was to go.
+        target: Target,
+        /// The peer's reason.
+        failure: OpenFailure,
+    },
+    /// This side could not connect for the peer.
+    DialFailed {
+        /// Where to.
+        target: Target,
+        /// The system's reason.
+        error: IoError,
+    },
+    /// The peer wanted to connect to something that the policy does not permit.
+    TargetDenied {
+        /// What it wanted.
+        target: Target,
+    },
+    /// The peer wanted to listen on something that the policy does not permit.
+    ListenDenied {
+        /// What it wanted.
+        bind: Target,
+    },
+    /// This side could not listen for the peer.
+    ListenFailed {
+        /// Where.
+        bind: Target,
+        /// The system's reason.
+        error: IoError,
+    },
+    /// The peer listens for us, or this side for the peer.
+    Listening {
+        /// Where.
+        bind: Target,
+    },
+    /// The peer passed on a connection to a port that it was not asked to listen on.
+    NotRequested {
+        /// The port, with the host as the peer says.
+        bind: Target,
+    },
+    /// A client of a dynamic forward asked for something that we do not do.
+    BadProxyRequest {
+        /// The client.
+        from: String,
+        /// What is wrong.
+        reason: BadProxyRequest,
+    },
+    /// A connection was reset because there are as many as may be.
+    TooManyConnections {
+        /// Whoever connected.
+        from: String,
+    },
+}
+
+impl fmt::Display for ForwardEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection { from, target } => write!(f, "connection from {from} to {target}"),
+            Self::Refused { target, failure } => write!(f, "the peer refused {target}: {failure}"),
+            Self::DialFailed { target, error } => write!(f, "cannot connect to {target}: {error}"),
+            Self::TargetDenied { target } => write!(f, "the peer may not connect to {target}"),
+            Self::ListenDenied { bind } => write!(f, "the peer may not listen on {bind}"),
+            Self::ListenFailed { bind, error } => write!(f, "cannot listen on {bind} for the peer: {error}"),
+            Self::Listening { bind } => write!(f, "listening on {bind} for the peer"),
+            Self::NotRequested { bind } => {
+                write!(f, "the peer passed on a connection to {bind}, which nobody asked for")
+            }
+            Self::BadProxyRequest { from, reason } => write!(f, "proxy client {from}: {reason}"),
+            Self::TooManyConnections { from } => {
+                write!(f, "too many connections: the one from {from} was reset")
+            }
+        }
+    }
+}
+
+/// Where events go.
+#[derive(Clone, Default)]
+pub(super) struct Events(Option<Arc<dyn Fn(ForwardEvent) + Send + Sync>>);
+
+impl Events {
+    pub(super) fn new(callback: impl Fn(ForwardEvent) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(callback)))
+    }
+
+    pub(super) fn emit(&self, event: ForwardEvent) {
+        tracing::debug!("{event}");
+        if let Some(callback) = &self.0 {
+            callback(event);
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Events").field(&self.0.is_some()).finish()
+    }
+}

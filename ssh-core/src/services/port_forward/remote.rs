@@ -1,0 +1,191 @@
+//! Remote forwards: the peer listens, we connect (RFC 4254 §7.1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use super::event::Target;
+use super::messages::{CANCEL_TCPIP_FORWARD, ForwardRequest, TCPIP_FORWARD, decode_port};
+use super::{ForwardError, Shared};
+use crate::error::Error;
+
+/// A remote forward, from [`PortForwarding::remote`](super::PortForwarding::remote). Dropping it has the peer stop to
+/// listen; connections go on.
+#[derive(Debug)]
+pub struct RemoteForward {
+    registration: Option<Registration>,
+    port: u16,
+}
+
+impl RemoteForward {
+    /// The port that the peer listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Has the peer stop to listen, and waits until it has. Whether it knew of the forward.
+    ///
+    /// # Errors
+    /// If the session ends before an answer comes.
+    ///
+    /// # Cancel safety
+    /// A dropped future has sent the request.
+    pub async fn cancel(mut self) -> Result<bool, Error> {
+        let Some(registration) = self.registration.take() else { return Ok(false) };
+        let fields = registration.fields(self.port);
+        let reply = registration.shared.session.request(CANCEL_TCPIP_FORWARD, &fields).await?;
+        Ok(reply.is_some())
+    }
+}
+
+impl Drop for RemoteForward {
+    fn drop(&mut self) {
+        if let Some(registration) = self.registration.take() {
+            // An error means that the session is over, and the forward with it.
+            let _ = registration.shared.session.notify(CANCEL_TCPIP_FORWARD, &registration.fields(self.port));
+        }
+    }
+}
+
+pub(super) async fn start(
+    shared: &Arc<Shared>,
+    bind_host: &str,
+    port: u16,
+    target: Target,
+) -> Result<RemoteForward, ForwardError> {
+    let registration = Registration::new(shared, bind_host, port, target)?;
+    let (reply, replied) = oneshot::channel();
+    // In a task, so that a forward that is granted when the caller has gone is taken back.
+    shared.tasks.spawn(async move {
+        let _ = reply.send(request(registration, port).await);
+    });
+    replied.await.unwrap_or(Err(ForwardError::Session(Error::Closed)))
+}
+
+async fn request(registration: Registration, port: u16) -> Result<RemoteForward, ForwardError> {
+    let bind = || Target::new(&registration.host, port).to_string();
+    let fields = registration.fields(port);
+    let reply = registration.shared.session.request(TCPIP_FORWARD, &fields).await?;
+    let reply = reply.ok_or_else(|| ForwardError::RefusedByPeer { bind: bind() })?;
+    // A peer may choose another port than was asked for.
+    let chosen = decode_port(&reply).ok().flatten().unwrap_or(port);
+    if chosen == 0 {
+        return Err(ForwardError::NoPort { bind: bind() });
+    }
+    registration.granted(chosen);
+    Ok(RemoteForward { registration: Some(registration), port: chosen })
+}
+
+/// What we asked the peer to listen on.
+#[derive(Debug)]
+pub(super) struct Requested {
+    table: Mutex<Table>,
+    /// Told when a request has been answered.
+    answered: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: Vec<Entry>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    host: String,
+    /// 0 until the peer has chosen.
+    port: u16,
+    is_answered: bool,
+    target: Target,
+}
+
+impl Default for Requested {
+    fn default() -> Self {
+        Self { table: Mutex::default(), answered: watch::Sender::new(()) }
+    }
+}
+
+impl Requested {
+    /// Where connections to a port of the peer go. A connection may overtake the answer that names its port, so as
+    /// long as requests are unanswered an unknown port is waited for.
+    pub(super) async fn target_of(&self, host: &str, port: u16) -> Option<Target> {
+        let mut answered = self.answered.subscribe();
+        let find = async {
+            loop {
+                answered.mark_unchanged();
+                match self.find(host, port) {
+                    Found::Target(target) => return Some(target),
+                    Found::MayCome => answered.changed().await.ok()?,
+                    Found::Nothing => return None,
+                }
+            }
+        };
+        tokio::time::timeout(ANSWER_DEADLINE, find).await.ok().flatten()
+    }
+
+    /// Peers spell hosts in many ways, so the host only decides between forwards of the same port.
+    fn find(&self, host: &str, port: u16) -> Found {
+        let table = self.table.lock();
+        let of_port = || table.entries.iter().filter(|entry| entry.port == port && port != 0);
+        match of_port().find(|entry| entry.host == host).or_else(|| of_port().next()) {
+            Some(entry) => Found::Target(entry.target.clone()),
+            None if table.entries.iter().any(|entry| !entry.is_answered) => Found::MayCome,
+            None => Found::Nothing,
+        }
+    }
+}
+
+enum Found {
+    Target(Target),
+    MayCome,
+    Nothing,
+}
+
+/// An entry of the table, made before the request is sent.
+#[derive(Debug)]
+struct Registration {
+    shared: Arc<Shared>,
+    id: u64,
+    host: String,
+}
+
+impl Registration {
+    fn new(shared: &Arc<Shared>, host: &str, port: u16, target: Target) -> Result<Self, ForwardError> {
+        let mut table = shared.requested.table.lock();
+        if port != 0 && table.entries.iter().any(|entry| entry.host == host && entry.port == port) {
+            return Err(ForwardError::AlreadyForwarded { bind: Target::new(host, port).to_string() });
+        }
+        let id = table.next_id;
+        table.next_id = id.wrapping_add(1);
+        table.entries.push(Entry { id, host: host.to_owned(), port, is_answered: false, target });
+        Ok(Self { shared: Arc::clone(shared), id, host: host.to_owned() })
+    }
+
+    fn granted(&self, port: u16) {
+        let mut table = self.shared.requested.table.lock();
+        if let Some(entry) = table.entries.iter_mut().find(|entry| entry.id == self.id) {
+            entry.port = port;
+            entry.is_answered = true;
+        }
+        drop(table);
+        self.shared.requested.answered.send_replace(());
+    }
+
+    fn fields(&self, port: u16) -> Vec<u8> {
+        ForwardRequest { host: self.host.clone(), port }.encode()
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.shared.requested.table.lock().entries.retain(|entry| entry.id != self.id);
+        self.shared.requested.answered.send_replace(());
+    }
+}
+
+/// How long a connection waits for the answer that names its port.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,0 +1,85 @@
+//! Where a forward listens, and how to get to it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+use crate::outcome::{Failure, Outcome, STEP, within};
+
+/// A listener of a tunnel's client side.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// A loopback TCP port.
+    Tcp(u16),
+    /// A unix socket, for clients that cannot say which port they were given.
+    Unix(PathBuf),
+}
+
+/// A connection of either kind.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+impl Endpoint {
+    /// Connects to it.
+    ///
+    /// # Errors
+    /// When nothing accepts.
+    pub async fn connect(&self) -> Outcome<Box<dyn Duplex>> {
+        within(STEP, &format!("connecting to {self:?}"), async {
+            Ok(match self {
+                Self::Tcp(port) => Box::new(connect(*port).await?) as Box<dyn Duplex>,
+                Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            })
+        })
+        .await
+    }
+}
+
+/// A connection to a loopback port, without Nagle's delay.
+///
+/// # Errors
+/// When nothing accepts.
+pub async fn connect(port: u16) -> Outcome<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A listener on a free loopback port, and that port.
+///
+/// # Errors
+/// When there is no free port.
+pub async fn listen() -> Outcome<(TcpListener, u16)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, port))
+}
+
+/// A port that was free a moment ago, for programs that can neither be given a socket nor choose a port.
+///
+/// It lies below the range the system takes ports from by itself, so that no outgoing connection takes it, and is
+/// given out once in this process; another process starts its search elsewhere.
+///
+/// # Errors
+/// When none is free.
+pub async fn reserve_port() -> Outcome<u16> {
+    const FIRST: u16 = 15_000;
+    const COUNT: u16 = 16_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+
+    let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or(0);
+    for _ in 0..COUNT {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = (u32::from(start) + u32::from(step)) % u32::from(COUNT);
+        let port = FIRST + u16::try_from(offset).unwrap_or(0);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).await.is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Failure::new("no free port"))
+}

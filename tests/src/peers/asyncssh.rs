@@ -1,0 +1,63 @@
+//! asyncssh, by the scripts in `tests/peers/python`.
+
+use std::path::PathBuf;
+
+use super::script::Scripts;
+use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, workspace};
+use crate::algorithms::Algorithms;
+use crate::outcome::Outcome;
+
+/// asyncssh in its virtual environment.
+pub struct AsyncSsh {
+    python: PathBuf,
+    folder: PathBuf,
+    algorithms: Algorithms,
+}
+
+impl AsyncSsh {
+    /// Finds it and asks it what it has: some of its algorithms hang on libraries it may not find.
+    ///
+    /// # Errors
+    /// When it is missing where it must not be, or does not answer.
+    pub async fn find() -> Outcome<Option<Self>> {
+        let Some(python) = python_tool("python") else {
+            return super::skip("asyncssh", "its Python environment is missing (tests/peers/setup makes it)");
+        };
+        let folder = workspace().join("tests/peers/python");
+        let mut found = Self { python, folder, algorithms: Algorithms::default() };
+        // Every version that `requirements.txt` may pin has had strict key exchange since 2.14.2.
+        found.algorithms = Algorithms { strict_kex: true, ..found.scripts().algorithms().await? };
+        Ok(Some(found))
+    }
+
+    fn scripts(&self) -> Scripts<'_> {
+        Scripts { name: "asyncssh", interpreter: &self.python, folder: &self.folder, extension: "py" }
+    }
+}
+
+impl Peer for AsyncSsh {
+    fn name(&self) -> &'static str {
+        "asyncssh"
+    }
+
+    fn algorithms(&self) -> &Algorithms {
+        &self.algorithms
+    }
+
+    async fn serve(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
+        self.scripts().serve(settings).await
+    }
+
+    async fn connect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {
+        self.scripts().connect(settings).await
+    }
+}
+
+/// A program of the Python environment that `tests/peers/setup` makes.
+#[must_use]
+pub fn python_tool(name: &str) -> Option<PathBuf> {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    let path = target.join("peers/venv/bin").join(name);
+    path.is_file().then_some(path)
+}

@@ -1,0 +1,64 @@
+//! The Dev Tunnels SSH library for Node, by the scripts in `tests/peers/node`.
+
+use std::path::PathBuf;
+
+use super::script::Scripts;
+use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, workspace};
+use crate::algorithms::Algorithms;
+use crate::outcome::Outcome;
+
+/// The library, with the Node that runs it.
+pub struct DevTunnels {
+    node: PathBuf,
+    folder: PathBuf,
+    algorithms: Algorithms,
+}
+
+impl DevTunnels {
+    /// Finds it and asks it what it has.
+    ///
+    /// # Errors
+    /// When it is missing where it must not be, or does not answer.
+    pub async fn find() -> Outcome<Option<Self>> {
+        let folder = workspace().join("tests/peers/node");
+        let Some(node) = super::program("node") else {
+            return super::skip("Dev Tunnels SSH", "node is not installed");
+        };
+        if !folder.join("node_modules/@microsoft/dev-tunnels-ssh").is_dir() {
+            return super::skip(
+                "Dev Tunnels SSH",
+                "its packages are missing (tests/peers/setup installs them)",
+            );
+        }
+        let mut found = Self { node, folder, algorithms: Algorithms::default() };
+        found.algorithms = found.scripts().algorithms().await?;
+        Ok(Some(found))
+    }
+
+    fn scripts(&self) -> Scripts<'_> {
+        Scripts { name: "dev-tunnels-ssh", interpreter: &self.node, folder: &self.folder, extension: "js" }
+    }
+}
+
+impl Peer for DevTunnels {
+    fn name(&self) -> &'static str {
+        "Dev Tunnels SSH"
+    }
+
+    fn algorithms(&self) -> &Algorithms {
+        &self.algorithms
+    }
+
+    // It closes the channel when either direction of the TCP connection ends.
+    fn keeps_half_close(&self) -> bool {
+        false
+    }
+
+    async fn serve(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
+        self.scripts().serve(settings).await
+    }
+
+    async fn connect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {
+        self.scripts().connect(settings).await
+    }
+}
