@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ssh_core::Error;
@@ -215,7 +215,7 @@ impl Side {
             while let Some(input) = self.inbound.poll()? {
                 match input {
                     Input::Ident(version) => self.engine.handle_ident(version),
-                    Input::Packet(packet) => self.engine.handle_packet(&packet, now)?,
+                    Input::Packet(packet) => self.engine.handle_packet(packet, now)?,
                 }
             }
             match self.engine.take_opener() {
@@ -236,6 +236,10 @@ impl Side {
                 self.engine.end(error);
             }
         }
+        let cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(event)) = self.engine.poll_incoming(&cx) {
+            self.incoming.push(event);
+        }
         let mut batch: [Option<Waker>; 8] = Default::default();
         loop {
             let more = self.engine.take_wakes(&mut batch);
@@ -254,10 +258,6 @@ impl Side {
             Event::AuthAttempt(_) => self.engine.auth_answer(AuthAnswer::Accept, now),
             Event::Authenticated => {
                 self.authenticated = true;
-                Ok(())
-            }
-            Event::Connection(event) => {
-                self.incoming.push(event);
                 Ok(())
             }
             other => panic!("unexpected event {other:?}"),

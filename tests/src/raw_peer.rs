@@ -5,6 +5,7 @@
 //! derivation are written out here once more.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -50,6 +51,8 @@ pub struct RawPeer {
     pub authenticated: usize,
     /// Whether a client was shown a host key.
     pub host_key_seen: bool,
+    /// The application looks at what it is offered as soon as it is there, unless a test plays one that does not.
+    pub looks: bool,
     /// Output is taken as soon as it is there, unless a test plays a peer that does not read.
     pub reads: bool,
     /// The exchange hash of the first exchange.
@@ -234,6 +237,7 @@ impl RawPeer {
             authenticated: 0,
             host_key_seen: false,
             reads: true,
+            looks: true,
             session_id: Vec::new(),
             strict: false,
             host_key: Arc::new(key()),
@@ -604,7 +608,7 @@ impl RawPeer {
             while let Some(input) = self.inbound.poll()? {
                 match input {
                     Input::Ident(version) => self.engine.handle_ident(version),
-                    Input::Packet(packet) => self.engine.handle_packet(&packet, self.now)?,
+                    Input::Packet(packet) => self.engine.handle_packet(packet, self.now)?,
                 }
             }
             match self.engine.take_opener() {
@@ -652,18 +656,18 @@ impl RawPeer {
                     self.authenticated += 1;
                     Ok(())
                 }
-                Event::Connection(ConnectionEvent::Offered(offer)) => {
-                    self.offered.push(offer);
-                    Ok(())
-                }
-                Event::Connection(ConnectionEvent::Request(request)) => {
-                    self.requests.push(request);
-                    Ok(())
-                }
                 other => panic!("unexpected event {other:?}"),
             };
             if let Err(error) = done {
                 self.engine.end(error);
+            }
+        }
+        while self.looks {
+            let cx = Context::from_waker(Waker::noop());
+            match self.engine.poll_incoming(&cx) {
+                Poll::Ready(Some(ConnectionEvent::Offered(offer))) => self.offered.push(offer),
+                Poll::Ready(Some(ConnectionEvent::Request(request))) => self.requests.push(request),
+                Poll::Ready(None) | Poll::Pending => break,
             }
         }
         if self.reads {

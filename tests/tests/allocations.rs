@@ -94,7 +94,7 @@ impl Wire {
                 }
             }
             for packet in self.batch.drain(..) {
-                engine.handle_packet(&packet, start_of_time()).unwrap();
+                engine.handle_packet(packet, start_of_time()).unwrap();
             }
         }
     }

@@ -71,7 +71,7 @@ impl Replay {
                 }
                 Ok(Some(Input::Packet(mut packet))) => {
                     self.renumber(&mut packet.payload);
-                    if let Err(error) = self.engine.handle_packet(&packet, start_of_time()) {
+                    if let Err(error) = self.engine.handle_packet(packet, start_of_time()) {
                         self.log.push(format!("end: {error}"));
                     }
                 }
@@ -81,18 +81,23 @@ impl Replay {
         while let Some(event) = self.engine.poll_event() {
             self.log.push(match event {
                 Event::Authenticated => "authenticated".into(),
-                Event::Connection(ConnectionEvent::Offered(offer)) => {
+                other => panic!("{other:?}"),
+            });
+        }
+        let cx = std::task::Context::from_waker(std::task::Waker::noop());
+        while let std::task::Poll::Ready(Some(event)) = self.engine.poll_incoming(&cx) {
+            self.log.push(match event {
+                ConnectionEvent::Offered(offer) => {
                     self.channels.push((u32::MAX, offer.id));
                     format!("offered {}", offer.kind)
                 }
-                Event::Connection(ConnectionEvent::Request(request)) => {
+                ConnectionEvent::Request(request) => {
                     if let Some(slot) = request.slot {
                         let answer = GlobalReply::Success(bytes::Bytes::new());
                         self.engine.answer_global_request(slot, answer).unwrap();
                     }
                     format!("request {}", request.name)
                 }
-                other => panic!("{other:?}"),
             });
         }
         self.engine.take_output(&mut self.sent, start_of_time());

@@ -1,7 +1,7 @@
 //! One engine, fed by a fuzzer: part of the input is what the peer sends, part is what the application does.
 
 use std::io::IoSlice;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ssh_core::config::{Algorithms, Common, Limits};
@@ -34,9 +34,9 @@ pub fn play(role: Role, input: &[u8]) {
         let mut buffer = [0; 4096];
         loop {
             match session.engine.poll_read(id, &cx(), &mut buffer) {
-                std::task::Poll::Ready(Ok(1..)) => {}
-                std::task::Poll::Ready(_) => break,
-                std::task::Poll::Pending => panic!("a reader waits for a session that is over"),
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => break,
+                Poll::Pending => panic!("a reader waits for a session that is over"),
             }
         }
         session.engine.release_channel(id);
@@ -171,7 +171,7 @@ impl Session {
                 let _ = self.engine.poll_channel_reply(id, number >> 5, &mut cx());
             }
             54 => {
-                if let std::task::Poll::Ready(Some(request)) = self.engine.poll_peer_request(id, &mut cx()) {
+                if let Poll::Ready(Some(request)) = self.engine.poll_peer_request(id, &mut cx()) {
                     self.channel_slots.extend(request.slot.map(|slot| (id, slot)));
                 }
             }
@@ -249,7 +249,7 @@ impl Session {
                     Ok(Some(Input::Packet(packet))) => {
                         let number = packet.payload.first().copied().expect("a payload is never empty");
                         let before = self.authenticated;
-                        let handled = self.engine.handle_packet(&packet, self.now);
+                        let handled = self.engine.handle_packet(packet, self.now);
                         assert!(
                             handled.is_err() || before || self.insecure || !(81..128).contains(&number),
                             "message {number} was taken before the login"
@@ -285,15 +285,14 @@ impl Session {
                     assert!(!self.authenticated, "authenticated twice");
                     self.authenticated = true;
                 }
-                Event::Connection(ConnectionEvent::Offered(offer)) => {
-                    assert!(self.authenticated);
-                    self.offers.push(offer.id);
-                }
-                Event::Connection(ConnectionEvent::Request(request)) => {
-                    assert!(self.authenticated);
-                    self.slots.extend(request.slot);
-                }
                 _ => {}
+            }
+        }
+        while let Poll::Ready(Some(event)) = self.engine.poll_incoming(&cx()) {
+            assert!(self.authenticated);
+            match event {
+                ConnectionEvent::Offered(offer) => self.offers.push(offer.id),
+                ConnectionEvent::Request(request) => self.slots.extend(request.slot),
             }
         }
         let mut batch: [Option<Waker>; 4] = Default::default();

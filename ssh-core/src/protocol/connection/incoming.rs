@@ -1,6 +1,5 @@
 //! What the peer says on the connection protocol.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -285,12 +284,8 @@ impl Connection {
             return Err(WireError::TooLong.into());
         }
         let limit = self.common.limits.pending_requests;
-<<<<<<< HEAD
-        let full = self.received_requests.len() >= limit || Arc::strong_count(&self.held) > limit;
-=======
         let full = self.received_requests.len() >= limit
             || self.events.len() >= self.common.limits.channels.saturating_add(limit);
->>>>>>> main
         let slot = message.want_reply.then(|| self.received_requests.push());
         if message.name == KEEPALIVE || full {
             if self.received_requests.len() > limit.saturating_mul(4) {
@@ -300,16 +295,7 @@ impl Connection {
             return slot.map_or(Ok(()), |slot| self.global_answer(slot, refusal, out));
         }
         let (name, fields) = (message.name.to_owned(), Bytes::copy_from_slice(message.fields.0));
-<<<<<<< HEAD
-        self.events.push_back(ConnectionEvent::Request(GlobalPeerRequest {
-            name,
-            fields,
-            slot,
-            held: Arc::clone(&self.held),
-        }));
-=======
         self.push_event(ConnectionEvent::Request(GlobalPeerRequest { name, fields, slot }));
->>>>>>> main
         Ok(())
     }
 

@@ -40,8 +40,6 @@ pub(crate) struct Connection {
     requests: SentRequests<GlobalReply>,
     sent_at: VecDeque<Instant>,
     received_requests: ReceivedRequests<GlobalReply>,
-    /// Shared with every request that the application still has.
-    held: Arc<()>,
     /// Keepalives are in `requests` like any other; these are their numbers.
     round_trip: RoundTrip,
     /// The time of the last input, good enough to pace windows by.
@@ -88,12 +86,6 @@ pub struct GlobalPeerRequest {
     pub fields: Bytes,
     /// The slot of the answer, if one is wanted.
     pub slot: Option<u64>,
-<<<<<<< HEAD
-    /// One of the session's, so that requests which nobody looks at are counted.
-    #[expect(dead_code, reason = "it counts by being there")]
-    pub(crate) held: Arc<()>,
-=======
->>>>>>> main
 }
 
 /// An answer to a global request.
@@ -118,7 +110,6 @@ impl Connection {
             requests: SentRequests::default(),
             sent_at: VecDeque::new(),
             received_requests: ReceivedRequests::default(),
-            held: Arc::new(()),
             round_trip: RoundTrip::default(),
             now,
             parked: Vec::new(),
@@ -429,18 +420,9 @@ impl Connection {
         }
         let Some(row) = self.open_row(id) else { return Ok(()) };
         row.close_sent = true;
-<<<<<<< HEAD
-        let closed = row.closed_waker.take();
         let recipient = row.send.remote;
         let mut wakes = Vec::new();
         row.wake_all(&mut wakes);
-        // Only the peer's CLOSE is what these wait for.
-        row.closed_waker = closed;
-=======
-        let recipient = row.send.remote;
-        let mut wakes = Vec::new();
-        row.wake_all(&mut wakes);
->>>>>>> main
         self.wakes.append(&mut wakes);
         out.send(|buffer| ChannelClose { recipient }.encode(buffer))
     }

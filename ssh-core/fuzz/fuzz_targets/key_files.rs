@@ -1,0 +1,26 @@
+//! Key files of every kind, with and without a passphrase: what is read is written and read again to the same key.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ssh_core::keys::{AuthorizedKeys, Fingerprint, KeyPair, PublicLine};
+
+fuzz_target!(|input: &[u8]| {
+    for passphrase in [None, Some(&b"secret"[..])] {
+        if let Ok(pair) = KeyPair::parse(input, passphrase) {
+            let written = pair.to_openssh(None).expect("a key that was read can be written");
+            let again = KeyPair::parse(written.as_bytes(), None).expect("what we write we read");
+            assert_eq!(again.public_key(), pair.public_key());
+            assert_eq!(*again.to_openssh(None).expect("again").lines().next().expect("a line"), *written.lines().next().expect("a line"));
+        }
+    }
+    if let Ok(line) = PublicLine::parse(input) {
+        let written = line.to_string();
+        let again = PublicLine::parse(written.as_bytes()).expect("what we write we read");
+        assert_eq!(again.to_string(), written);
+    }
+    let keys = AuthorizedKeys::parse(input, "fuzz");
+    assert!(keys.entries().len() + keys.restricted().len() + keys.warnings().len() <= input.len() + 1);
+    if let Ok(text) = std::str::from_utf8(input) {
+        let _ = text.parse::<Fingerprint>();
+    }
+});
