@@ -104,15 +104,13 @@ impl Replay {
     }
 
     /// The side that the engine stands in for numbered its channels in its own way.
-    fn renumber(&self, payload: &mut bytes::Bytes) {
+    fn renumber(&self, payload: &mut [u8]) {
         let Some(recipient) = payload.get(1..5).filter(|_| (91..=100).contains(&payload[0])) else { return };
         let recorded = u32::from_be_bytes(recipient.try_into().unwrap());
         let Some((_, id)) = self.channels.iter().find(|(number, _)| *number == recorded) else {
             panic!("message {} for a channel {recorded} that was never numbered", payload[0])
         };
-        let mut changed = payload.to_vec();
-        changed[1..5].copy_from_slice(&id.to_be_bytes());
-        *payload = changed.into();
+        payload[1..5].copy_from_slice(&id.to_be_bytes());
     }
 
     /// What the other side said: the engine does the same as far as it changes what may come.
