@@ -10,12 +10,15 @@ pub mod keys;
 pub mod link;
 pub mod mistake;
 pub mod outcome;
+#[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod pair;
 pub mod peers;
 pub mod process;
 pub mod proxy;
 pub mod random;
+#[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod raw_peer;
 pub mod scenarios;
 pub mod traffic;
+#[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;

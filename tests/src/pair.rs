@@ -149,7 +149,8 @@ impl Pair {
 
     /// Moves the clock to the next deadline of an engine, and tells it.
     pub fn advance_to_timeout(&mut self) -> bool {
-        let next = [&self.client, &self.server].into_iter().filter_map(|side| side.engine.poll_timeout()).min();
+        let next =
+            [&self.client, &self.server].into_iter().filter_map(|side| side.engine.poll_timeout()).min();
         let advanced = self.advance_to(next) || next.is_some_and(|at| at <= self.now);
         for side in [&mut self.client, &mut self.server] {
             if side.engine.poll_timeout().is_some_and(|at| at <= self.now) {

@@ -1,6 +1,5 @@
 //! Conversations recorded with Dev Tunnels SSH, spoken to our engine without them.
-
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use ssh_core::Error;
 use ssh_core::config::{Algorithms, Common, Limits};
@@ -8,9 +7,9 @@ use ssh_core::crypto::{SignatureAlgorithm, default_provider};
 use ssh_core::error::DisconnectReason;
 use ssh_core::keys::PublicKey;
 use ssh_core::protocol::messages::{
-    ChannelClose, ChannelData, ChannelEof, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure, ChannelRequest,
-    Disconnect, ExtInfo, GlobalRequest, Rest, ServiceAccept, ServiceRequest, UserAuthFailure, UserAuthPkOk,
-    UserAuthRequest, UserAuthSuccess,
+    ChannelClose, ChannelData, ChannelEof, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure,
+    ChannelRequest, Disconnect, ExtInfo, GlobalRequest, Rest, ServiceAccept, ServiceRequest, UserAuthFailure,
+    UserAuthPkOk, UserAuthRequest, UserAuthSuccess,
 };
 use ssh_core::protocol::wire::{Reader, Write as _};
 use ssh_core::protocol::{ConnectionEvent, Engine, Event, ExitStatus, GlobalReply, Inbound, Input};
@@ -228,8 +227,10 @@ fn nothing_of_a_recording_depends_on_how_it_is_cut() {
     for file in ["none-session-ts.json", "port-forward-go.json", "port-forward-ts.json"] {
         let recording = load(file);
         let records = recording["records"].as_array().unwrap().iter();
-        let wire: Vec<u8> =
-            records.filter(|record| record["dir"] == CLIENT).flat_map(|record| bytes(&record["wire_hex"])).collect();
+        let wire: Vec<u8> = records
+            .filter(|record| record["dir"] == CLIENT)
+            .flat_map(|record| bytes(&record["wire_hex"]))
+            .collect();
         let payloads = |piece: usize| {
             let (_, mut inbound) = Engine::server(common(), [].into(), &[], start_of_time()).unwrap();
             let mut payloads = Vec::new();
@@ -285,11 +286,8 @@ fn recorded_messages_are_read_and_written_back() {
             let Some(written) = encode_again(&payload) else { continue };
             seen += 1;
             // TS leaves out the language of a disconnect, which we always write.
-            let expected = if payload[0] == 1 && side == "ts" {
-                [&payload[..], &[0; 4]].concat()
-            } else {
-                payload
-            };
+            let expected =
+                if payload[0] == 1 && side == "ts" { [&payload[..], &[0; 4]].concat() } else { payload };
             assert_eq!(written, expected, "{} of {side}", message["name"]);
         }
     }

@@ -1,6 +1,7 @@
 //! Two engines over a scripted network, with every choice drawn from a seed.
 //!
 //! `ADIT_SIMULATION_SEEDS` says how many seeds each test plays, `ADIT_SIMULATION_SEED` plays one alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::collections::HashMap;
 use std::io::IoSlice;
@@ -103,7 +104,9 @@ impl Task {
         let len = dice.pick(&[1, 100, 5000, 100_000]);
         let read = if dice.once_in(2) {
             let mut buffer = vec![0; len];
-            engine.poll_read(self.id, &cx, &mut buffer).map_ok(|n| self.received.extend_from_slice(&buffer[..n]))
+            engine
+                .poll_read(self.id, &cx, &mut buffer)
+                .map_ok(|n| self.received.extend_from_slice(&buffer[..n]))
         } else {
             let mut chunks: Vec<bytes::Bytes> = Vec::new();
             let most = dice.between(1, 8);
@@ -179,8 +182,11 @@ impl Simulation {
     /// Opens a channel from either side and lets both ends write `lens` bytes.
     fn open(&mut self, seed: u64, from_client: bool, lens: [usize; 2]) {
         let pair = &mut self.pair;
-        let (opener, accepter) =
-            if from_client { (&mut pair.client, &mut pair.server) } else { (&mut pair.server, &mut pair.client) };
+        let (opener, accepter) = if from_client {
+            (&mut pair.client, &mut pair.server)
+        } else {
+            (&mut pair.server, &mut pair.client)
+        };
         let here = opener.engine.open_channel("session", b"").unwrap();
         assert!(accepter.offered().is_none());
         let there = loop {
@@ -381,7 +387,8 @@ fn every_cipher_survives_new_keys_under_load() {
     for (seed, cipher) in (0..).zip(ciphers) {
         for mac in ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512"] {
             play(seed, |seed| {
-                let algorithms = Setup::default().algorithms.with_ciphers(cipher).unwrap().with_macs(mac).unwrap();
+                let algorithms =
+                    Setup::default().algorithms.with_ciphers(cipher).unwrap().with_macs(mac).unwrap();
                 let setup = Setup { algorithms, ..Setup::default() };
                 let mut simulation = Simulation::new(seed, &setup, true);
                 simulation.open(seed, true, [60_000, 60_000]);
@@ -493,7 +500,10 @@ fn a_link_that_dies_ends_both_sessions_in_time() {
                             task.received.extend_from_slice(&buffer[..n]);
                         }
                         Poll::Ready(Err(error)) => {
-                            assert!(matches!(error, Error::Timeout(_) | Error::Disconnected { .. }), "{error}");
+                            assert!(
+                                matches!(error, Error::Timeout(_) | Error::Disconnected { .. }),
+                                "{error}"
+                            );
                             break;
                         }
                         Poll::Pending => panic!("a reader waits for a session that is over"),

@@ -10,7 +10,10 @@ fuzz_target!(|input: &[u8]| {
             let written = pair.to_openssh(None).expect("a key that was read can be written");
             let again = KeyPair::parse(written.as_bytes(), None).expect("what we write we read");
             assert_eq!(again.public_key(), pair.public_key());
-            assert_eq!(*again.to_openssh(None).expect("again").lines().next().expect("a line"), *written.lines().next().expect("a line"));
+            assert_eq!(
+                *again.to_openssh(None).expect("again").lines().next().expect("a line"),
+                *written.lines().next().expect("a line")
+            );
         }
     }
     if let Ok(line) = PublicLine::parse(input) {

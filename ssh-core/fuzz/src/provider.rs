@@ -1,8 +1,9 @@
 //! Cryptography that does nothing: every share and signature is right, nothing is encrypted and no tag is checked.
 
 use ssh_core::crypto::{
-    ActiveKeyExchange, Cipher, CipherKind, CryptoError, CryptoProvider, HashAlgorithm, Hashes, KeyExchange, MacKey,
-    Opener, Sealer, SecureRandom, ShareEncoding, SharedSecret, SignatureAlgorithm, Signatures, Signer,
+    ActiveKeyExchange, Cipher, CipherKind, CryptoError, CryptoProvider, HashAlgorithm, Hashes, KeyExchange,
+    MacKey, Opener, Sealer, SecureRandom, ShareEncoding, SharedSecret, SignatureAlgorithm, Signatures,
+    Signer,
 };
 use ssh_core::keys::{KeyKind, PrivateKey, PublicKey};
 use zeroize::Zeroizing;

@@ -8,8 +8,8 @@ use ssh_core::config::{Algorithms, Common, Limits};
 use ssh_core::crypto::SignatureAlgorithm;
 use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
 use ssh_core::protocol::{
-    AuthAnswer, ClientAuthRequest, ConnectionEvent, Engine, Event, GlobalReply, Inbound, Input, OpenFailureReason,
-    Role,
+    AuthAnswer, ClientAuthRequest, ConnectionEvent, Engine, Event, GlobalReply, Inbound, Input,
+    OpenFailureReason, Role,
 };
 
 use crate::provider::PROVIDER;

@@ -73,7 +73,10 @@ fn rfc4252_6_nothing_of_the_connection_protocol_comes_before_the_login() {
                 peer.client_try = ClientTry::Nothing;
                 peer.connect();
                 if in_service {
-                    peer.send(&message(if role == Role::Server { 5 } else { 6 }, &[Field::Str("ssh-userauth")]));
+                    peer.send(&message(
+                        if role == Role::Server { 5 } else { 6 },
+                        &[Field::Str("ssh-userauth")],
+                    ));
                 }
                 let payload = match number {
                     80 => message(80, &[Field::Str("tcpip-forward"), Field::Bool(true)]),

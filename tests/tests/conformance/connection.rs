@@ -192,7 +192,8 @@ fn credit_is_given_when_the_application_has_read_and_not_before() {
                 assert_eq!(peer.count(93), 0, "credit before reading");
                 let read = read_all(&mut peer, id);
                 assert_eq!(read.len(), len as usize);
-                let credited: u32 = std::iter::from_fn(|| peer.take(93)).map(|adjust| number(&adjust, 5)).sum();
+                let credited: u32 =
+                    std::iter::from_fn(|| peer.take(93)).map(|adjust| number(&adjust, 5)).sum();
                 assert!(credited <= sent, "{credited} of {sent}");
                 if window <= 32 * 1024 {
                     assert_eq!(credited, len);
@@ -418,7 +419,10 @@ fn rfc4254_5_1_a_refusal_is_told_with_its_words_made_harmless() {
     let mut peer = logged_in(Role::Client);
     let id = peer.engine.open_channel("session", b"").unwrap();
     peer.pull();
-    peer.send(&message(92, &[Field::U32(id), Field::U32(2), Field::Bytes(b"no\x1b[2J"), Field::Bytes(b"en")]));
+    peer.send(&message(
+        92,
+        &[Field::U32(id), Field::U32(2), Field::Bytes(b"no\x1b[2J"), Field::Bytes(b"en")],
+    ));
     let Poll::Ready(Err(OpenError::Refused(failure))) = peer.engine.poll_opened(id, &mut cx()) else {
         panic!("not refused")
     };
@@ -437,7 +441,10 @@ fn an_open_that_is_given_up_is_closed_when_it_is_confirmed() {
             peer.pull();
             assert_eq!((peer.count(90), peer.count(97)), (1, 0));
             if refused {
-                peer.send(&message(92, &[Field::U32(id), Field::U32(1), Field::Bytes(b""), Field::Bytes(b"")]));
+                peer.send(&message(
+                    92,
+                    &[Field::U32(id), Field::U32(1), Field::Bytes(b""), Field::Bytes(b"")],
+                ));
             } else {
                 peer.send(&message(91, &[Field::U32(id), Field::U32(42), Field::U32(9), Field::U32(9)]));
                 assert_eq!(peer.take(97), Some(message(97, &[Field::U32(42)])));

@@ -63,12 +63,14 @@ fn rfc8731_3_shares_of_low_order_are_refused() {
             number(0, 0, 0),
             number(1, 0, 0),
             [
-                0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a,
-                0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+                0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+                0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+                0xb8, 0x00,
             ],
             [
-                0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b,
-                0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+                0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
+                0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
+                0x11, 0x57,
             ],
             // p - 1, p, p + 1.
             number(0xec, 0xff, 0x7f),
@@ -93,7 +95,9 @@ fn rfc8731_3_shares_of_low_order_are_refused() {
 #[test]
 fn rfc5656_4_points_off_the_curve_compressed_or_infinite_are_refused() {
     for role in BOTH {
-        for (method, len) in [("ecdh-sha2-nistp256", 32), ("ecdh-sha2-nistp384", 48), ("ecdh-sha2-nistp521", 66)] {
+        for (method, len) in
+            [("ecdh-sha2-nistp256", 32), ("ecdh-sha2-nistp384", 48), ("ecdh-sha2-nistp521", 66)]
+        {
             let off_curve = [&[4][..], &vec![1; 2 * len]].concat();
             let not_reduced = [&[4][..], &vec![0xff; 2 * len]].concat();
             let compressed = [&[2][..], &vec![1; len]].concat();
@@ -126,7 +130,8 @@ fn hybrids_refuse_shares_of_a_wrong_length_and_low_order() {
 #[test]
 fn rfc4253_8_numbers_outside_of_the_group_are_refused() {
     for role in BOTH {
-        for (method, len) in [("diffie-hellman-group14-sha256", 256), ("diffie-hellman-group16-sha512", 512)] {
+        for (method, len) in [("diffie-hellman-group14-sha256", 256), ("diffie-hellman-group16-sha512", 512)]
+        {
             // A number over p - 2 in every group of this length: p ends in 64 ones.
             let mut shares = vec![
                 vec![],
@@ -243,10 +248,7 @@ fn a_host_key_that_is_none_is_refused() {
         let reply = peer.reply(|reply| reply.host_key = blob.to_vec());
         peer.send(&reply);
         assert!(
-            matches!(
-                peer.error(),
-                Some(ssh_core::Error::PeerMisbehaved(PeerMisbehaved::BadHostKey(_)))
-            ),
+            matches!(peer.error(), Some(ssh_core::Error::PeerMisbehaved(PeerMisbehaved::BadHostKey(_)))),
             "{:?}",
             peer.error()
         );

@@ -165,8 +165,6 @@ fn rfc4253_7_1_only_the_exchange_may_come_before_new_keys() {
     }
 }
 
-
-
 #[test]
 fn rfc4253_7_1_messages_of_the_exchange_out_of_turn_are_refused() {
     for role in BOTH {
@@ -206,9 +204,10 @@ fn rfc4253_7_a_right_guess_is_used() {
 #[test]
 fn rfc4253_7_a_wrong_guess_is_dropped_once() {
     // The server prefers another method, and another host key algorithm in the second case.
-    for (kex, host_key) in
-        [("ecdh-sha2-nistp256,curve25519-sha256", "ssh-ed25519"), ("curve25519-sha256", "rsa-sha2-512,ssh-ed25519")]
-    {
+    for (kex, host_key) in [
+        ("ecdh-sha2-nistp256,curve25519-sha256", "ssh-ed25519"),
+        ("curve25519-sha256", "rsa-sha2-512,ssh-ed25519"),
+    ] {
         let algorithms = Algorithms::default().with_kex("curve25519-sha256").unwrap();
         let mut peer = RawPeer::with(Role::Server, algorithms, Limits::default());
         let mut offer = Offer::sound(Role::Client);

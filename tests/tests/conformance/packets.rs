@@ -124,9 +124,11 @@ fn rfc4253_6_4_any_flipped_bit_ends_the_session_and_delivers_nothing() {
             let reason = peer.disconnect();
             match peer.error() {
                 Some(Error::PeerMisbehaved(PeerMisbehaved::BadMac)) => assert_eq!(reason, Some(MAC_ERROR)),
-                Some(Error::PeerMisbehaved(
-                    PeerMisbehaved::PacketLength(_) | PeerMisbehaved::Misaligned,
-                )) if bit < 32 => assert_eq!(reason, Some(PROTOCOL_ERROR)),
+                Some(Error::PeerMisbehaved(PeerMisbehaved::PacketLength(_) | PeerMisbehaved::Misaligned))
+                    if bit < 32 =>
+                {
+                    assert_eq!(reason, Some(PROTOCOL_ERROR))
+                }
                 other => panic!("bit {bit}: {other:?}"),
             }
             assert_eq!(read(&mut peer, id), None);
@@ -222,6 +224,9 @@ fn messages_end_at_their_last_byte() {
         peer.log_in();
         peer.open_channel(0, 1000, 1000);
         peer.send(&[&payload[..], &[0]].concat());
-        assert!(matches!(peer.error(), Some(Error::PeerMisbehaved(PeerMisbehaved::Malformed(_)))), "{number}");
+        assert!(
+            matches!(peer.error(), Some(Error::PeerMisbehaved(PeerMisbehaved::Malformed(_)))),
+            "{number}"
+        );
     }
 }

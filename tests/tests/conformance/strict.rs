@@ -78,9 +78,10 @@ fn without_strict_these_are_borne() {
 fn strict_numbers_start_again_with_each_key() {
     // AES-GCM takes no number, so this needs a cipher that does.
     for role in BOTH {
-        for (cipher, mac) in
-            [("chacha20-poly1305@openssh.com", "hmac-sha2-256"), ("aes256-ctr", "hmac-sha2-256-etm@openssh.com")]
-        {
+        for (cipher, mac) in [
+            ("chacha20-poly1305@openssh.com", "hmac-sha2-256"),
+            ("aes256-ctr", "hmac-sha2-256-etm@openssh.com"),
+        ] {
             let mut peer = RawPeer::against(role);
             let mut offer = Offer::sound(peer.role());
             (offer.cipher, offer.mac) = (cipher.into(), mac.into());
