@@ -73,8 +73,8 @@ fn bulk_transfer_allocates_nothing_per_packet(cipher: &str, len: usize) {
     let calls = change.allocations + change.reallocations;
     let each = calls as f64 / packets as f64;
     println!("{cipher}, {len} bytes: {each:.4} allocations a packet");
-    // A block of the read buffer holds some 15 large packets; small ones share much of one.
-    let allowed = if len > 8192 { 0.13 } else { 0.05 };
+    // A block of the read buffer, and what counts who has a piece of it, for the 8 large packets of a batch.
+    let allowed = if len > 8192 { 0.25 } else { 0.05 };
     assert!(each < allowed, "{cipher}, {len} bytes: {each} allocations a packet ({change:?})");
 }
 
