@@ -1,4 +1,5 @@
-//! The test harness: the `adit` binary, real peers, tunnels between them, and what is sent through.
+//! The test harness: the `adit` binary, real peers, tunnels between them, and what is sent through; engines without
+//! either, on a clock and a network that are moved by hand.
 #![forbid(unsafe_code)]
 
 pub mod adit;
@@ -6,10 +7,18 @@ pub mod algorithms;
 pub mod cases;
 pub mod endpoint;
 pub mod keys;
+pub mod link;
 pub mod mistake;
 pub mod outcome;
+#[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
+pub mod pair;
 pub mod peers;
 pub mod process;
 pub mod proxy;
+pub mod random;
+#[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
+pub mod raw_peer;
 pub mod scenarios;
 pub mod traffic;
+#[expect(clippy::panic, reason = "a harness fails by panicking")]
+pub mod vectors;

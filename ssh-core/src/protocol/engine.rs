@@ -222,6 +222,13 @@ impl Engine {
     /// What may come now (default deny). Before the first NEWKEYS only the exchange itself, and the transport's
     /// messages unless the exchange is strict; before authentication nothing of the connection protocol.
     fn check_allowed(&self, number: u8) -> Result<(), Error> {
+        let limits = &self.common.limits;
+        if !matches!(self.auth, Auth::Done)
+            && (self.transport.packets > limits.pre_auth_packets
+                || self.transport.bytes > limits.pre_auth_bytes)
+        {
+            return Err(PeerMisbehaved::PreAuthTraffic.into());
+        }
         let kex = &self.transport.kex;
         if kex.is_first() {
             return match phase(number) {
@@ -231,12 +238,11 @@ impl Engine {
                 _ => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
             };
         }
-        if matches!(self.auth, Auth::Done) {
-            return Ok(());
-        }
-        let limits = &self.common.limits;
-        if self.transport.packets > limits.pre_auth_packets || self.transport.bytes > limits.pre_auth_bytes {
-            return Err(PeerMisbehaved::PreAuthTraffic.into());
+        // RFC 4253 §7.1: from its KEXINIT to its NEWKEYS a peer sends nothing but the exchange. Dev Tunnels' Go peers
+        // go on with the connection protocol, which is borne.
+        let not_in_exchange = matches!(phase(number), Phase::Service | Phase::ExtInfo | Phase::Auth);
+        if not_in_exchange && kex.peer_is_exchanging() {
+            return Err(PeerMisbehaved::UnexpectedMessage(number).into());
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ use super::window::ReceiveWindow;
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(super) phase: RowPhase,
+    /// The peer opened it.
+    pub(super) offered: bool,
     pub(super) send: SendHalf,
     pub(super) receive: ReceiveHalf,
     pub(super) close_sent: bool,
@@ -159,6 +161,7 @@ impl Row {
         receive_window: u32,
     ) -> Self {
         Self {
+            offered: matches!(phase, RowPhase::Offered),
             phase,
             send: SendHalf {
                 remote,

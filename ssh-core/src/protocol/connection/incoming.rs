@@ -204,9 +204,13 @@ impl Connection {
         row.close_received = true;
         let recipient = row.send.remote;
         let answer = !std::mem::replace(&mut row.close_sent, true);
+        let unused = answer && row.offered && row.receive.window.is_untouched();
         let mut wakes = Vec::new();
         row.wake_all(&mut wakes);
         self.wakes.append(&mut wakes);
+        if unused {
+            self.churn.add(self.now)?;
+        }
         if answer { out.send(|buffer| ChannelClose { recipient }.encode(buffer)) } else { Ok(()) }
     }
 
@@ -225,14 +229,22 @@ impl Connection {
             // Never answered, as RFC 4254 §6.10 says.
             "exit-status" => {
                 let mut reader = Reader::new(message.fields.0);
-                row.exit = Some(ExitStatus::Code(reader.u32()?));
+                let code = reader.u32()?;
+                reader.finish()?;
+                row.exit = Some(ExitStatus::Code(code));
                 return Ok(());
             }
             "exit-signal" => {
                 let mut reader = Reader::new(message.fields.0);
                 let name = escape_text(reader.string_max(MAX_NAME)?);
                 reader.boolean()?;
-                row.exit = Some(ExitStatus::Signal { name, message: escape_text(reader.string()?) });
+                let message = escape_text(reader.string()?);
+                // Some peers leave out the language.
+                if !reader.is_empty() {
+                    reader.string()?;
+                }
+                reader.finish()?;
+                row.exit = Some(ExitStatus::Signal { name, message });
                 return Ok(());
             }
             _ => {}

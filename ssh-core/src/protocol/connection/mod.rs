@@ -493,7 +493,8 @@ pub enum OpenError {
     Session(#[from] Error),
 }
 
-/// Counts channels that are refused, or that the peer gives up before they are used, so that a flood of them ends.
+/// Counts channels that are refused, or that the peer opens and gives up before it used them, so that a flood of them
+/// ends.
 #[derive(Debug)]
 struct Churn {
     since: Instant,

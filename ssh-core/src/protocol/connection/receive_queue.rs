@@ -14,8 +14,10 @@ pub(crate) struct ReceiveQueue {
 
 /// Payloads up to this many bytes are copied.
 const SMALL: usize = 2048;
+/// And up to this many while there is unread data.
+const SMALL_WHEN_BEHIND: usize = 16 * 1024;
 /// A tail of this many bytes becomes a chunk.
-const TAIL_LEN: usize = 16 * 1024;
+const TAIL_LEN: usize = 64 * 1024;
 
 impl ReceiveQueue {
     pub(crate) fn is_empty(&self) -> bool {
@@ -23,8 +25,16 @@ impl ReceiveQueue {
     }
 
     pub(crate) fn push(&mut self, data: Bytes) {
+        // Unread data that keeps on coming is copied up to a larger size: the peer may have put one message for this
+        // channel in each block, and each would be kept whole.
+        let small = if self.is_empty() { SMALL } else { SMALL_WHEN_BEHIND };
         self.len = self.len.saturating_add(data.len());
-        if data.len() <= SMALL {
+        if data.len() <= small {
+            // One message gets no more room than it needs, many get it at once.
+            let room = self.tail.capacity().saturating_sub(self.tail.len());
+            if room < data.len() && !(self.tail.is_empty() && self.chunks.is_empty()) {
+                self.tail.reserve(TAIL_LEN.max(data.len()));
+            }
             self.tail.extend_from_slice(&data);
             if self.tail.len() >= TAIL_LEN {
                 self.flush_tail();

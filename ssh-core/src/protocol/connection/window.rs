@@ -26,6 +26,11 @@ impl ReceiveWindow {
         self.size
     }
 
+    /// Nothing has arrived so far.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.left == self.size && self.consumed == 0 && self.credited_at.is_none()
+    }
+
     /// `len` bytes arrived.
     pub(crate) fn on_data(&mut self, len: usize) -> Result<(), PeerMisbehaved> {
         let len = u32::try_from(len).map_err(|_| PeerMisbehaved::WindowOverrun)?;

@@ -114,6 +114,11 @@ impl Kex {
         matches!(self.state, State::Idle)
     }
 
+    /// Whether the peer is between its KEXINIT and its NEWKEYS.
+    pub(crate) fn peer_is_exchanging(&self) -> bool {
+        !matches!(self.state, State::Idle | State::InitSent { .. })
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -225,6 +230,10 @@ impl Kex {
         if self.ignore_guess && number != KexInit::NUMBER && number != NewKeys::NUMBER {
             self.ignore_guess = false;
             return Ok(KexProgress::Going);
+        }
+        // Without security there is one KEXINIT and that is all.
+        if self.first_done && self.common.algorithms.is_insecure() {
+            return Err(PeerMisbehaved::UnexpectedMessage(number).into());
         }
         match (number, std::mem::replace(&mut self.state, State::Idle)) {
             (KexInit::NUMBER, State::Idle) => {

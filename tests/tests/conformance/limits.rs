@@ -1,0 +1,226 @@
+//! Time, floods and peers that do not read (threats.md calls these the limits).
+
+use std::time::Duration;
+
+use ssh_core::Error;
+use ssh_core::config::{Algorithms, Limits};
+use ssh_core::error::{PeerMisbehaved, Timeout};
+use ssh_core::protocol::Role;
+use tests::raw_peer::{Field, Offer, RawPeer, data, message};
+
+const PROTOCOL_ERROR: u32 = 2;
+const CONNECTION_LOST: u32 = 10;
+const BY_APPLICATION: u32 = 11;
+const BOTH: [Role; 2] = [Role::Client, Role::Server];
+
+fn logged_in(role: Role) -> RawPeer {
+    let mut peer = RawPeer::against(role);
+    peer.log_in();
+    peer
+}
+
+fn keepalive() -> Vec<u8> {
+    message(80, &[Field::Str("keepalive@openssh.com"), Field::Bool(true)])
+}
+
+#[test]
+fn a_silent_peer_is_asked_three_times_and_then_given_up() {
+    for role in BOTH {
+        let mut peer = logged_in(role);
+        for asked in 0..=3 {
+            assert_eq!(peer.count(80), asked);
+            peer.assert_alive();
+            peer.wait(Duration::from_secs(20));
+        }
+        assert!(matches!(peer.error(), Some(Error::Timeout(Timeout::KeepAlive))), "{:?}", peer.error());
+        assert_eq!(peer.disconnect(), Some(CONNECTION_LOST));
+        assert_eq!(peer.take(80), Some(keepalive()));
+    }
+}
+
+#[test]
+fn any_message_is_a_sign_of_life() {
+    for role in BOTH {
+        for sign in [vec![81], vec![82], message(2, &[Field::Bytes(b"")]), keepalive()] {
+            let mut peer = logged_in(role);
+            for _ in 0..20 {
+                peer.wait(Duration::from_secs(59));
+                peer.send(&sign);
+                peer.assert_alive();
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_to_keepalives_do_not_shift_other_answers() {
+    let mut peer = logged_in(Role::Client);
+    peer.wait(Duration::from_secs(20));
+    let asked = peer.engine.global_request("x", true, b"", peer.now).unwrap().unwrap();
+    peer.pull();
+    assert_eq!(peer.count(80), 2);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    peer.send(&[82]);
+    assert!(peer.engine.poll_global_reply(asked, &mut cx).is_pending());
+    peer.send(&[81, 1]);
+    assert!(matches!(peer.engine.poll_global_reply(asked, &mut cx), std::task::Poll::Ready(Some(_))));
+}
+
+#[test]
+fn an_exchange_that_is_never_finished_ends_the_session() {
+    for role in BOTH {
+        for stage in 0..3 {
+            let mut peer = logged_in(role);
+            match stage {
+                0 => peer.engine.rekey(peer.now).unwrap(),
+                1 => peer.send_kexinit(&Offer::without_strict()),
+                _ => {
+                    peer.send_kexinit(&Offer::without_strict());
+                    match role {
+                        Role::Server => peer.send_share(),
+                        Role::Client => peer.send_reply(),
+                    }
+                }
+            }
+            peer.settle();
+            // Signs of life do not help.
+            for _ in 0..29 {
+                peer.wait(Duration::from_secs(1));
+                peer.send(&message(2, &[Field::Bytes(b"")]));
+                peer.assert_alive();
+            }
+            peer.wait(Duration::from_secs(1));
+            assert!(matches!(peer.error(), Some(Error::Timeout(Timeout::KeyExchange))), "{:?}", peer.error());
+            assert_eq!(peer.disconnect(), Some(BY_APPLICATION));
+        }
+    }
+}
+
+#[test]
+fn a_storm_of_key_exchanges_ends_the_session() {
+    for role in BOTH {
+        let mut peer = logged_in(role);
+        let mut exchanges = 0;
+        loop {
+            peer.send_kexinit(&Offer::without_strict());
+            if peer.error().is_some() {
+                break;
+            }
+            peer.exchange_keys();
+            peer.assert_alive();
+            exchanges += 1;
+            assert!(exchanges <= 10, "the storm never ends");
+        }
+        peer.assert_refused(PeerMisbehaved::RekeyStorm, PROTOCOL_ERROR);
+        assert_eq!(exchanges, 10);
+    }
+}
+
+#[test]
+fn an_exchange_a_second_is_borne() {
+    let mut peer = logged_in(Role::Server);
+    for _ in 0..40 {
+        peer.rekey();
+        peer.wait(Duration::from_secs(1));
+        peer.assert_alive();
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_read() {
+    for role in BOTH {
+        let mut peer = logged_in(role);
+        peer.reads = false;
+        let mut sent = 0;
+        while !peer.engine.wants_input_paused() {
+            peer.send(&keepalive());
+            sent += 1;
+            assert!(sent < 100_000, "the output grows without end");
+        }
+        peer.assert_alive();
+        // Once it reads, everything is there.
+        peer.pull();
+        assert!(!peer.engine.wants_input_paused());
+        assert_eq!(peer.count(82), sent);
+    }
+}
+
+#[test]
+fn answers_held_back_during_an_exchange_are_bounded() {
+    for role in BOTH {
+        let mut peer = logged_in(role);
+        peer.send_kexinit(&Offer::without_strict());
+        let mut sent = 0;
+        while peer.error().is_none() {
+            peer.send(&keepalive());
+            sent += 1;
+            assert!(sent < 200_000, "the output grows without end");
+        }
+        peer.assert_refused(PeerMisbehaved::OutputNotRead, PROTOCOL_ERROR);
+    }
+}
+
+#[test]
+fn we_start_an_exchange_when_a_key_is_used_up() {
+    for role in BOTH {
+        let mut limits = Limits::default();
+        limits.rekey_bytes = 10_000;
+        let mut peer = RawPeer::with(role, Algorithms::default(), limits);
+        peer.log_in();
+        let id = peer.open_channel(0, 1 << 20, 1 << 15);
+        peer.received.clear();
+        peer.send(&data(id, &[0; 9000]));
+        assert_eq!(peer.count(20), 0);
+        peer.send(&data(id, &[0; 1000]));
+        assert_eq!(peer.count(20), 1);
+        peer.rekey();
+        peer.assert_alive();
+        assert_eq!(peer.count(20), 1);
+
+        let mut limits = Limits::default();
+        limits.rekey_after = Some(Duration::from_secs(60));
+        limits.keepalive = None;
+        let mut peer = RawPeer::with(role, Algorithms::default(), limits);
+        peer.log_in();
+        peer.wait(Duration::from_secs(59));
+        assert_eq!(peer.count(20), 0);
+        peer.wait(Duration::from_secs(1));
+        assert_eq!(peer.count(20), 1);
+    }
+}
+
+#[test]
+fn dev_tunnels_peers_are_not_asked_for_an_exchange_that_they_cannot_answer() {
+    let mut limits = Limits::default();
+    limits.rekey_bytes = 10_000;
+    limits.rekey_after = Some(Duration::from_secs(60));
+    limits.keepalive = None;
+    let peer = RawPeer::with(Role::Server, Algorithms::default(), limits);
+    let mut peer = peer.with_version("SSH-2.0-dev-tunnels-ssh-go_0.1");
+    peer.log_in();
+    let id = peer.open_channel(0, 1 << 20, 1 << 15);
+    for _ in 0..30 {
+        peer.send(&data(id, &[0; 10_000]));
+    }
+    peer.wait(Duration::from_secs(600));
+    assert_eq!(peer.count(20), 0);
+    // But it may ask.
+    peer.rekey();
+    peer.assert_alive();
+}
+
+#[test]
+fn nothing_is_said_after_the_end() {
+    let mut peer = logged_in(Role::Server);
+    peer.engine.end(Error::Closed);
+    peer.pull();
+    assert_eq!(peer.disconnect(), Some(BY_APPLICATION));
+    peer.received.clear();
+    assert!(peer.engine.global_request("x", true, b"", peer.now).is_err());
+    assert!(peer.engine.open_channel("session", b"").is_err());
+    assert!(peer.engine.rekey(peer.now).is_err());
+    assert!(peer.engine.handle_timeout(peer.now).is_err());
+    assert_eq!(peer.engine.poll_timeout(), None);
+    peer.pull();
+    assert!(peer.received.is_empty());
+}

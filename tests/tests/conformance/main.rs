@@ -1,0 +1,11 @@
+//! A scripted peer that breaks one rule a case: what the engine says about it, here and on the wire.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod authentication;
+mod connection;
+mod exchange;
+mod limits;
+mod negotiation;
+mod packets;
+mod strict;
+mod version;

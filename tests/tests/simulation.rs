@@ -1,0 +1,516 @@
+//! Two engines over a scripted network, with every choice drawn from a seed.
+//!
+//! `ADIT_SIMULATION_SEEDS` says how many seeds each test plays, `ADIT_SIMULATION_SEED` plays one alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use ssh_core::Error;
+use ssh_core::config::{Algorithms, Limits};
+use ssh_core::protocol::Engine;
+use tests::link::Link;
+use tests::pair::{Pair, Setup, Wakes};
+use tests::random::Dice;
+
+fn seeds(default: u64) -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    match number("ADIT_SIMULATION_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("ADIT_SIMULATION_SEEDS").unwrap_or(default)).collect(),
+    }
+}
+
+/// One end of a channel, as an application that is polled when it was woken and not before.
+struct Task {
+    on_client: bool,
+    id: u32,
+    to_write: Vec<u8>,
+    written: usize,
+    eof: Eof,
+    expected: usize,
+    received: Vec<u8>,
+    read_to_end: bool,
+    reader: (Arc<Wakes>, Waker),
+    writer: (Arc<Wakes>, Waker),
+    may_read: bool,
+    may_write: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Eof {
+    ToSend,
+    Sent,
+}
+
+impl Task {
+    fn new(on_client: bool, id: u32, to_write: Vec<u8>, expected: usize) -> Self {
+        Self {
+            on_client,
+            id,
+            to_write,
+            written: 0,
+            eof: Eof::ToSend,
+            expected,
+            received: Vec::new(),
+            read_to_end: false,
+            reader: Wakes::new(),
+            writer: Wakes::new(),
+            may_read: true,
+            may_write: true,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.eof == Eof::Sent && self.read_to_end
+    }
+
+    fn can_write(&mut self) -> bool {
+        self.may_write |= self.writer.0.take();
+        self.may_write && self.eof == Eof::ToSend
+    }
+
+    fn can_read(&mut self) -> bool {
+        self.may_read |= self.reader.0.take();
+        self.may_read && !self.read_to_end
+    }
+
+    fn write(&mut self, engine: &mut Engine, dice: &mut Dice) {
+        let cx = Context::from_waker(&self.writer.1);
+        let left = &self.to_write[self.written..];
+        if left.is_empty() {
+            engine.send_eof(self.id).unwrap();
+            self.eof = Eof::Sent;
+            return;
+        }
+        let size = dice.pick(&[1, 10, 1000, 40_000, 200_000]);
+        let left = &left[..left.len().min(dice.between(1, size))];
+        let (first, second) = left.split_at(dice.between(0, left.len()));
+        match engine.poll_write(self.id, &cx, &[IoSlice::new(first), IoSlice::new(second)]) {
+            Poll::Ready(Ok(n)) => {
+                assert!(n > 0 && n <= left.len());
+                self.written += n;
+            }
+            Poll::Ready(Err(error)) => panic!("writing failed: {error}"),
+            Poll::Pending => self.may_write = false,
+        }
+    }
+
+    fn read(&mut self, engine: &mut Engine, dice: &mut Dice) {
+        let cx = Context::from_waker(&self.reader.1);
+        let len = dice.pick(&[1, 100, 5000, 100_000]);
+        let read = if dice.once_in(2) {
+            let mut buffer = vec![0; len];
+            engine
+                .poll_read(self.id, &cx, &mut buffer)
+                .map_ok(|n| self.received.extend_from_slice(&buffer[..n]))
+        } else {
+            let mut chunks: Vec<bytes::Bytes> = Vec::new();
+            let most = dice.between(1, 8);
+            engine
+                .poll_read_chunks(self.id, &cx, len, most, &mut chunks)
+                .map_ok(|_| chunks.into_iter().for_each(|chunk| self.received.extend_from_slice(&chunk)))
+        };
+        let before = self.received.len();
+        match read {
+            Poll::Ready(Ok(())) => {
+                assert!(before <= self.expected, "more than was written");
+                self.read_to_end = before == self.expected && ended(engine, self.id);
+            }
+            Poll::Ready(Err(error)) => panic!("reading failed: {error}"),
+            Poll::Pending => self.may_read = false,
+        }
+    }
+}
+
+fn ended(engine: &mut Engine, id: u32) -> bool {
+    let cx = Context::from_waker(Waker::noop());
+    matches!(engine.poll_read(id, &cx, &mut [0; 1]), Poll::Ready(Ok(0)))
+}
+
+fn pattern(seed: u64, channel: usize, len: usize) -> Vec<u8> {
+    let start = seed.wrapping_mul(31).wrapping_add(channel as u64 * 7919);
+    (0..len as u64).map(|at| ((start + at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+fn limits(dice: &mut Dice, windows: &[u32]) -> Limits {
+    let mut limits = Limits::default();
+    limits.channel_window = dice.pick(windows);
+    limits.max_channel_window = limits.channel_window.max(dice.pick(&[1, 1 << 20, 16 << 20]));
+    limits.channel_packet = dice.pick(&[1 << 10, 1 << 15, 1 << 15]);
+    if dice.once_in(3) {
+        limits.rekey_bytes = dice.pick(&[300_000, 1_000_000]);
+    }
+    limits
+}
+
+fn link(dice: &mut Dice) -> Link {
+    let capacity = dice.pick(&[1, 100, 5000, 100_000, 1_000_000]);
+    // Fast enough to log in before the deadline.
+    let delays = [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(700)];
+    let delays = if capacity < 5000 { &delays[..1] } else { &delays };
+    Link::default()
+        .with_delay(dice.pick(delays))
+        .with_largest_read(dice.pick(&[1, 17, 1000, 64 * 1024, 512 * 1024]))
+        .with_capacity(capacity)
+}
+
+/// No peer of ours starts more exchanges than the other bears.
+const REKEYS: usize = 3;
+
+struct Simulation {
+    pair: Pair,
+    tasks: Vec<Task>,
+    rekeys: usize,
+    steps: usize,
+}
+
+impl Simulation {
+    fn new(seed: u64, setup: &Setup, slow_links: bool) -> Self {
+        let mut pair = Pair::new(setup, seed);
+        if slow_links {
+            pair.to_server = link(&mut pair.dice);
+            pair.to_client = link(&mut pair.dice);
+        }
+        pair.login();
+        Self { pair, tasks: Vec::new(), rekeys: 0, steps: 0 }
+    }
+
+    /// Opens a channel from either side and lets both ends write `lens` bytes.
+    fn open(&mut self, seed: u64, from_client: bool, lens: [usize; 2]) {
+        let pair = &mut self.pair;
+        let (opener, accepter) = if from_client {
+            (&mut pair.client, &mut pair.server)
+        } else {
+            (&mut pair.server, &mut pair.client)
+        };
+        let here = opener.engine.open_channel("session", b"").unwrap();
+        assert!(accepter.offered().is_none());
+        let there = loop {
+            assert!(self.pair.step(), "opening stalls");
+            let accepter = if from_client { &mut self.pair.server } else { &mut self.pair.client };
+            if let Some(id) = accepter.offered() {
+                accepter.engine.accept_channel(id, b"").unwrap();
+                break id;
+            }
+        };
+        loop {
+            let opener = if from_client { &mut self.pair.client } else { &mut self.pair.server };
+            let mut cx = Context::from_waker(Waker::noop());
+            match opener.engine.poll_opened(here, &mut cx) {
+                Poll::Ready(opened) => {
+                    opened.unwrap();
+                    break;
+                }
+                Poll::Pending => assert!(self.pair.step(), "the confirmation stalls"),
+            }
+        }
+        let channel = self.tasks.len();
+        let data = [pattern(seed, channel, lens[0]), pattern(seed, channel + 1, lens[1])];
+        let [first, second] = data;
+        self.tasks.push(Task::new(from_client, here, first, lens[1]));
+        self.tasks.push(Task::new(!from_client, there, second, lens[0]));
+    }
+
+    /// Runs until every task is done, choosing at random among what can happen.
+    fn run(&mut self, rekeys: bool) {
+        let deadline = self.pair.now + Duration::from_secs(24 * 3600);
+        while !self.tasks.iter().all(Task::is_done) {
+            self.steps += 1;
+            let Self { pair, tasks, .. } = self;
+            let mut runnable = Vec::new();
+            for (at, task) in tasks.iter_mut().enumerate() {
+                if task.can_write() {
+                    runnable.push((at, true));
+                }
+                if task.can_read() {
+                    runnable.push((at, false));
+                }
+            }
+            let choice = pair.dice.below(runnable.len() + 2);
+            if let Some((at, write)) = runnable.get(choice).copied() {
+                let task = &mut tasks[at];
+                let side = if task.on_client { &mut pair.client } else { &mut pair.server };
+                if write {
+                    task.write(&mut side.engine, &mut pair.dice);
+                } else {
+                    task.read(&mut side.engine, &mut pair.dice);
+                }
+                side.settle();
+                continue;
+            }
+            if rekeys && self.rekeys < REKEYS && pair.dice.once_in(10) {
+                self.rekeys += 1;
+                let now = pair.now;
+                let both = pair.dice.once_in(3);
+                let client = pair.dice.once_in(2);
+                if both || client {
+                    pair.client.engine.rekey(now).unwrap();
+                }
+                if both || !client {
+                    pair.server.engine.rekey(now).unwrap();
+                }
+            }
+            if !pair.move_bytes() && runnable.is_empty() {
+                let moved = pair.advance_to_arrival() || pair.advance_to_timeout();
+                assert!(moved, "nothing will ever happen again: {}", self.describe());
+                assert!(self.pair.now < deadline, "no end in a day: {}", self.describe());
+            }
+            assert!(self.pair.client.engine.ended().is_none(), "{}", self.describe());
+            assert!(self.pair.server.engine.ended().is_none(), "{}", self.describe());
+        }
+    }
+
+    /// The same bytes in the same order at the other end.
+    fn check(&self) {
+        for ends in self.tasks.chunks(2) {
+            for (from, to) in [(0, 1), (1, 0)] {
+                assert!(ends[from].to_write == ends[to].received, "other bytes arrived");
+            }
+        }
+        // A high-water mark of 256 KiB, one packet over it, and control messages.
+        for side in [&self.pair.client, &self.pair.server] {
+            assert!(side.most_waiting < 512 * 1024, "{} bytes of output", side.most_waiting);
+        }
+    }
+
+    fn describe(&self) -> String {
+        let tasks: Vec<String> = self
+            .tasks
+            .iter()
+            .map(|task| {
+                format!(
+                    "{} {}: wrote {}/{}, read {}/{}, may {} {}",
+                    if task.on_client { "client" } else { "server" },
+                    task.id,
+                    task.written,
+                    task.to_write.len(),
+                    task.received.len(),
+                    task.expected,
+                    task.may_write,
+                    task.may_read
+                )
+            })
+            .collect();
+        format!("{:?}\n{}", self.pair.ends(), tasks.join("\n"))
+    }
+}
+
+fn play(seed: u64, run: impl FnOnce(u64) + std::panic::UnwindSafe) {
+    if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
+        eprintln!("repeat with ADIT_SIMULATION_SEED={seed}");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn any_interleaving_delivers_the_same_bytes_in_order() {
+    for seed in seeds(150) {
+        play(seed, |seed| {
+            let mut dice = Dice::new(seed ^ 0xa5a5);
+            let windows = [100, 1000, 50_000, 1 << 20];
+            let setup = Setup {
+                client: limits(&mut dice, &windows),
+                server: limits(&mut dice, &windows),
+                ..Setup::default()
+            };
+            let slow = dice.once_in(2);
+            let mut simulation = Simulation::new(seed, &setup, slow);
+            for _ in 0..dice.between(1, 5) {
+                let lens = [0, 1].map(|_| dice.pick(&[0, 1, 100, 20_000, 150_000]));
+                simulation.open(seed, dice.once_in(2), lens);
+            }
+            simulation.run(true);
+            simulation.check();
+        });
+    }
+}
+
+#[test]
+fn tiny_windows_and_tiny_packets_get_everything_through() {
+    for seed in seeds(60) {
+        play(seed, |seed| {
+            let mut dice = Dice::new(seed ^ 0x5a5a);
+            let limits = |dice: &mut Dice| {
+                let mut limits = limits(dice, &[1, 2, 3, 7]);
+                limits.channel_packet = dice.pick(&[1, 2, 5]);
+                limits
+            };
+            let setup = Setup { client: limits(&mut dice), server: limits(&mut dice), ..Setup::default() };
+            let mut simulation = Simulation::new(seed, &setup, true);
+            for _ in 0..dice.between(1, 3) {
+                let lens = [0, 1].map(|_| dice.pick(&[0, 1, 10, 300]));
+                simulation.open(seed, dice.once_in(2), lens);
+            }
+            simulation.run(true);
+            simulation.check();
+        });
+    }
+}
+
+#[test]
+fn without_any_security_it_is_the_same() {
+    for seed in seeds(60) {
+        play(seed, |seed| {
+            let mut dice = Dice::new(seed ^ 0x3333);
+            let windows = [1, 50, 5000, 1 << 20];
+            let setup = Setup {
+                algorithms: Algorithms::insecure_without_any_security(),
+                client: limits(&mut dice, &windows),
+                server: limits(&mut dice, &windows),
+                ..Setup::default()
+            };
+            let mut simulation = Simulation::new(seed, &setup, true);
+            for _ in 0..dice.between(1, 4) {
+                let lens = [0, 1].map(|_| dice.pick(&[0, 1, 500, 20_000]));
+                simulation.open(seed, dice.once_in(2), lens);
+            }
+            simulation.run(false);
+            simulation.check();
+        });
+    }
+}
+
+#[test]
+fn every_cipher_survives_new_keys_under_load() {
+    let ciphers = [
+        "aes256-gcm@openssh.com",
+        "aes128-gcm@openssh.com",
+        "chacha20-poly1305@openssh.com",
+        "aes256-ctr",
+        "aes128-ctr",
+        "aes256-cbc",
+    ];
+    for (seed, cipher) in (0..).zip(ciphers) {
+        for mac in ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512"] {
+            play(seed, |seed| {
+                let algorithms =
+                    Setup::default().algorithms.with_ciphers(cipher).unwrap().with_macs(mac).unwrap();
+                let setup = Setup { algorithms, ..Setup::default() };
+                let mut simulation = Simulation::new(seed, &setup, true);
+                simulation.open(seed, true, [60_000, 60_000]);
+                simulation.run(true);
+                simulation.check();
+                assert!(simulation.rekeys > 0);
+            });
+        }
+    }
+}
+
+/// Each channel that waits for room in the output gets its share of it.
+#[test]
+fn a_full_output_is_shared_among_channels() {
+    let setup = Setup::default();
+    let mut simulation = Simulation::new(7, &setup, false);
+    simulation.pair.to_server = Link::default().with_capacity(20_000);
+    for _ in 0..8 {
+        simulation.open(7, true, [700_000, 0]);
+    }
+    let mut finished = HashMap::new();
+    let mut least = usize::MAX;
+    // Round by round: all who may write do, greedily, then the link drains.
+    for _ in 0..2000 {
+        let Simulation { pair, tasks, .. } = &mut simulation;
+        // A runtime polls whom it likes first.
+        let first = pair.dice.below(tasks.len());
+        for at in (first..tasks.len()).chain(0..first).filter(|at| at % 2 == 0) {
+            let task = &mut tasks[at];
+            while task.can_write() {
+                if task.written == task.to_write.len() {
+                    finished.entry(at).or_insert(());
+                    break;
+                }
+                task.write(&mut pair.client.engine, &mut pair.dice);
+            }
+        }
+        if finished.len() == 1 {
+            least = tasks.iter().filter(|task| task.on_client).map(|task| task.written).min().unwrap();
+        }
+        if finished.len() >= 2 {
+            break;
+        }
+        for task in tasks.iter_mut().filter(|task| !task.on_client) {
+            while task.can_read() && !task.read_to_end {
+                task.read(&mut pair.server.engine, &mut pair.dice);
+            }
+        }
+        pair.server.settle();
+        pair.step();
+        pair.client.settle();
+    }
+    assert!(least > 200_000, "when the first channel was done, another had written only {least} bytes");
+}
+
+/// Whatever is cut, readers and writers learn of it; what had arrived can still be read.
+#[test]
+fn a_link_that_dies_ends_both_sessions_in_time() {
+    for seed in seeds(40) {
+        play(seed, |seed| {
+            let setup = Setup::default();
+            let mut simulation = Simulation::new(seed, &setup, false);
+            simulation.open(seed, true, [300_000, 300_000]);
+            let pair = &mut simulation.pair;
+            let cut = pair.to_server.carried() + pair.dice.below(300_000) as u64;
+            pair.to_server = std::mem::take(&mut pair.to_server).cut_after(cut);
+            let start = pair.now;
+            let mut ends = [None, None];
+            while ends.iter().any(Option::is_none) {
+                let Simulation { pair, tasks, .. } = &mut simulation;
+                for task in tasks.iter_mut() {
+                    let side = if task.on_client { &mut pair.client } else { &mut pair.server };
+                    if side.engine.ended().is_none() {
+                        if task.can_write() && task.written < task.to_write.len() {
+                            task.write(&mut side.engine, &mut pair.dice);
+                        }
+                        if task.can_read() && side.engine.ended().is_none() {
+                            task.read(&mut side.engine, &mut pair.dice);
+                        }
+                    }
+                }
+                if !pair.move_bytes() {
+                    pair.advance_to_arrival();
+                    pair.advance_to_timeout();
+                }
+                let now = pair.now;
+                for (end, side) in ends.iter_mut().zip([&pair.client, &pair.server]) {
+                    if side.engine.ended().is_some() {
+                        end.get_or_insert(now);
+                    }
+                }
+                assert!(now - start < Duration::from_secs(300), "{}", simulation.describe());
+            }
+            // 20 s and three misses; the side that can still send tells the other.
+            for end in ends.into_iter().flatten() {
+                assert!(end - start <= Duration::from_secs(161), "{:?}", end - start);
+            }
+            for task in &mut simulation.tasks {
+                let peer_wrote = &pattern(seed, usize::from(task.on_client), 300_000)[..];
+                assert!(peer_wrote.starts_with(&task.received));
+                let side =
+                    if task.on_client { &mut simulation.pair.client } else { &mut simulation.pair.server };
+                let cx = Context::from_waker(Waker::noop());
+                let mut buffer = vec![0; 1 << 20];
+                loop {
+                    match side.engine.poll_read(task.id, &cx, &mut buffer) {
+                        Poll::Ready(Ok(n)) => {
+                            assert!(n > 0, "a cut must not look like an end of file");
+                            task.received.extend_from_slice(&buffer[..n]);
+                        }
+                        Poll::Ready(Err(error)) => {
+                            assert!(
+                                matches!(error, Error::Timeout(_) | Error::Disconnected { .. }),
+                                "{error}"
+                            );
+                            break;
+                        }
+                        Poll::Pending => panic!("a reader waits for a session that is over"),
+                    }
+                }
+                assert!(peer_wrote.starts_with(&task.received));
+            }
+        });
+    }
+}
