@@ -5,12 +5,32 @@ use bytes::BytesMut;
 /// Payloads are slices of a block, and the application may hold on to them, so a block cannot always be used again at
 /// once. Those that are still in use wait here until they are free; without that every read would go to fresh memory,
 /// whose page faults cost more than the decryption.
+///
+/// A payload holds its whole block, so a peer could make little unread data hold much memory. When all blocks are in use,
+/// payloads are to be copied instead of sliced, and no further block is held.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
-    current: BytesMut,
-    /// Whether `current` has ever been a block; it may have no room left and still be a handle to one.
-    has_block: bool,
-    retired: Vec<BytesMut>,
+    current: Block,
+    retired: Vec<Block>,
+    crowded: bool,
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    bytes: BytesMut,
+    /// What it has room for when nobody else holds on to it; 0 before there is one.
+    size: usize,
+}
+
+impl Block {
+    fn with_capacity(size: usize) -> Self {
+        Self { bytes: BytesMut::with_capacity(size), size }
+    }
+
+    /// Whether nobody else holds on to it.
+    fn is_free(&mut self) -> bool {
+        self.bytes.is_empty() && self.bytes.try_reclaim(self.size)
+    }
 }
 
 /// So many blocks are kept; a busy stream needs two or three.
@@ -18,37 +38,49 @@ const MAX_RETIRED: usize = 6;
 
 impl Blocks {
     pub(super) fn current(&mut self) -> &mut BytesMut {
-        &mut self.current
+        &mut self.current.bytes
     }
 
     pub(super) fn len(&self) -> usize {
-        self.current.len()
+        self.current.bytes.len()
+    }
+
+    /// Whether payloads are to be copied, because as many blocks as may be are in use.
+    pub(super) fn crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Makes room for `len` more bytes behind what is there, in a used block if possible.
     pub(super) fn reserve(&mut self, len: usize) {
-        if self.current.capacity().saturating_sub(self.current.len()) >= len || self.current.try_reclaim(len)
-        {
+        self.crowded = self.retired.len() >= MAX_RETIRED && !self.retired.iter_mut().any(Block::is_free);
+        let bytes = &mut self.current.bytes;
+        if bytes.capacity().saturating_sub(bytes.len()) >= len || bytes.try_reclaim(len) {
             return;
         }
-        let needed = self.current.len().saturating_add(len);
-        let free = self.retired.iter_mut().position(|block| block.try_reclaim(needed));
+        let needed = bytes.len().saturating_add(len);
+        let free = self.retired.iter_mut().position(|block| block.size >= needed && block.is_free());
         let mut fresh = match free {
             Some(index) => self.retired.swap_remove(index),
-            None => BytesMut::with_capacity(needed),
+            // With some to spare, so that it also fits behind a longer beginning of a packet.
+            None => Block::with_capacity(needed.saturating_add(needed / 8)),
         };
         // At most one packet's beginning.
-        fresh.extend_from_slice(&self.current);
-        self.current.clear();
+        fresh.bytes.extend_from_slice(&self.current.bytes);
+        self.current.bytes.clear();
         let used = std::mem::replace(&mut self.current, fresh);
-        if std::mem::replace(&mut self.has_block, true) && self.retired.len() < MAX_RETIRED {
+        if used.size > 0 {
+            // Too small ones make room for those that fit.
+            if self.retired.len() >= MAX_RETIRED {
+                self.retired.retain_mut(|block| !block.is_free());
+            }
             self.retired.push(used);
+            self.retired.truncate(MAX_RETIRED);
         }
     }
 
-    /// Gives back what a busy moment needed.
+    /// Gives back what a busy moment needed. Blocks that are in use are still counted.
     pub(super) fn shrink(&mut self) {
-        self.retired = Vec::new();
+        self.retired.retain_mut(|block| !block.is_free());
     }
 }
 
@@ -71,5 +103,25 @@ mod tests {
         blocks.reserve(1000);
         assert_eq!(blocks.retired.len(), 1, "the retired block is in use again, the other one waits");
         drop(held_again);
+    }
+
+    #[test]
+    fn little_unread_data_holds_few_blocks() {
+        let mut blocks = Blocks::default();
+        let mut unread = Vec::new();
+        for _ in 0..100 {
+            blocks.reserve(10_000);
+            blocks.current().extend_from_slice(&[7; 9_000]);
+            let payload = blocks.current().split_to(100);
+            blocks.current().clear();
+            unread.push(if blocks.crowded() { BytesMut::from(&payload[..]) } else { payload });
+        }
+        assert!(blocks.crowded());
+        assert_eq!(blocks.retired.len(), MAX_RETIRED);
+        // All that came since lives in memory of its own, so the block at hand is free.
+        assert!(blocks.current.is_free());
+        drop(unread);
+        blocks.reserve(1);
+        assert!(!blocks.crowded());
     }
 }

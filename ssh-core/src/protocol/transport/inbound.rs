@@ -211,6 +211,9 @@ impl Inbound {
         self.stage = if new_keys { Stage::AwaitKey } else { Stage::Head };
         packet.truncate(end);
         packet.advance(5);
+        if self.blocks.crowded() {
+            packet = BytesMut::from(&packet[..]);
+        }
         Ok(Input::Packet(Packet { payload: packet, sequence, wire_len: total }))
     }
 }
