@@ -111,7 +111,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "any|HOST:PORT", required_unless_present = "permit_listen", num_args = 1..)]
     pub(crate) permit_open: Vec<PermitTarget>,
 
-    /// Where clients may listen here: `any`, [BIND:]PORT or BIND:*. Nowhere unless given
+    /// Where clients may listen here: `any`, `[BIND:]PORT` or `BIND:*`. Nowhere unless given
     #[arg(long, value_name = "any|[BIND:]PORT", num_args = 1..)]
     pub(crate) permit_listen: Vec<PermitListen>,
 
