@@ -485,7 +485,7 @@ fn a_key_that_cannot_be_used_fails_its_attempt_only() {
 
 #[test]
 fn algorithms_that_are_not_offered_are_not_taken() {
-    let algorithms = Algorithms::default().with_host_keys(vec![SignatureAlgorithm::Ed25519]);
+    let algorithms = Algorithms::default().with_user_keys(vec![SignatureAlgorithm::Ed25519]);
     let mut peer = RawPeer::with(Role::Server, algorithms, Limits::default());
     peer.connect();
     peer.send(&message(5, &[Field::Str("ssh-userauth")]));

@@ -237,3 +237,23 @@ fn not_ssh(line: &[u8], is_client: bool) -> Error {
     }
     PeerMisbehaved::BadVersionLine.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// IGNORE without data, in the clear.
+    const PACKET: [u8; 16] = [0, 0, 0, 12, 10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn a_packet_counter_does_not_come_round_under_one_key() {
+        let mut inbound = Inbound::new(Role::Server, 256 * 1024);
+        inbound.stage = Stage::Head;
+        inbound.packets_under_key = u64::from(u32::MAX);
+        inbound.sequence = u32::MAX;
+        inbound.reserve(64).extend_from_slice(&[PACKET, PACKET].concat());
+        assert!(matches!(inbound.poll(), Ok(Some(Input::Packet(Packet { sequence: u32::MAX, .. })))));
+        let error = inbound.poll().unwrap_err();
+        assert!(matches!(error, Error::PeerMisbehaved(PeerMisbehaved::CounterExhausted)));
+    }
+}

@@ -275,4 +275,16 @@ mod tests {
             }
         }
     }
+
+    #[cfg(feature = "rustcrypto")]
+    #[test]
+    fn a_packet_counter_does_not_come_round_under_one_key() {
+        let mut out = super::Outbound::new(crate::crypto::rustcrypto::PROVIDER.random).unwrap();
+        out.since_key.packets = u64::from(u32::MAX);
+        out.sequence = u32::MAX;
+        out.seal(|buffer| buffer.push(2)).unwrap();
+        assert_eq!(out.sequence, 0);
+        let error = out.seal(|buffer| buffer.push(2)).unwrap_err();
+        assert!(matches!(error, super::Error::PeerMisbehaved(super::PeerMisbehaved::CounterExhausted)));
+    }
 }
