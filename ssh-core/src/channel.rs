@@ -42,6 +42,13 @@ pub struct Stderr {
     handle: Arc<Handle>,
 }
 
+/// What was not read, and what comes later, is dropped, so that the channel does not stall.
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        self.handle.shared.with(|engine| engine.discard_stderr(self.handle.id));
+    }
+}
+
 /// Closes the channel when the last part of it is dropped.
 #[derive(Debug)]
 struct Handle {
@@ -73,7 +80,8 @@ impl Channel {
     }
 
     /// Keeps stderr (extended data of type 1) from now on. Until then it is dropped. Its bytes count on the channel's
-    /// window, so it has to be read.
+    /// window, so it has to be read
+    /// or dropped. It keeps the channel open as a half does.
     #[must_use]
     pub fn take_stderr(&self) -> Stderr {
         self.handle.shared.with(|engine| engine.keep_stderr(self.handle.id));

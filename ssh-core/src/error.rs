@@ -353,6 +353,9 @@ pub enum ApiMisuse {
     /// The channel is closed.
     #[error("the channel is closed")]
     ChannelClosed,
+    /// A name with its fields is over 32 KiB.
+    #[error("a request or an open may have 32 KiB of fields")]
+    TooLong,
     /// The algorithm lists are empty or name something that the crypto provider lacks.
     #[error("the algorithm lists are empty or name something that the crypto provider lacks")]
     Algorithms,

@@ -90,7 +90,8 @@ impl Session {
     /// As for [`open_channel`](Self::open_channel).
     pub async fn open_channel_with(&self, kind: &str, fields: &[u8]) -> Result<(Channel, Bytes), OpenError> {
         let shared = &self.inner.shared;
-        let id = shared.with(|engine| engine.open_channel(kind, fields))?;
+        let now = crate::driver::now();
+        let id = shared.with(|engine| engine.open_channel(kind, fields, now))?;
         // Dropping it gives the channel up in whatever state it is.
         let channel = Channel::new(Arc::clone(shared), id);
         let confirmation =

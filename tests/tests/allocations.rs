@@ -39,7 +39,7 @@ fn bulk_transfer_allocates_nothing_per_packet(cipher: &str, len: usize) {
     let setup = Setup { algorithms, client: limits.clone(), server: limits, ..Setup::default() };
     let mut pair = Pair::new(&setup, 1);
     pair.login();
-    let sent_on = pair.client.engine.open_channel("session", b"").unwrap();
+    let sent_on = pair.client.engine.open_channel("session", b"", pair.now).unwrap();
     pair.settle();
     let received_on = pair.server.offered().unwrap();
     pair.server.engine.accept_channel(received_on, b"").unwrap();

@@ -120,7 +120,7 @@ impl Replay {
         match payload[0] {
             90 => {
                 let open = ChannelOpen::decode(payload).unwrap();
-                let id = self.engine.open_channel(open.kind, open.fields.0).unwrap();
+                let id = self.engine.open_channel(open.kind, open.fields.0, start_of_time()).unwrap();
                 self.channels.push((open.sender, id));
             }
             91 => {

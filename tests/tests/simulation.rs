@@ -187,7 +187,7 @@ impl Simulation {
         } else {
             (&mut pair.server, &mut pair.client)
         };
-        let here = opener.engine.open_channel("session", b"").unwrap();
+        let here = opener.engine.open_channel("session", b"", pair.now).unwrap();
         assert!(accepter.offered().is_none());
         let there = loop {
             assert!(self.pair.step(), "opening stalls");

@@ -139,7 +139,7 @@ impl Session {
             }
             37 => self.take_output(),
             38 => drop(self.engine.rekey(now)),
-            39 => self.opened += usize::from(self.engine.open_channel("session", b"fields").is_ok()),
+            39 => self.opened += usize::from(self.engine.open_channel("session", b"fields", self.now).is_ok()),
             40 => {
                 let _ = self.engine.poll_opened(id, &mut cx());
             }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use super::{Config, Credential};
+use zeroize::Zeroizing;
+
+use super::{Config, Credential, PasswordPrompt};
 use crate::crypto::SignatureAlgorithm;
 use crate::driver::{EndIfDropped, Shared};
 use crate::error::{AuthFailure, Error};
@@ -11,8 +13,14 @@ use crate::session::Session;
 /// Goes through host key and authentication, one event after the other.
 pub(super) async fn run(shared: Arc<Shared>, config: Arc<Config>) -> Result<Session, Error> {
     let guard = EndIfDropped::new(&shared);
-    let mut login =
-        Login { shared: &shared, config: &config, next: 0, tried: Vec::new(), accepts: Vec::new() };
+    let mut login = Login {
+        shared: &shared,
+        config: &config,
+        next: 0,
+        used: Vec::new(),
+        tried: Vec::new(),
+        accepts: Vec::new(),
+    };
     let result = login.run().await;
     guard.disarm();
     match result {
@@ -26,6 +34,8 @@ struct Login<'a> {
     config: &'a Config,
     /// The next credential to look at.
     next: usize,
+    /// Those that have been used.
+    used: Vec<usize>,
     tried: Vec<&'static str>,
     /// The methods of the server's last answer.
     accepts: Vec<String>,
@@ -36,7 +46,10 @@ impl Login<'_> {
         loop {
             match self.shared.login_event().await? {
                 Event::HostKey(key) => {
-                    self.config.verifier.verify(&key).await?;
+                    tokio::select! {
+                        verified = self.config.verifier.verify(&key) => verified?,
+                        error = self.shared.ended() => return Err(error),
+                    }
                     self.shared.with(|engine| engine.accept_host_key())?;
                 }
                 // `none` tells which methods there are, and goes out with the service request.
@@ -58,7 +71,11 @@ impl Login<'_> {
 
     async fn try_credentials(&mut self) -> Result<(), Error> {
         while let Some(credential) = self.config.credentials.get(self.next).cloned() {
-            self.next = self.next.saturating_add(1);
+            let number = self.next;
+            self.next = number.saturating_add(1);
+            if self.used.contains(&number) {
+                continue;
+            }
             let method = match credential {
                 Credential::Password(_) | Credential::AskPassword(_) => "password",
                 Credential::Key(_) => "publickey",
@@ -67,12 +84,13 @@ impl Login<'_> {
                 continue;
             }
             let credential = match credential {
-                Credential::AskPassword(prompt) => match prompt.password().await {
+                Credential::AskPassword(prompt) => match self.ask(&*prompt).await? {
                     Some(password) => Credential::Password(Arc::new(password)),
                     None => continue,
                 },
                 credential => credential,
             };
+            self.used.push(number);
             self.tried.push(method);
             let done = match &credential {
                 Credential::Password(password) => {
@@ -90,6 +108,14 @@ impl Login<'_> {
         }
         let (tried, accepts) = (std::mem::take(&mut self.tried), std::mem::take(&mut self.accepts));
         Err(Error::Auth(AuthFailure::Refused { tried, accepts }))
+    }
+
+    /// Nobody should type a password into a session that has gone.
+    async fn ask(&self, prompt: &dyn PasswordPrompt) -> Result<Option<Zeroizing<String>>, Error> {
+        tokio::select! {
+            password = prompt.password() => Ok(password),
+            error = self.shared.ended() => Err(error),
+        }
     }
 
     /// Asks whether the key would do, and signs if so.
@@ -135,9 +161,13 @@ impl Login<'_> {
     fn note(&mut self, reply: AuthReply) -> bool {
         match reply {
             AuthReply::Success => true,
-            AuthReply::PkOk => false,
-            AuthReply::Failure { methods, .. } => {
+            AuthReply::PkOk | AuthReply::ChangePassword => false,
+            AuthReply::Failure { methods, partial_success } => {
                 self.accepts = methods;
+                if partial_success {
+                    // What the server would not take before may be what it asks for now.
+                    self.next = 0;
+                }
                 false
             }
         }

@@ -11,16 +11,27 @@ use crate::protocol::{Inbound, Input, Packet};
 const FIRST_READ: usize = 16 * 1024;
 /// And for no more than this: many packets for each system call, and still in a core's cache.
 const LARGEST_READ: usize = 1024 * 1024;
+/// While input is paused, deadlines are looked at this often at least.
+const PAUSE_LOOK: Duration = Duration::from_secs(1);
 /// After the end the peer gets this long to read what was sent and close its side; cutting it off at once could
 /// destroy the SSH_MSG_DISCONNECT on its way.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Reads, opens and dispatches until the session is over.
-pub(super) async fn run<S>(shared: Arc<Shared>, mut stream: ReadHalf<S>, mut inbound: Inbound)
+pub(super) fn run<S>(shared: Arc<Shared>, stream: ReadHalf<S>, inbound: Inbound) -> impl Future<Output = ()>
 where
     S: AsyncRead,
 {
-    let guard = EndOnDrop(Arc::clone(&shared));
+    // Made now, so that a loop that is dropped before its first poll ends the session too.
+    let guard = EndOnDrop(shared);
+    read(guard, stream, inbound)
+}
+
+async fn read<S>(guard: EndOnDrop, mut stream: ReadHalf<S>, mut inbound: Inbound)
+where
+    S: AsyncRead,
+{
+    let shared = Arc::clone(&guard.0);
     let mut batch = Vec::with_capacity(64);
     let mut read_size = FIRST_READ;
     let sleep = tokio::time::sleep(Duration::ZERO);
@@ -28,10 +39,13 @@ where
     while shared.with(|engine| engine.ended().is_none()) {
         if shared.with(|engine| engine.wants_input_paused()) {
             // The deadlines must still be kept, or a peer that never reads would never be given up.
+            let look = super::now() + PAUSE_LOOK;
+            let at = shared.arm().map_or(look, |deadline| deadline.min(look));
+            sleep.as_mut().reset(at.into());
             tokio::select! {
                 () = shared.output_drained() => {}
                 () = shared.reader_notified() => {}
-                () = tokio::time::sleep(Duration::from_secs(1)) => on_timeout(&shared),
+                () = sleep.as_mut() => on_timeout(&shared),
             }
             continue;
         }
@@ -61,6 +75,10 @@ where
                 read_size = size;
                 if let Err(error) = dispatch(&shared, &mut inbound, &mut batch) {
                     end(&shared, error);
+                }
+                // A stream that always has more to read must not put the deadlines off.
+                if deadline.is_some_and(|at| super::now() >= at) {
+                    on_timeout(&shared);
                 }
             }
         }

@@ -199,7 +199,12 @@ impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.with(|engine| {
             if engine.ended().is_none() {
-                engine.end(Error::Bug("the session's driver stopped"));
+                engine.end(if std::thread::panicking() {
+                    Error::Bug("the session's driver panicked")
+                } else {
+                    std::io::Error::new(std::io::ErrorKind::Interrupted, "the session's driver was dropped")
+                        .into()
+                });
             }
         });
     }

@@ -12,11 +12,20 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 const KEPT_CAPACITY: usize = 2 * 1024 * 1024;
 
 /// Writes whatever the engine has to send. What is sealed while a write is under way leaves in the next one.
-pub(super) async fn run<S>(shared: Arc<Shared>, mut stream: WriteHalf<S>)
+pub(super) fn run<S>(shared: Arc<Shared>, stream: WriteHalf<S>) -> impl Future<Output = ()>
 where
     S: AsyncWrite,
 {
-    let guard = EndOnDrop(Arc::clone(&shared));
+    // Made now, so that a loop that is dropped before its first poll ends the session too.
+    let guard = EndOnDrop(shared);
+    write(guard, stream)
+}
+
+async fn write<S>(guard: EndOnDrop, mut stream: WriteHalf<S>)
+where
+    S: AsyncWrite,
+{
+    let shared = Arc::clone(&guard.0);
     let mut buffer = Vec::new();
     while std::future::poll_fn(|cx| shared.poll_output(&mut buffer, cx)).await {
         let write = async {
@@ -28,7 +37,11 @@ where
             biased;
             written = write.as_mut() => written,
             // A peer that does not read must not hold on to a session that has ended.
-            _ = shared.ended() => tokio::time::timeout(LAST_WRITE, write).await.unwrap_or(Ok(())),
+            _ = shared.ended() => match tokio::time::timeout(LAST_WRITE, write).await {
+                Ok(written) => written,
+                // Nothing may follow half a packet: it would look like a forged one.
+                Err(_) => break,
+            },
         };
         if let Err(error) = written {
             shared.with(|engine| engine.end(Error::from(error)));

@@ -19,7 +19,7 @@ use super::messages::{
 };
 use super::transport::inbound::{Inbound, NextOpener, Packet};
 use super::transport::kex::{Kex, KexProgress, Negotiated};
-use super::transport::outbound::Outbound;
+use super::transport::outbound::{HIGH_BATCH, Outbound};
 use super::transport::rekey::RekeyPolicy;
 use super::wire::{Reader, WireError, Write as _};
 use super::{PeerVersion, Role};
@@ -100,10 +100,22 @@ pub enum Event {
     Authenticated,
 }
 
+/// Taking this much output, in bytes, is a sign that the stream moves; a keepalive alone is not.
+const REAL_BATCH: usize = 16 * 1024;
+
+/// Keeps what the application gives within what every peer takes in a packet.
+fn check_size(name: &str, fields: &[u8]) -> Result<(), Error> {
+    let fits = name.len().saturating_add(fields.len()) <= MAX_FIELDS;
+    if fits { Ok(()) } else { Err(Error::ApiMisuse(ApiMisuse::TooLong)) }
+}
+
+/// A name and the fields of a request or an open may have this many bytes together.
+const MAX_FIELDS: usize = 32 * 1024;
 /// EXT_INFO may not hold more entries. OpenSSH sends three.
 const MAX_EXT_INFO: u32 = 64;
 /// Past this much output that the peer does not take, in bytes, the driver should stop reading from it.
-const MAX_OUTPUT: usize = 1024 * 1024;
+/// Data alone never gets there, or two peers that both send much would each wait for the other to read.
+const MAX_OUTPUT: usize = HIGH_BATCH + 64 * 1024 + 1024 * 1024;
 
 impl Engine {
     /// A client's engine and its receiving half.
@@ -283,7 +295,8 @@ impl Engine {
             KexProgress::Going => {}
             KexProgress::PeerStarted => {
                 debug_assert!(was_idle);
-                self.transport.rekey.on_peer_start(self.transport.out.since_key(), now)?;
+                let authenticated = matches!(self.auth, Auth::Done);
+                self.transport.rekey.on_peer_start(self.transport.out.since_key(), authenticated, now)?;
             }
             KexProgress::HostKey(key) => self.events.push_back(Event::HostKey(key)),
             KexProgress::Insecure => {
@@ -410,6 +423,12 @@ impl Engine {
         {
             self.end(error);
         }
+        if self.transport.out.pending() >= REAL_BATCH && self.keepalive.unanswered > 0 {
+            // The driver comes back for more because the stream took what it had: slow, but alive. A dead one stops
+            // taking when its buffers are full.
+            let unanswered = self.keepalive.unanswered.saturating_sub(1);
+            self.keepalive = KeepAlive { last_heard: now, unanswered };
+        }
         self.transport.out.swap(taken, now);
         self.connection.on_room(&self.transport.out);
     }
@@ -457,7 +476,7 @@ impl Engine {
             Auth::Client(_) | Auth::Done => None,
         };
         let kex = &self.transport.kex;
-        let rekey = if kex.is_idle() { self.transport.rekey.deadline() } else { None };
+        let rekey = self.transport.rekey.deadline().filter(|_| kex.is_idle() && kex.negotiated().is_some());
         [self.login_deadline, kex.deadline(), rekey, auth, self.keepalive_deadline()]
             .into_iter()
             .flatten()
@@ -562,6 +581,14 @@ impl Engine {
     #[must_use]
     pub fn ended(&self) -> Option<&Error> {
         self.ended.as_ref()
+    }
+
+    /// Ends the session on every failure but a misuse: what could not be sealed or counted cannot be made good.
+    fn fatal<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        result.map_err(|error| match error {
+            Error::ApiMisuse(_) => error,
+            error => self.end(error),
+        })
     }
 
     fn alive(&self) -> Result<(), Error> {
@@ -673,9 +700,11 @@ impl Engine {
         self.connection.poll_event(cx)
     }
 
-    pub fn open_channel(&mut self, kind: &str, fields: &[u8]) -> Result<u32, Error> {
+    pub fn open_channel(&mut self, kind: &str, fields: &[u8], now: Instant) -> Result<u32, Error> {
         self.authenticated()?;
-        self.connection.open(kind, fields, &mut self.transport.out)
+        check_size(kind, fields)?;
+        let opened = self.connection.open(kind, fields, now, &mut self.transport.out);
+        self.fatal(opened)
     }
 
     pub fn poll_opened(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Bytes, OpenError>> {
@@ -684,7 +713,9 @@ impl Engine {
 
     pub fn accept_channel(&mut self, id: u32, fields: &[u8]) -> Result<(), Error> {
         self.authenticated()?;
-        self.connection.accept(id, fields, &mut self.transport.out)
+        check_size("", fields)?;
+        let accepted = self.connection.accept(id, fields, &mut self.transport.out);
+        self.fatal(accepted)
     }
 
     pub fn reject_channel(&mut self, id: u32, reason: OpenFailureReason, text: &str) -> Result<(), Error> {
@@ -698,11 +729,13 @@ impl Engine {
         cx: &Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Error>> {
-        self.connection.poll_write(id, cx, slices, &mut self.transport.out)
+        let written = self.connection.poll_write(id, cx, slices, &mut self.transport.out);
+        written.map(|written| self.fatal(written))
     }
 
     pub fn poll_read(&mut self, id: u32, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Error>> {
-        self.connection.poll_read(id, cx, buffer, &mut self.transport.out)
+        let read = self.connection.poll_read(id, cx, buffer, &mut self.transport.out);
+        read.map(|read| self.fatal(read))
     }
 
     pub fn poll_read_chunks(
@@ -713,11 +746,19 @@ impl Engine {
         max_chunks: usize,
         chunks: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, Error>> {
-        self.connection.poll_read_chunks(id, cx, max_len, max_chunks, chunks, &mut self.transport.out)
+        let read =
+            self.connection.poll_read_chunks(id, cx, max_len, max_chunks, chunks, &mut self.transport.out);
+        read.map(|read| self.fatal(read))
     }
 
     pub fn keep_stderr(&mut self, id: u32) {
         self.connection.keep_stderr(id);
+    }
+
+    pub fn discard_stderr(&mut self, id: u32) {
+        let discarded = self.connection.discard_stderr(id, &mut self.transport.out);
+        // An error has ended the session, which everybody sees.
+        let _ = self.fatal(discarded);
     }
 
     pub fn poll_read_stderr(
@@ -726,15 +767,18 @@ impl Engine {
         cx: &Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, Error>> {
-        self.connection.poll_read_stderr(id, cx, buffer, &mut self.transport.out)
+        let read = self.connection.poll_read_stderr(id, cx, buffer, &mut self.transport.out);
+        read.map(|read| self.fatal(read))
     }
 
     pub fn send_eof(&mut self, id: u32) -> Result<(), Error> {
-        self.connection.send_eof(id, &mut self.transport.out)
+        let sent = self.connection.send_eof(id, &mut self.transport.out);
+        self.fatal(sent)
     }
 
     pub fn close_channel(&mut self, id: u32) -> Result<(), Error> {
-        self.connection.close(id, &mut self.transport.out)
+        let closed = self.connection.close(id, &mut self.transport.out);
+        self.fatal(closed)
     }
 
     pub fn release_channel(&mut self, id: u32) {
@@ -759,7 +803,9 @@ impl Engine {
         fields: &[u8],
     ) -> Result<Option<u64>, Error> {
         self.authenticated()?;
-        self.connection.request(id, name, want_reply, fields, &mut self.transport.out)
+        check_size(name, fields)?;
+        let sent = self.connection.request(id, name, want_reply, fields, &mut self.transport.out);
+        self.fatal(sent)
     }
 
     pub fn poll_channel_reply(&mut self, id: u32, number: u64, cx: &mut Context<'_>) -> Poll<Option<bool>> {
@@ -775,11 +821,13 @@ impl Engine {
     }
 
     pub fn answer_peer_request(&mut self, id: u32, slot: u64, accepted: bool) -> Result<(), Error> {
-        self.connection.answer(id, slot, accepted, &mut self.transport.out)
+        let answered = self.connection.answer(id, slot, accepted, &mut self.transport.out);
+        self.fatal(answered)
     }
 
     pub fn refuse_peer_requests(&mut self, id: u32) -> Result<(), Error> {
-        self.connection.refuse_requests(id, &mut self.transport.out)
+        let refused = self.connection.refuse_requests(id, &mut self.transport.out);
+        self.fatal(refused)
     }
 
     pub fn global_request(
@@ -790,7 +838,9 @@ impl Engine {
         now: Instant,
     ) -> Result<Option<u64>, Error> {
         self.authenticated()?;
-        self.connection.global_request(name, want_reply, fields, now, &mut self.transport.out)
+        check_size(name, fields)?;
+        let sent = self.connection.global_request(name, want_reply, fields, now, &mut self.transport.out);
+        self.fatal(sent)
     }
 
     pub fn poll_global_reply(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<Option<GlobalReply>> {
@@ -802,7 +852,8 @@ impl Engine {
     }
 
     pub fn answer_global_request(&mut self, slot: u64, reply: GlobalReply) -> Result<(), Error> {
-        self.connection.global_answer(slot, reply, &mut self.transport.out)
+        let answered = self.connection.global_answer(slot, reply, &mut self.transport.out);
+        self.fatal(answered)
     }
 
     /// A round trip that the driver has seen, for pacing windows.

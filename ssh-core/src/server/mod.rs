@@ -75,7 +75,10 @@ async fn decide(shared: &Shared, config: &Config) -> Result<Arc<str>, Error> {
                     ServerMethod::PublicKey(key) => AuthMethod::PublicKey(key),
                 };
                 let is_query = matches!(method, AuthMethod::PublicKeyQuery(_));
-                let decision = config.authenticator.authenticate(AuthAttempt { user: &name, method }).await;
+                let decision = tokio::select! {
+                    decision = config.authenticator.authenticate(AuthAttempt { user: &name, method }) => decision,
+                    error = shared.ended() => return Err(error),
+                };
                 tracing::debug!(user = %crate::error::escape_text(name.as_bytes()), ?decision, is_query, "authentication");
                 let answer = match decision {
                     AuthDecision::Accept => {

@@ -35,7 +35,7 @@ fn number(payload: &[u8], at: usize) -> u32 {
 
 /// A channel that the engine opened and we confirmed.
 fn confirmed(peer: &mut RawPeer, window: u32, max_packet: u32) -> u32 {
-    let id = peer.engine.open_channel("session", b"").unwrap();
+    let id = peer.engine.open_channel("session", b"", peer.now).unwrap();
     peer.pull();
     peer.send(&message(91, &[Field::U32(id), Field::U32(77), Field::U32(window), Field::U32(max_packet)]));
     assert!(matches!(peer.engine.poll_opened(id, &mut cx()), Poll::Ready(Ok(_))));
@@ -338,7 +338,7 @@ fn data_for_a_channel_that_is_not_confirmed_is_refused() {
         peer.assert_refused(rule, PROTOCOL_ERROR);
 
         let mut peer = logged_in(role);
-        let id = peer.engine.open_channel("session", b"").unwrap();
+        let id = peer.engine.open_channel("session", b"", peer.now).unwrap();
         peer.pull();
         peer.send(&data(id, b"early"));
         let rule = PeerMisbehaved::UnknownChannel { message: 94, channel: id };
@@ -417,7 +417,7 @@ fn rfc4254_5_1_answers_to_opens_that_nobody_made_are_refused() {
 #[test]
 fn rfc4254_5_1_a_refusal_is_told_with_its_words_made_harmless() {
     let mut peer = logged_in(Role::Client);
-    let id = peer.engine.open_channel("session", b"").unwrap();
+    let id = peer.engine.open_channel("session", b"", peer.now).unwrap();
     peer.pull();
     peer.send(&message(
         92,
@@ -436,7 +436,7 @@ fn an_open_that_is_given_up_is_closed_when_it_is_confirmed() {
     for role in BOTH {
         for refused in [false, true] {
             let mut peer = logged_in(role);
-            let id = peer.engine.open_channel("session", b"").unwrap();
+            let id = peer.engine.open_channel("session", b"", peer.now).unwrap();
             peer.engine.release_channel(id);
             peer.pull();
             assert_eq!((peer.count(90), peer.count(97)), (1, 0));

@@ -39,6 +39,24 @@ fn a_silent_peer_is_asked_three_times_and_then_given_up() {
 }
 
 #[test]
+fn a_stream_that_takes_data_is_alive() {
+    for role in BOTH {
+        let mut peer = logged_in(role);
+        let id = peer.open_channel(7, u32::MAX, 32 * 1024);
+        let cx = std::task::Context::from_waker(std::task::Waker::noop());
+        // An upload so slow that no answer comes back for a long time.
+        for _ in 0..20 {
+            peer.wait(Duration::from_secs(19));
+            let data = [7; 20_000];
+            let written = peer.engine.poll_write(id, &cx, &[std::io::IoSlice::new(&data)]);
+            assert!(matches!(written, std::task::Poll::Ready(Ok(20_000))), "{written:?}");
+            peer.pull();
+            peer.assert_alive();
+        }
+    }
+}
+
+#[test]
 fn any_message_is_a_sign_of_life() {
     for role in BOTH {
         for sign in [vec![81], vec![82], message(2, &[Field::Bytes(b"")]), keepalive()] {
@@ -217,7 +235,7 @@ fn nothing_is_said_after_the_end() {
     assert_eq!(peer.disconnect(), Some(BY_APPLICATION));
     peer.received.clear();
     assert!(peer.engine.global_request("x", true, b"", peer.now).is_err());
-    assert!(peer.engine.open_channel("session", b"").is_err());
+    assert!(peer.engine.open_channel("session", b"", peer.now).is_err());
     assert!(peer.engine.rekey(peer.now).is_err());
     assert!(peer.engine.handle_timeout(peer.now).is_err());
     assert_eq!(peer.engine.poll_timeout(), None);

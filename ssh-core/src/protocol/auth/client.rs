@@ -34,7 +34,6 @@ enum Pending {
 }
 
 /// An attempt.
-#[derive(Debug)]
 pub enum ClientAuthRequest<'a> {
     /// No credentials; the server answers with what it takes (RFC 4252 §5.2).
     None,
@@ -58,6 +57,17 @@ pub enum ClientAuthRequest<'a> {
     },
 }
 
+impl std::fmt::Debug for ClientAuthRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Password(_) => f.write_str("Password[..]"),
+            Self::PublicKeyQuery { key, .. } => write!(f, "PublicKeyQuery({key:?})"),
+            Self::PublicKey { key, .. } => write!(f, "PublicKey({key:?})"),
+        }
+    }
+}
+
 /// The server's answer to an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthReply {
@@ -72,6 +82,8 @@ pub enum AuthReply {
     },
     /// The key would do.
     PkOk,
+    /// The password is right but has to be changed first, which we do not do.
+    ChangePassword,
 }
 
 impl ClientAuth {
@@ -175,9 +187,7 @@ impl ClientAuth {
                 Ok(Some(AuthReply::PkOk))
             }
             // 60 for a password is a request to change it, which we do not do: the attempt has failed.
-            (UserAuthPkOk::NUMBER, Pending::Other) => {
-                Ok(Some(AuthReply::Failure { methods: Vec::new(), partial_success: false }))
-            }
+            (UserAuthPkOk::NUMBER, Pending::Other) => Ok(Some(AuthReply::ChangePassword)),
             _ => Err(unexpected.into()),
         }
     }

@@ -19,12 +19,12 @@ pub(crate) struct Row {
     pub(super) close_sent: bool,
     pub(super) close_received: bool,
     pub(super) exit: Option<ExitStatus>,
-    pub(super) closed_waker: Option<Waker>,
+    pub(super) closed_wakers: Vec<Waker>,
     pub(super) sent_requests: SentRequests<bool>,
     pub(super) received_requests: ReceivedRequests<bool>,
     /// Requests of the peer that the application has not looked at yet.
     pub(super) unread_requests: VecDeque<PeerRequest>,
-    pub(super) request_waker: Option<Waker>,
+    pub(super) request_wakers: Vec<Waker>,
     /// The application does not look at requests: they are refused as they come.
     pub(super) refuses_requests: bool,
 }
@@ -183,11 +183,11 @@ impl Row {
             close_sent: false,
             close_received: false,
             exit: None,
-            closed_waker: None,
+            closed_wakers: Vec::new(),
             sent_requests: SentRequests::default(),
             received_requests: ReceivedRequests::default(),
             unread_requests: VecDeque::new(),
-            request_waker: None,
+            request_wakers: Vec::new(),
             refuses_requests: false,
         }
     }
@@ -205,8 +205,8 @@ impl Row {
     pub(super) fn wake_all(&mut self, wakes: &mut Vec<Waker>) {
         wakes.extend(self.send.waker.take());
         wakes.extend(self.receive.waker.take());
-        wakes.extend(self.closed_waker.take());
-        wakes.extend(self.request_waker.take());
+        wakes.append(&mut self.closed_wakers);
+        wakes.append(&mut self.request_wakers);
         if let StderrMode::Queue { waker, .. } = &mut self.receive.stderr {
             wakes.extend(waker.take());
         }

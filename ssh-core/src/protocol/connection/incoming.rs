@@ -5,7 +5,10 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest, Row, RowPhase, StderrMode};
-use super::{Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, OfferedChannel, send_open_failure};
+use super::{
+    Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, MAX_WAITING, OfferedChannel,
+    send_open_failure,
+};
 use crate::error::{Error, PeerMisbehaved, escape_text};
 use crate::protocol::messages::{
     ChannelClose, ChannelData, ChannelEof, ChannelExtendedData, ChannelFailure, ChannelOpen,
@@ -125,6 +128,8 @@ impl Connection {
             Some((OpenFailureReason::RESOURCE_SHORTAGE, "too many channels"))
         } else if message.max_packet == 0 {
             Some((OpenFailureReason::RESOURCE_SHORTAGE, "the packet limit is 0"))
+        } else if !self.may_wait(message.fields.0.len()) {
+            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too much is waiting to be decided"))
         } else {
             None
         };
@@ -221,6 +226,7 @@ impl Connection {
         }
         let id = message.recipient;
         let limit = self.common.limits.pending_requests;
+        let waiting = self.waiting_bytes.saturating_add(message.fields.0.len());
         let Some(row) = self.row_for(ChannelRequest::NUMBER, id)? else { return Ok(()) };
         if row.close_sent {
             return Ok(());
@@ -249,7 +255,9 @@ impl Connection {
             }
             _ => {}
         }
-        let full = row.received_requests.len() >= limit || row.unread_requests.len() >= limit;
+        let full = row.received_requests.len() >= limit
+            || row.unread_requests.len() >= limit
+            || waiting > MAX_WAITING;
         let slot = message.want_reply.then(|| row.received_requests.push());
         if row.refuses_requests || full || message.name == KEEPALIVE {
             // Bounded: a refusal leaves at once unless an earlier request is undecided, of which there are few.
@@ -263,8 +271,9 @@ impl Connection {
             fields: Bytes::copy_from_slice(message.fields.0),
             slot,
         });
-        let waker = row.request_waker.take();
-        self.wakes.extend(waker);
+        let mut wakes = std::mem::take(&mut row.request_wakers);
+        self.wakes.append(&mut wakes);
+        self.waiting_bytes = waiting;
         Ok(())
     }
 
@@ -284,10 +293,13 @@ impl Connection {
             return Err(WireError::TooLong.into());
         }
         let limit = self.common.limits.pending_requests;
-        let full = self.received_requests.len() >= limit
-            || self.events.len() >= self.common.limits.channels.saturating_add(limit);
+        // A keepalive is answered at once; any answer is a sign of life.
+        let full = message.name == KEEPALIVE
+            || self.received_requests.len() >= limit
+            || self.events.len() >= self.common.limits.channels.saturating_add(limit)
+            || !self.may_wait(message.fields.0.len());
         let slot = message.want_reply.then(|| self.received_requests.push());
-        if message.name == KEEPALIVE || full {
+        if full {
             if self.received_requests.len() > limit.saturating_mul(4) {
                 return Err(PeerMisbehaved::OutputNotRead.into());
             }

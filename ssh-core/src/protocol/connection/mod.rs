@@ -53,7 +53,9 @@ pub(crate) struct Connection {
     pub(crate) wakes: Vec<Waker>,
     /// What the application has not looked at yet. Offers are bounded by the table, requests by their limit.
     events: VecDeque<ConnectionEvent>,
-    events_waker: Option<Waker>,
+    event_wakers: Vec<Waker>,
+    /// Bytes of requests and offers that nobody has looked at.
+    waiting_bytes: usize,
     failed: Option<Error>,
 }
 
@@ -97,6 +99,9 @@ pub enum GlobalReply {
     Failure(Bytes),
 }
 
+/// Requests and offers of the peer that nobody has looked at may hold this much together, in bytes; they come outside of
+/// any window.
+const MAX_WAITING: usize = 1024 * 1024;
 /// New channels get this much when the session's windows are all given away, in bytes.
 const LEAST_WINDOW: u32 = 64 * 1024;
 
@@ -118,7 +123,8 @@ impl Connection {
             churn: Churn::new(now),
             wakes: Vec::new(),
             events: VecDeque::new(),
-            events_waker: None,
+            event_wakers: Vec::new(),
+            waiting_bytes: 0,
             failed: None,
         }
     }
@@ -132,24 +138,27 @@ impl Connection {
             row.wake_all(&mut self.wakes);
         }
         self.requests.fail_all(&mut self.wakes);
-        self.wakes.extend(self.events_waker.take());
+        self.wakes.append(&mut self.event_wakers);
     }
 
     /// What the application is to decide next; `None` when nothing will come any more.
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
         if let Some(event) = self.events.pop_front() {
+            let (ConnectionEvent::Offered(OfferedChannel { fields, .. })
+            | ConnectionEvent::Request(GlobalPeerRequest { fields, .. })) = &event;
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(fields.len());
             return Poll::Ready(Some(event));
         }
         if self.failed.is_some() {
             return Poll::Ready(None);
         }
-        set_waker(&mut self.events_waker, cx);
+        add_waker(&mut self.event_wakers, &mut self.wakes, cx);
         Poll::Pending
     }
 
     fn push_event(&mut self, event: ConnectionEvent) {
         self.events.push_back(event);
-        self.wakes.extend(self.events_waker.take());
+        self.wakes.append(&mut self.event_wakers);
     }
 
     pub(crate) fn channels(&self) -> usize {
@@ -189,7 +198,13 @@ impl Connection {
     // ---- Opening ------------------------------------------------------------------------------------
 
     /// Asks the peer for a channel; our number for it.
-    pub(crate) fn open(&mut self, kind: &str, fields: &[u8], out: &mut Outbound) -> Result<u32, Error> {
+    pub(crate) fn open(
+        &mut self,
+        kind: &str,
+        fields: &[u8],
+        now: Instant,
+        out: &mut Outbound,
+    ) -> Result<u32, Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -200,7 +215,7 @@ impl Connection {
         out.send(|buffer| {
             ChannelOpen { kind, sender: id, window, max_packet, fields: Rest(fields) }.encode(buffer);
         })?;
-        let phase = RowPhase::Opening { since: self.now, waker: None, abandoned: false };
+        let phase = RowPhase::Opening { since: now, waker: None, abandoned: false };
         self.rows.insert(id, Row::new(phase, 0, 0, 0, window));
         Ok(id)
     }
@@ -303,12 +318,13 @@ impl Connection {
     pub(crate) fn poll_peer_request(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Option<PeerRequest>> {
         let Some(row) = self.rows.get_mut(&id) else { return Poll::Ready(None) };
         if let Some(request) = row.unread_requests.pop_front() {
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(request.fields.len());
             return Poll::Ready(Some(request));
         }
         if row.close_received || self.failed.is_some() {
             return Poll::Ready(None);
         }
-        set_waker(&mut row.request_waker, cx);
+        add_waker(&mut row.request_wakers, &mut self.wakes, cx);
         Poll::Pending
     }
 
@@ -342,6 +358,7 @@ impl Connection {
         let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
         row.refuses_requests = true;
         for request in std::mem::take(&mut row.unread_requests) {
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(request.fields.len());
             if let Some(slot) = request.slot {
                 self.answer(id, slot, false, out)?;
             }
@@ -459,7 +476,7 @@ impl Connection {
     pub(crate) fn poll_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
         match self.rows.get_mut(&id) {
             Some(row) if !row.close_received && self.failed.is_none() => {
-                set_waker(&mut row.closed_waker, cx);
+                add_waker(&mut row.closed_wakers, &mut self.wakes, cx);
                 Poll::Pending
             }
             _ => Poll::Ready(()),
@@ -477,8 +494,20 @@ impl Connection {
     fn remove(&mut self, id: u32) {
         if let Some(mut row) = self.rows.remove(&id) {
             self.committed = self.committed.saturating_sub(u64::from(row.receive.window.size()));
+            let unread: usize = row.unread_requests.iter().map(|request| request.fields.len()).sum();
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(unread);
             row.wake_all(&mut self.wakes);
         }
+    }
+
+    /// Whether `len` more bytes of requests and offers may wait to be looked at; they are then counted.
+    fn may_wait(&mut self, len: usize) -> bool {
+        let waiting = self.waiting_bytes.saturating_add(len);
+        let fits = waiting <= MAX_WAITING;
+        if fits {
+            self.waiting_bytes = waiting;
+        }
+        fits
     }
 }
 
@@ -521,6 +550,19 @@ impl Churn {
         Ok(())
     }
 }
+
+/// Adds one of several waiters. Those whose future was dropped are not told apart, so a long list is woken and starts anew.
+fn add_waker(list: &mut Vec<Waker>, wakes: &mut Vec<Waker>, cx: &Context<'_>) {
+    if list.iter().any(|waker| waker.will_wake(cx.waker())) {
+        return;
+    }
+    if list.len() >= MAX_WAITERS {
+        wakes.append(list);
+    }
+    list.push(cx.waker().clone());
+}
+
+const MAX_WAITERS: usize = 32;
 
 fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
     match slot {

@@ -20,6 +20,10 @@ const SMALL_WHEN_BEHIND: usize = 16 * 1024;
 const TAIL_LEN: usize = 64 * 1024;
 
 impl ReceiveQueue {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -80,7 +84,10 @@ impl ReceiveQueue {
     /// Takes up to `max_len` bytes in at most `max_chunks` chunks, without copying; how many bytes.
     pub(crate) fn take_chunks(&mut self, max_len: usize, max_chunks: usize, out: &mut Vec<Bytes>) -> usize {
         let mut taken = 0_usize;
-        while out.len() < max_chunks && taken < max_len {
+        // Taking nothing would look like the end of the data.
+        let most_chunks = out.len().saturating_add(max_chunks.max(1));
+        let max_len = max_len.max(1);
+        while out.len() < most_chunks && taken < max_len {
             if self.chunks.is_empty() {
                 self.flush_tail();
             }

@@ -132,6 +132,13 @@ impl Connection {
         }
     }
 
+    /// From now on stderr is dropped again, and what waits of it is credited.
+    pub(crate) fn discard_stderr(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
+        let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
+        let StderrMode::Queue { queue, .. } = std::mem::take(&mut row.receive.stderr) else { return Ok(()) };
+        self.credit(id, queue.len(), out)
+    }
+
     /// Copies received stderr data to `buffer`; 0 at the end.
     pub(crate) fn poll_read_stderr(
         &mut self,

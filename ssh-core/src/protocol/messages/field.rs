@@ -79,8 +79,15 @@ impl<'a> Field<'a> for OptionalText<'a> {
 }
 
 /// Everything up to the end of the message, without a length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rest<'a>(pub &'a [u8]);
+
+/// It may hold a password.
+impl std::fmt::Debug for Rest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rest({} bytes)", self.0.len())
+    }
+}
 
 impl<'a> Field<'a> for Rest<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, WireError> {

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::ident::OUR_IDENT;
 use super::plain::Plain;
@@ -51,7 +51,7 @@ struct Batch {
 
 const LOW_BATCH: usize = 128 * 1024;
 const FIRST_BATCH: usize = 256 * 1024;
-const HIGH_BATCH: usize = 1024 * 1024;
+pub(crate) const HIGH_BATCH: usize = 1024 * 1024;
 /// A full batch that is gone in less may be larger: over 250 MB/s at the start.
 const FAST: Duration = Duration::from_millis(2);
 /// One that takes longer should be smaller: what comes behind it waits that long.
@@ -78,6 +78,9 @@ impl Batch {
     }
 }
 
+/// Room for a message to be held back, in bytes: more than a password or a key takes, so that no copy of one is left behind
+/// by a growing buffer.
+const HELD_ROOM: usize = 4096;
 /// Control messages held back during a key exchange may not be more, in bytes.
 const MAX_HELD: usize = 1024 * 1024;
 
@@ -132,11 +135,12 @@ impl Outbound {
         let Link::Exchanging { held, held_bytes } = &mut self.link else {
             return self.seal(write);
         };
-        let mut payload = Zeroizing::new(Vec::with_capacity(256));
+        let mut payload = Zeroizing::new(Vec::with_capacity(HELD_ROOM));
         write(&mut payload);
         match payload.first().map(|number| phase(*number)) {
             Some(Phase::Transport | Phase::Kex) => self.seal(|out| out.put_bytes(&payload)),
             _ => {
+                let payload = Zeroizing::new(payload.to_vec());
                 *held_bytes = held_bytes.saturating_add(payload.len()).saturating_add(size_of::<Vec<u8>>());
                 if *held_bytes > MAX_HELD {
                     return Err(PeerMisbehaved::OutputNotRead.into());
@@ -179,11 +183,23 @@ impl Outbound {
 
     /// Frames and seals one packet at the end of the buffer (RFC 4253 §6).
     pub(crate) fn seal(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
+        let start = self.buffer.len();
+        let sealed = self.seal_at(start, write);
+        if sealed.is_err() {
+            // What could not be sealed must not leave in the clear.
+            if let Some(packet) = self.buffer.get_mut(start..) {
+                packet.zeroize();
+            }
+            self.buffer.truncate(start);
+        }
+        sealed
+    }
+
+    fn seal_at(&mut self, start: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
         // A counter that comes round under one key would repeat a nonce.
         if self.since_key.packets > u64::from(u32::MAX) {
             return Err(PeerMisbehaved::CounterExhausted.into());
         }
-        let start = self.buffer.len();
         self.buffer.extend_from_slice(&[0; HEADER_LEN]);
         write(&mut self.buffer);
 

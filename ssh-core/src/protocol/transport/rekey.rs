@@ -64,9 +64,15 @@ impl RekeyPolicy {
         self.received = Counters::default();
     }
 
-    /// The peer starts an exchange. One that comes after real use of the key is its right; the others are few.
-    pub(crate) fn on_peer_start(&mut self, sent: Counters, now: Instant) -> Result<(), PeerMisbehaved> {
-        if sent.bytes.saturating_add(self.received.bytes) >= REAL_USE {
+    /// The peer starts an exchange. One of an authenticated peer after real use of the key is its right; the others are
+    /// few.
+    pub(crate) fn on_peer_start(
+        &mut self,
+        sent: Counters,
+        authenticated: bool,
+        now: Instant,
+    ) -> Result<(), PeerMisbehaved> {
+        if authenticated && sent.bytes.saturating_add(self.received.bytes) >= REAL_USE {
             return Ok(());
         }
         let elapsed = now.saturating_duration_since(self.refilled_at).as_secs();
