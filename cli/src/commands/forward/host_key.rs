@@ -181,6 +181,13 @@ impl Trust {
             }
             Self::Known { hosts, accept_new, .. } => match hosts.check(&target.host, target.port, key) {
                 HostKeyStatus::Match(_) => Decision::Accept,
+                // As ssh does: the very key that the host has on the usual port is known.
+                HostKeyStatus::Unknown { .. }
+                    if target.port != USUAL_PORT
+                        && matches!(hosts.check(&target.host, USUAL_PORT, key), HostKeyStatus::Match(_)) =>
+                {
+                    Decision::Accept
+                }
                 HostKeyStatus::Unknown { .. } if *accept_new => Decision::Add,
                 HostKeyStatus::Unknown { known_as } => {
                     let elsewhere = known_as
@@ -202,14 +209,20 @@ impl Trust {
     }
 }
 
+/// The port that known_hosts leaves out.
+const USUAL_PORT: u16 = 22;
+
 fn changed(target: &Target, shown: &str, expected: &[KnownKey]) -> String {
     let known: Vec<_> = expected
         .iter()
         .take(MAX_SHOWN_KEYS)
         .map(|known| format!("{} {} ({})", known.key.kind().name(), known.fingerprint, known.place))
         .collect();
-    let id =
-        if target.port == 22 { target.host.clone() } else { format!("[{}]:{}", target.host, target.port) };
+    let id = if target.port == USUAL_PORT {
+        target.host.clone()
+    } else {
+        format!("[{}]:{}", target.host, target.port)
+    };
     format!(
         "the host key of {} has changed: it is {shown}, but known is {}; somebody may be in between, so ask the server's owner, and only then remove the old key with `ssh-keygen -R '{id}'`",
         joined(&target.host, target.port),
@@ -252,8 +265,9 @@ mod tests {
 
         assert_eq!(known(&line("[host]:2222", &key), false).decide(&target, &key), Decision::Accept);
         assert_eq!(known("", true).decide(&target, &key), Decision::Add);
-        // The same host on another port is another server.
-        let elsewhere = known(&line("host", &key), false).decide(&target, &key);
+        // The key of the same host's usual port is known, another key there says nothing.
+        assert_eq!(known(&line("host", &key), false).decide(&target, &key), Decision::Accept);
+        let elsewhere = known(&line("host", &other), false).decide(&target, &key);
         let Decision::Ask(message) = elsewhere else { panic!("{elsewhere:?}") };
         assert!(message.contains(&print) && message.contains("host:2222"), "{message}");
 
