@@ -2,6 +2,9 @@
 //! again by each backend.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod crypto_support;
+
+use crypto_support::providers;
 use serde_json::Value;
 use ssh_core::crypto::{
     CryptoError, CryptoProvider, HashAlgorithm, MacKey, SecureRandom, ShareEncoding, SignatureAlgorithm,
@@ -20,10 +23,7 @@ const HANDSHAKES: [&str; 5] = [
 fn each(mut check: impl FnMut(&'static CryptoProvider, &Value)) {
     for text in HANDSHAKES {
         let handshake: Value = serde_json::from_str(text).unwrap();
-        #[cfg(feature = "rustcrypto")]
-        check(&ssh_core::crypto::rustcrypto::PROVIDER, &handshake);
-        #[cfg(feature = "aws-lc")]
-        check(&ssh_core::crypto::aws_lc::PROVIDER, &handshake);
+        providers().into_iter().for_each(|provider| check(provider, &handshake));
     }
 }
 
@@ -32,8 +32,7 @@ fn text(value: &Value) -> &str {
 }
 
 fn hex(value: &Value) -> Vec<u8> {
-    let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap();
-    text(value).as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    crypto_support::hex(text(value))
 }
 
 /// "Randomness" that is a recorded private key.

@@ -2,18 +2,12 @@
 //! data, OpenSSH's ChaCha20-Poly1305, and RSA beyond 8192 bits.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use serde_json::Value;
-use ssh_core::crypto::{CryptoError, CryptoProvider, SignatureAlgorithm};
-use ssh_core::keys::PublicKey;
+mod crypto_support;
 
-fn providers() -> Vec<&'static CryptoProvider> {
-    vec![
-        #[cfg(feature = "rustcrypto")]
-        &ssh_core::crypto::rustcrypto::PROVIDER,
-        #[cfg(feature = "aws-lc")]
-        &ssh_core::crypto::aws_lc::PROVIDER,
-    ]
-}
+use crypto_support::providers;
+use serde_json::Value;
+use ssh_core::crypto::{CryptoError, SignatureAlgorithm};
+use ssh_core::keys::PublicKey;
 
 fn vectors(name: &str) -> Vec<Value> {
     let mut file: Value = serde_json::from_str(include_str!("vectors/openssl.json")).unwrap();
@@ -23,8 +17,7 @@ fn vectors(name: &str) -> Vec<Value> {
 }
 
 fn hex(value: &Value) -> Vec<u8> {
-    let digits = value.as_str().unwrap();
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    crypto_support::hex(value.as_str().unwrap())
 }
 
 #[test]

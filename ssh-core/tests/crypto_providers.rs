@@ -1,17 +1,11 @@
 //! Every backend against itself and against each other one, through the provider alone.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod crypto_support;
+
+use crypto_support::{hex, providers};
 use ssh_core::crypto::{CipherKind, CryptoError, CryptoProvider, MacKey, Opener, Sealer, SignatureAlgorithm};
 use ssh_core::keys::{Curve, KeyKind};
-
-fn providers() -> Vec<&'static CryptoProvider> {
-    vec![
-        #[cfg(feature = "rustcrypto")]
-        &ssh_core::crypto::rustcrypto::PROVIDER,
-        #[cfg(feature = "aws-lc")]
-        &ssh_core::crypto::aws_lc::PROVIDER,
-    ]
-}
 
 fn pairs() -> impl Iterator<Item = (&'static CryptoProvider, &'static CryptoProvider)> {
     providers().into_iter().flat_map(|a| providers().into_iter().map(move |b| (a, b)))
@@ -102,7 +96,7 @@ fn spoilt(name: &str, good: &[u8]) -> Vec<Vec<u8>> {
         for low in LOW_ORDER_POINTS {
             let mut share = good.to_vec();
             let at = share.len() - 32;
-            hex_into(low, &mut share[at..]);
+            share[at..].copy_from_slice(&hex(low));
             bad.push(share);
         }
     }
@@ -125,12 +119,6 @@ const LOW_ORDER_POINTS: [&str; 7] = [
     "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 ];
-
-fn hex_into(hex: &str, out: &mut [u8]) {
-    for (byte, digits) in out.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
-    }
-}
 
 // ---- Packets -----------------------------------------------------------------------------------------
 

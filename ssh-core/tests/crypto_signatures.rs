@@ -1,22 +1,12 @@
 //! Keys and signatures that must be refused, by each backend.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use ssh_core::crypto::{CryptoError, CryptoProvider, SignatureAlgorithm};
+mod crypto_support;
+
+use crypto_support::{hex, providers};
+use ssh_core::crypto::{CryptoError, SignatureAlgorithm};
 use ssh_core::keys::{Curve, KeyKind, PrivateKey, PublicKey};
 use ssh_core::protocol::wire::Write as _;
-
-fn providers() -> Vec<&'static CryptoProvider> {
-    vec![
-        #[cfg(feature = "rustcrypto")]
-        &ssh_core::crypto::rustcrypto::PROVIDER,
-        #[cfg(feature = "aws-lc")]
-        &ssh_core::crypto::aws_lc::PROVIDER,
-    ]
-}
-
-fn hex(digits: &str) -> Vec<u8> {
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
-}
 
 // ---- Ed25519 -----------------------------------------------------------------------------------------
 

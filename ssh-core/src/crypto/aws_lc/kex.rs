@@ -1,4 +1,4 @@
-//! The table of key exchange methods, and the curves and the KEM that they are made of.
+//! The curves and the KEM that key exchange is made of.
 
 use std::fmt;
 
@@ -6,49 +6,20 @@ use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, ECDH_P521, PrivateKey, Un
 use aws_lc_rs::kem::{self, DecapsulationKey, EncapsulationKey, ML_KEM_768};
 use zeroize::Zeroizing;
 
-use super::hash::Sha2;
-use crate::crypto::agreement::{Agreement, AgreementKey, CurveExchange, refuse_all_zero};
-use crate::crypto::dh;
-use crate::crypto::hybrid::{Encapsulated, Hybrid, Kem, KemKey};
-use crate::crypto::sntrup761::Sntrup761;
-use crate::crypto::{CryptoError, HashAlgorithm, KeyExchange, SecureRandom};
-
-pub(super) const ALL: &[&dyn KeyExchange] = &[
-    &&MLKEM768_X25519,
-    &&SNTRUP761_X25519,
-    &&SNTRUP761_X25519_OPENSSH,
-    &CurveExchange { name: "curve25519-sha256", hash: HashAlgorithm::Sha256, agreement: &X25519 },
-    &CurveExchange { name: "curve25519-sha256@libssh.org", hash: HashAlgorithm::Sha256, agreement: &X25519 },
-    &CurveExchange { name: "ecdh-sha2-nistp256", hash: HashAlgorithm::Sha256, agreement: &P256 },
-    &CurveExchange { name: "ecdh-sha2-nistp384", hash: HashAlgorithm::Sha384, agreement: &P384 },
-    &CurveExchange { name: "ecdh-sha2-nistp521", hash: HashAlgorithm::Sha512, agreement: &P521 },
-    &&dh::GROUP16_SHA512,
-    &&dh::GROUP14_SHA256,
-];
-
-static MLKEM768_X25519: Hybrid = Hybrid {
-    name: "mlkem768x25519-sha256",
-    hash: HashAlgorithm::Sha256,
-    kem: &MlKem768,
-    x25519: &X25519,
-    hashes: &Sha2,
-};
-static SNTRUP761_X25519: Hybrid = sntrup761_x25519("sntrup761x25519-sha512");
-static SNTRUP761_X25519_OPENSSH: Hybrid = sntrup761_x25519("sntrup761x25519-sha512@openssh.com");
-
-const fn sntrup761_x25519(name: &'static str) -> Hybrid {
-    Hybrid { name, hash: HashAlgorithm::Sha512, kem: &Sntrup761, x25519: &X25519, hashes: &Sha2 }
-}
+use crate::crypto::agreement::{Agreement, AgreementKey, refuse_all_zero};
+use crate::crypto::hybrid::{Encapsulated, Kem, KemKey};
+use crate::crypto::{CryptoError, SecureRandom};
 
 // ---- Curves ------------------------------------------------------------------------------------------
 
-static X25519: Curve = Curve { algorithm: &agreement::X25519, field_len: 32, mask: 0xff, nist: false };
-static P256: Curve = Curve { algorithm: &ECDH_P256, field_len: 32, mask: 0xff, nist: true };
-static P384: Curve = Curve { algorithm: &ECDH_P384, field_len: 48, mask: 0xff, nist: true };
-static P521: Curve = Curve { algorithm: &ECDH_P521, field_len: 66, mask: 0x01, nist: true };
+pub(super) static X25519: Curve =
+    Curve { algorithm: &agreement::X25519, field_len: 32, mask: 0xff, nist: false };
+pub(super) static P256: Curve = Curve { algorithm: &ECDH_P256, field_len: 32, mask: 0xff, nist: true };
+pub(super) static P384: Curve = Curve { algorithm: &ECDH_P384, field_len: 48, mask: 0xff, nist: true };
+pub(super) static P521: Curve = Curve { algorithm: &ECDH_P521, field_len: 66, mask: 0x01, nist: true };
 
 #[derive(Debug)]
-struct Curve {
+pub(super) struct Curve {
     algorithm: &'static agreement::Algorithm,
     field_len: usize,
     mask: u8,
@@ -109,7 +80,7 @@ impl fmt::Debug for CurveKey {
 
 /// ML-KEM-768 of FIPS 203. Its randomness is the library's own.
 #[derive(Debug)]
-struct MlKem768;
+pub(super) struct MlKem768;
 
 impl Kem for MlKem768 {
     fn public_len(&self) -> usize {

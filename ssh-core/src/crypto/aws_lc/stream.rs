@@ -8,90 +8,35 @@ use aws_lc_rs::cipher::{
     UnboundCipherKey,
 };
 
-use crate::crypto::packet::{self, BLOCK_LEN, StreamMode};
-use crate::crypto::{Cipher, CipherKind, CryptoError, MacKey, Opener, Sealer};
+use crate::crypto::packet::{BLOCK_LEN, StreamMode};
+use crate::crypto::stream::Direction;
+use crate::crypto::{CipherKind, CryptoError};
 
-pub(super) static AES256_CTR: AesStream = AesStream::ctr("aes256-ctr", 32);
-pub(super) static AES192_CTR: AesStream = AesStream::ctr("aes192-ctr", 24);
-pub(super) static AES128_CTR: AesStream = AesStream::ctr("aes128-ctr", 16);
-pub(super) static AES256_CBC: AesStream = AesStream::cbc("aes256-cbc", 32);
-pub(super) static AES192_CBC: AesStream = AesStream::cbc("aes192-cbc", 24);
-pub(super) static AES128_CBC: AesStream = AesStream::cbc("aes128-cbc", 16);
-
-/// A row: name, mode and key length in bytes.
-#[derive(Debug)]
-pub(super) struct AesStream {
-    name: &'static str,
+pub(super) fn new(
     kind: CipherKind,
-    key_len: usize,
-}
-
-impl AesStream {
-    const fn ctr(name: &'static str, key_len: usize) -> Self {
-        Self { name, kind: CipherKind::Ctr, key_len }
-    }
-
-    const fn cbc(name: &'static str, key_len: usize) -> Self {
-        Self { name, kind: CipherKind::Cbc, key_len }
-    }
-
-    fn unbound(&self, key: &[u8]) -> Result<UnboundCipherKey, CryptoError> {
-        let algorithm = match self.key_len {
-            16 => &AES_128,
-            24 => &AES_192,
-            _ => &AES_256,
-        };
-        UnboundCipherKey::new(algorithm, key).map_err(|_| CryptoError::BadKey)
-    }
-
-    fn stream(&self, key: &[u8], iv: &[u8], encrypts: bool) -> Result<Box<dyn StreamMode>, CryptoError> {
-        let iv: [u8; BLOCK_LEN] = iv.try_into().map_err(|_| CryptoError::BadKey)?;
-        let key = self.unbound(key)?;
-        Ok(match (self.kind, encrypts) {
-            (CipherKind::Ctr, _) => {
-                let key = EncryptingKey::ctr(key).map_err(|_| CryptoError::BadKey)?;
-                Box::new(Ctr { key, counter: u128::from_be_bytes(iv) })
-            }
-            (_, true) => {
-                let key = EncryptingKey::cbc(key).map_err(|_| CryptoError::BadKey)?;
-                Box::new(CbcEncrypt { key, last: iv })
-            }
-            (_, false) => {
-                let key = DecryptingKey::cbc(key).map_err(|_| CryptoError::BadKey)?;
-                Box::new(CbcDecrypt { key, last: iv })
-            }
-        })
-    }
-}
-
-impl Cipher for AesStream {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn kind(&self) -> CipherKind {
-        self.kind
-    }
-
-    fn key_len(&self) -> usize {
-        self.key_len
-    }
-
-    fn iv_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn sealer(&self, key: &[u8], iv: &[u8], mac: Option<MacKey<'_>>) -> Result<Box<dyn Sealer>, CryptoError> {
-        packet::sealer(self.stream(key, iv, true)?, mac)
-    }
-
-    fn opener(&self, key: &[u8], iv: &[u8], mac: Option<MacKey<'_>>) -> Result<Box<dyn Opener>, CryptoError> {
-        packet::opener(self.stream(key, iv, false)?, mac)
-    }
+    direction: Direction,
+    key: &[u8],
+    iv: &[u8; BLOCK_LEN],
+) -> Result<Box<dyn StreamMode>, CryptoError> {
+    let algorithm = match key.len() {
+        16 => &AES_128,
+        24 => &AES_192,
+        _ => &AES_256,
+    };
+    let bad_key = |_| CryptoError::BadKey;
+    let key = UnboundCipherKey::new(algorithm, key).map_err(bad_key)?;
+    Ok(match (kind, direction) {
+        (CipherKind::Ctr, _) => {
+            let key = EncryptingKey::ctr(key).map_err(bad_key)?;
+            Box::new(Ctr { key, counter: u128::from_be_bytes(*iv) })
+        }
+        (_, Direction::Encrypt) => {
+            Box::new(CbcEncrypt { key: EncryptingKey::cbc(key).map_err(bad_key)?, last: *iv })
+        }
+        (_, Direction::Decrypt) => {
+            Box::new(CbcDecrypt { key: DecryptingKey::cbc(key).map_err(bad_key)?, last: *iv })
+        }
+    })
 }
 
 struct Ctr {

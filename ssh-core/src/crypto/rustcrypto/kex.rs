@@ -1,4 +1,4 @@
-//! The table of key exchange methods, and the curves and the KEM that they are made of.
+//! The curves and the KEM that key exchange is made of.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,44 +12,14 @@ use p384::NistP384;
 use p521::NistP521;
 use zeroize::Zeroizing;
 
-use super::hash::Sha2;
-use crate::crypto::agreement::{Agreement, AgreementKey, CurveExchange, refuse_all_zero};
-use crate::crypto::dh;
-use crate::crypto::hybrid::{Encapsulated, Hybrid, Kem, KemKey};
-use crate::crypto::sntrup761::Sntrup761;
-use crate::crypto::{CryptoError, HashAlgorithm, KeyExchange, SecureRandom};
-
-pub(super) const ALL: &[&dyn KeyExchange] = &[
-    &&MLKEM768_X25519,
-    &&SNTRUP761_X25519,
-    &&SNTRUP761_X25519_OPENSSH,
-    &CurveExchange { name: "curve25519-sha256", hash: HashAlgorithm::Sha256, agreement: &X25519 },
-    &CurveExchange { name: "curve25519-sha256@libssh.org", hash: HashAlgorithm::Sha256, agreement: &X25519 },
-    &CurveExchange { name: "ecdh-sha2-nistp256", hash: HashAlgorithm::Sha256, agreement: &P256 },
-    &CurveExchange { name: "ecdh-sha2-nistp384", hash: HashAlgorithm::Sha384, agreement: &P384 },
-    &CurveExchange { name: "ecdh-sha2-nistp521", hash: HashAlgorithm::Sha512, agreement: &P521 },
-    &&dh::GROUP16_SHA512,
-    &&dh::GROUP14_SHA256,
-];
-
-static MLKEM768_X25519: Hybrid = Hybrid {
-    name: "mlkem768x25519-sha256",
-    hash: HashAlgorithm::Sha256,
-    kem: &MlKem768,
-    x25519: &X25519,
-    hashes: &Sha2,
-};
-static SNTRUP761_X25519: Hybrid = sntrup761_x25519("sntrup761x25519-sha512");
-static SNTRUP761_X25519_OPENSSH: Hybrid = sntrup761_x25519("sntrup761x25519-sha512@openssh.com");
-
-const fn sntrup761_x25519(name: &'static str) -> Hybrid {
-    Hybrid { name, hash: HashAlgorithm::Sha512, kem: &Sntrup761, x25519: &X25519, hashes: &Sha2 }
-}
+use crate::crypto::agreement::{Agreement, AgreementKey, refuse_all_zero};
+use crate::crypto::hybrid::{Encapsulated, Kem, KemKey};
+use crate::crypto::{CryptoError, SecureRandom};
 
 // ---- X25519 ------------------------------------------------------------------------------------------
 
 #[derive(Debug)]
-struct X25519;
+pub(super) struct X25519;
 
 impl Agreement for X25519 {
     fn private_len(&self) -> usize {
@@ -89,11 +59,11 @@ impl fmt::Debug for X25519Key {
 
 // ---- NIST curves -------------------------------------------------------------------------------------
 
-static P256: NistCurve<NistP256> = NistCurve::new(32, 0xff);
-static P384: NistCurve<NistP384> = NistCurve::new(48, 0xff);
-static P521: NistCurve<NistP521> = NistCurve::new(66, 0x01);
+pub(super) static P256: NistCurve<NistP256> = NistCurve::new(32, 0xff);
+pub(super) static P384: NistCurve<NistP384> = NistCurve::new(48, 0xff);
+pub(super) static P521: NistCurve<NistP521> = NistCurve::new(66, 0x01);
 
-struct NistCurve<C> {
+pub(super) struct NistCurve<C> {
     field_len: usize,
     mask: u8,
     curve: PhantomData<fn() -> C>,
@@ -170,7 +140,7 @@ impl<C: CurveArithmetic> fmt::Debug for NistKey<C> {
 
 /// ML-KEM-768 of FIPS 203.
 #[derive(Debug)]
-struct MlKem768;
+pub(super) struct MlKem768;
 
 impl Kem for MlKem768 {
     fn public_len(&self) -> usize {
