@@ -226,3 +226,32 @@ async fn ssh_keygen_and_keygen_see_the_same_key() {
         assert_eq!(again.code, Some(8), "{again:?}");
     }
 }
+
+/// More lines than a pipe and the program hold.
+#[cfg(unix)]
+#[tokio::test]
+async fn output_that_nobody_reads_holds_up_nothing() {
+    let home = Home::new();
+    let password = format!("ada:{}", home.write("password", "secret\n"));
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--permit-open", "127.0.0.1:1", "--user", &password];
+    let mut server = home.start(&arguments);
+    let address = server.event("listening").await["addr"].as_str().unwrap().to_owned();
+    let (target, password) = (format!("ada@{address}"), home.text("password"));
+    let fixed = ["forward", &target, "--accept-new", "--password-file", &password, "-L"];
+    let mut client = home.start(&[&fixed[..], &["0:127.0.0.1:2"]].concat());
+    let listen = client.event("forward").await["listen"].as_str().unwrap().to_owned();
+    client.event("ready").await;
+    for _ in 0..3000 {
+        if let Ok(mut stream) = TcpStream::connect(&listen).await {
+            let mut byte = [0];
+            let read = tokio::time::timeout(std::time::Duration::from_secs(10), stream.read(&mut byte));
+            assert!(!matches!(read.await.expect("it hangs"), Ok(1..)));
+        }
+    }
+    let mut other = home.start(&[&fixed[..], &["0:127.0.0.1:1"]].concat());
+    other.event("ready").await;
+    for running in [&mut client, &mut server] {
+        running.signal(rustix::process::Signal::TERM);
+        assert_eq!(running.exit_code().await, Some(0));
+    }
+}

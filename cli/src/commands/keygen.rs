@@ -18,7 +18,7 @@ use crate::output::{Event, Output};
 ///
 /// # Errors
 /// The file cannot be used, or the passphrases differ.
-pub(crate) fn run(args: &KeygenArgs, output: Output) -> Result<(), CliError> {
+pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
     if args.fingerprint {
         return show(&file_of(args)?, output);
     }
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &KeygenArgs, output: Output) -> Result<(), CliError> {
 }
 
 /// As `ssh-keygen -l` prints it, on stdout.
-fn show(file: &Path, output: Output) -> Result<(), CliError> {
+fn show(file: &Path, output: &Output) -> Result<(), CliError> {
     let line = public_half(file)?;
     if output.is_json() {
         output.event(&event(&line, file));
@@ -104,7 +104,7 @@ fn read_public(file: &Path) -> Option<PublicLine> {
     PublicLine::parse(&std::fs::read(file).ok()?).ok()
 }
 
-fn ask_passphrase(output: Output) -> Result<Option<Zeroizing<String>>, CliError> {
+fn ask_passphrase(output: &Output) -> Result<Option<Zeroizing<String>>, CliError> {
     if !std::io::stdin().is_terminal() || output.is_json() {
         return Ok(None);
     }

@@ -24,7 +24,7 @@ pub(super) async fn gather(
     args: &ForwardArgs,
     peer: &str,
     terminal: Option<&Terminal>,
-    output: Output,
+    output: &Output,
 ) -> Result<Vec<Credential>, CliError> {
     let mut credentials = Vec::new();
     for file in &args.identity {
@@ -64,7 +64,7 @@ fn password(args: &ForwardArgs) -> Result<Option<Zeroizing<String>>, CliError> {
 }
 
 /// A key that was not asked for by name: what is wrong with it is a warning, and its absence is nothing.
-async fn read_default_key(file: &Path, terminal: Option<&Terminal>, output: Output) -> Option<SigningKey> {
+async fn read_default_key(file: &Path, terminal: Option<&Terminal>, output: &Output) -> Option<SigningKey> {
     if matches!(std::fs::metadata(file), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
         return None;
     }

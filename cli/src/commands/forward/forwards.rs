@@ -16,11 +16,12 @@ use crate::output::{Event, Kind, Output};
 ///
 /// # Errors
 /// A forward could not be set up, or the session was lost.
-pub(super) async fn run(args: &ForwardArgs, link: &Link, output: Output) -> Result<Ended, CliError> {
+pub(super) async fn run(args: &ForwardArgs, link: &Link, output: &Output) -> Result<Ended, CliError> {
     let connections = usize::try_from(args.session.max_channels).unwrap_or(usize::MAX);
+    let for_events = output.clone();
     let forwarding = PortForwarding::builder(link.session.clone())
         .policy(ForwardPolicy::deny_all().max_connections(connections))
-        .on_event(move |event| report(&event, output))
+        .on_event(move |event| report(&event, &for_events))
         .start();
     // Dropped forwards would end.
     let _forwards = Forwards::start(args, link, &forwarding, output).await?;
@@ -46,7 +47,7 @@ impl Forwards {
         args: &ForwardArgs,
         link: &Link,
         forwarding: &PortForwarding,
-        output: Output,
+        output: &Output,
     ) -> Result<Self, CliError> {
         let mut forwards = Self::default();
         let failed = |error: ForwardError| cannot_forward(link, &error);
@@ -79,7 +80,7 @@ fn bind(listen: &Listen) -> Bind {
     Bind::new(&listen.host, listen.port)
 }
 
-fn announce(output: Output, kind: Kind, listen: String, target: Option<&Endpoint>) {
+fn announce(output: &Output, kind: Kind, listen: String, target: Option<&Endpoint>) {
     output.event(&Event::Forward { kind, listen, target: target.map(ToString::to_string) });
 }
 
@@ -92,7 +93,7 @@ fn shown_address(listen: &Listen, port: u16) -> String {
     }
 }
 
-fn ready(link: &Link, output: Output) {
+fn ready(link: &Link, output: &Output) {
     let info = link.session.info();
     let (kex, cipher) = info
         .algorithms
@@ -103,7 +104,7 @@ fn ready(link: &Link, output: Output) {
 }
 
 /// One line for each connection that did not come about; the others go on.
-fn report(event: &ForwardEvent, output: Output) {
+fn report(event: &ForwardEvent, output: &Output) {
     match event {
         ForwardEvent::Connection { .. } | ForwardEvent::Listening { .. } => {}
         event => output.event(&Event::Refused { message: event.to_string() }),

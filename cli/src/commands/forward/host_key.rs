@@ -53,7 +53,7 @@ impl Verifier {
     pub(super) fn new(
         args: &ForwardArgs,
         terminal: Option<Terminal>,
-        output: Output,
+        output: &Output,
     ) -> Result<Self, CliError> {
         let trust = if args.host_key.is_empty() {
             let own = if args.known_hosts.is_empty() {
@@ -72,7 +72,7 @@ impl Verifier {
         } else {
             Trust::Pinned(args.host_key.clone())
         };
-        Ok(Self { target: args.target.clone(), trust, terminal, output })
+        Ok(Self { target: args.target.clone(), trust, terminal, output: output.clone() })
     }
 
     /// Puts the kinds of the keys that are known for the host in front, so that the server shows one of those.

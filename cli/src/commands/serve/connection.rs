@@ -52,10 +52,10 @@ pub(super) async fn serve(
                 return wires.flushed().await;
             };
             server.output.event(&Event::LoggedIn { user, from: from.to_string() });
-            let output = server.output;
+            let output = server.output.clone();
             let forwarding = PortForwarding::builder(session.clone())
                 .policy(server.policy.clone())
-                .on_event(move |event| report(&event, from, output))
+                .on_event(move |event| report(&event, from, &output))
                 .start();
             let ended = tokio::select! {
                 error = forwarding.closed() => error,
@@ -84,7 +84,7 @@ fn is_failed_login(error: &Error) -> bool {
 }
 
 /// One line for each connection that did not come about; the others go on.
-fn report(event: &ForwardEvent, from: SocketAddr, output: Output) {
+fn report(event: &ForwardEvent, from: SocketAddr, output: &Output) {
     match event {
         ForwardEvent::Connection { .. } | ForwardEvent::Listening { .. } => {
             tracing::info!(%from, "{event}");

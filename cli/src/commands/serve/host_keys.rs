@@ -13,7 +13,7 @@ use crate::output::{Event, Output};
 ///
 /// # Errors
 /// A file cannot be used.
-pub(super) fn load(files: &[PathBuf], output: Output) -> Result<Vec<SigningKey>, CliError> {
+pub(super) fn load(files: &[PathBuf], output: &Output) -> Result<Vec<SigningKey>, CliError> {
     if !files.is_empty() {
         return files.iter().map(|file| signing(&read(file)?, file)).collect();
     }
@@ -27,7 +27,7 @@ fn exists(file: &Path) -> bool {
     !matches!(file.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn make(file: &Path, output: Output) -> Result<KeyPair, CliError> {
+fn make(file: &Path, output: &Output) -> Result<KeyPair, CliError> {
     let key = KeyPair::generate(PROVIDER, KeyKind::Ed25519, 0)
         .map_err(|error| CliError::new(Code::Internal, format!("cannot make a host key: {error}")))?;
     match key.write_file(file, None, Overwrite::Refuse) {

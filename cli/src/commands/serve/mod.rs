@@ -37,7 +37,7 @@ use crate::signals;
 ///
 /// # Errors
 /// A file cannot be used, or the address cannot be bound.
-pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Ended, CliError> {
+pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliError> {
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
     let server = Arc::new(configure(&args, output)?);
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Ended, CliErr
     Ok(Ended::Closed(name))
 }
 
-fn configure(args: &ServeArgs, output: Output) -> Result<Server, CliError> {
+fn configure(args: &ServeArgs, output: &Output) -> Result<Server, CliError> {
     let mut algorithms = session::algorithms(&args.session)?;
     let limits = session::limits(&args.session);
     let users = Users::load(&args.user, &args.authorized_keys, output)?;
@@ -96,7 +96,7 @@ fn configure(args: &ServeArgs, output: Output) -> Result<Server, CliError> {
         policy,
         gate: Gate::new(PROVIDER.random),
         sessions: Semaphore::new(sessions),
-        output,
+        output: output.clone(),
     })
 }
 
