@@ -460,3 +460,79 @@ async fn a_lost_session_is_no_clean_end_of_a_connection() {
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_is_cut_off_is_reset_and_not_ended() {
+    let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = target.local_addr().unwrap();
+    let pair = pair(permit(&address.to_string())).await;
+    let forward = pair.client.local(0, "127.0.0.1", address.port()).await.unwrap();
+    let mut near = TcpStream::connect(forward.local_addr()).await.unwrap();
+    let (mut far, _) = target.accept().await.unwrap();
+    near.write_all(b"half of it").await.unwrap();
+    far.read_exact(&mut [0; 10]).await.unwrap();
+    // As when a command is told to end.
+    drop((forward, pair));
+    for socket in [&mut near, &mut far] {
+        let end = timeout(Duration::from_secs(5), socket.read(&mut [0; 1])).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_passes_through_both_ways() {
+    let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = target.local_addr().unwrap();
+    let pair = pair(permit(&address.to_string())).await;
+    let forward = pair.client.local(0, "127.0.0.1", address.port()).await.unwrap();
+    for near_resets in [true, false] {
+        let mut near = TcpStream::connect(forward.local_addr()).await.unwrap();
+        let (mut far, _) = target.accept().await.unwrap();
+        near.write_all(b"x").await.unwrap();
+        far.read_exact(&mut [0]).await.unwrap();
+        let (resetting, mut other) = if near_resets { (near, far) } else { (far, near) };
+        resetting.set_zero_linger().unwrap();
+        drop(resetting);
+        let end = timeout(Duration::from_secs(5), other.read(&mut [0; 1])).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "near resets: {near_resets}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_far_side_while_its_input_stays_open() {
+    let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = target.local_addr().unwrap();
+    let pair = pair(permit(&address.to_string())).await;
+    tokio::spawn(async move {
+        for reset in [false, true] {
+            let (mut socket, _) = target.accept().await.unwrap();
+            socket.write_all(b"hello").await.unwrap();
+            // Until it has arrived: a reset may overtake it.
+            socket.read_exact(&mut [0]).await.unwrap();
+            if reset {
+                socket.set_zero_linger().unwrap();
+            }
+        }
+    });
+    for reset in [false, true] {
+        let (mut near_input, input) = tokio::io::duplex(64);
+        let (mut near_output, output) = tokio::io::duplex(64);
+        let run = pair.client.stdio("127.0.0.1", address.port(), input, output);
+        let talk = async {
+            near_output.read_exact(&mut [0; 5]).await.unwrap();
+            near_input.write_all(b"x").await.unwrap();
+        };
+        let (ended, ()) = timeout(Duration::from_secs(5), async { tokio::join!(run, talk) }).await.unwrap();
+        assert_eq!(matches!(ended, Err(ForwardError::Reset { .. })), reset, "{ended:?}");
+        assert_eq!(ended.is_ok(), !reset);
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_on_one_loopback_is_taken() {
+    let Ok(taken) = TcpListener::bind("[::1]:0").await else { return eprintln!("SKIPPED: no IPv6 here") };
+    let pair = pair(ForwardPolicy::deny_all()).await;
+    let port = taken.local_addr().unwrap().port();
+    let error = pair.client.local(port, "127.0.0.1", 1).await.unwrap_err();
+    assert!(matches!(error, ForwardError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse));
+}

@@ -50,11 +50,14 @@ impl Bind {
     pub(super) async fn listen(&self) -> io::Result<Vec<TcpListener>> {
         match self {
             Self::Localhost(port) => {
-                let first = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).await?;
-                let port = first.local_addr()?.port();
-                // Without its twin the listener is still good for most.
-                let twin = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await.ok();
-                Ok([first].into_iter().chain(twin).collect())
+                for _ in 0..CHOICES {
+                    match localhost(*port).await {
+                        // The port that the system chose is taken on the other loopback: another choice may fit.
+                        Err(error) if *port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+                        listeners => return listeners,
+                    }
+                }
+                localhost(*port).await
             }
             Self::AllInterfaces(port) => all_interfaces(*port).await,
             Self::Address(address) => Ok(vec![TcpListener::bind(*address).await?]),
@@ -62,6 +65,21 @@ impl Bind {
         }
     }
 }
+
+/// Both loopback addresses, if there is IPv6.
+async fn localhost(port: u16) -> io::Result<Vec<TcpListener>> {
+    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let port = first.local_addr()?.port();
+    let twin = match TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await {
+        // Somebody else's port: whoever resolves `localhost` to `::1` would talk to them.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+        twin => twin.ok(),
+    };
+    Ok([first].into_iter().chain(twin).collect())
+}
+
+/// So many ports are tried when the system may choose.
+const CHOICES: usize = 16;
 
 /// On most systems `::` takes IPv4 connections too, and `0.0.0.0` is then taken.
 async fn all_interfaces(port: u16) -> io::Result<Vec<TcpListener>> {

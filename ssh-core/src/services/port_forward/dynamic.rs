@@ -12,7 +12,6 @@ use super::bind::Bind;
 use super::event::ForwardEvent;
 use super::listener::Listening;
 use super::proxy::{BadProxyRequest, Handshake, Request, Step};
-use super::pump::pump_streams;
 use super::{ForwardError, Shared, local, reset, run_connection};
 
 /// A dynamic forward, from [`PortForwarding::dynamic`](super::PortForwarding::dynamic). Dropping it stops the
@@ -86,7 +85,7 @@ async fn shake_hands(
 
 async fn connect(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr, request: Request) {
     let target = request.target.clone();
-    let channel = match shared.open_direct(&target, &from.ip().to_string(), from.port()).await {
+    let mut channel = match shared.open_direct(&target, &from.ip().to_string(), from.port()).await {
         Ok(channel) => channel,
         Err(error) => {
             shared.report_unopened(&target, &error);
@@ -97,14 +96,9 @@ async fn connect(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr, r
     if socket.write_all(request.success()).await.is_err() {
         return;
     }
-    if request.early.is_empty() {
-        return run_connection(socket, channel, &target).await;
-    }
-    let (reader, writer) = socket.split();
-    let reader = io::Cursor::new(request.early).chain(reader);
-    if let Err(error) = pump_streams(reader, writer, channel).await {
-        tracing::debug!(%target, %error, "connection broke");
-        reset(socket);
+    // What came behind the request is the first of what it is for.
+    if channel.write_all(&request.early).await.is_ok() {
+        run_connection(socket, channel, &target).await;
     }
 }
 

@@ -30,6 +30,7 @@ mod serve;
 mod socks;
 mod tasks;
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -119,6 +120,15 @@ pub enum ForwardError {
         /// Why not.
         source: OpenError,
     },
+    /// The target reset the connection, or the peer says so.
+    #[error("the connection to {target} was reset")]
+    Reset {
+        /// Whose.
+        target: Target,
+    },
+    /// A stream on this side, such as standard output, failed.
+    #[error("a stream on this side failed: {0}")]
+    Stream(std::io::Error),
     /// The session is over.
     #[error(transparent)]
     Session(#[from] Error),
@@ -257,10 +267,11 @@ impl PortForwarding {
     }
 
     /// Has the peer connect to a target, and moves bytes between it and a pair of streams such as stdin and stdout
-    /// until both ways have ended.
+    /// until the target's data has ended. The end of the reader passes through before that.
     ///
     /// # Errors
-    /// As for [`open`](Self::open), and if a stream fails or the session is lost.
+    /// As for [`open`](Self::open), [`ForwardError::Stream`] if one of the streams fails, [`ForwardError::Reset`] if the
+    /// target reset the connection, and [`ForwardError::Session`] if the session is lost.
     ///
     /// # Cancel safety
     /// A dropped future closes the channel; bytes that were read may be lost.
@@ -270,7 +281,15 @@ impl PortForwarding {
         W: tokio::io::AsyncWrite + Unpin,
     {
         let channel = self.open(host, port).await?;
-        pump::pump_streams(reader, writer, channel).await.map_err(|error| ForwardError::Session(error.into()))
+        pump::pump_streams(reader, writer, channel).await.map_err(|error| {
+            match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+                Some(session) => ForwardError::Session(session.clone()),
+                None if error.kind() == io::ErrorKind::ConnectionReset => {
+                    ForwardError::Reset { target: Target::new(host, port) }
+                }
+                None => ForwardError::Stream(error),
+            }
+        })
     }
 
     /// Waits for the end of the session; why it ended.

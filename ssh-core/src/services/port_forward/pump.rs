@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 
 use bytes::{Buf as _, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -20,16 +21,19 @@ const MAX_CHUNKS: usize = 64;
 
 /// Carries everything between `socket` and `channel` until both ways have ended. An end of file passes through and
 /// leaves the other way open; a reset passes through as `exit-signal ABRT` and becomes a reset again, and so does the loss
-/// of the session. While nothing flows no buffer is held.
+/// of the session or of this process. While nothing flows no buffer is held.
 ///
 /// # Errors
-/// If the socket fails or the session is lost.
+/// If the socket fails, the session is lost, or the other end was reset.
 ///
 /// # Cancel safety
-/// A dropped future has closed both, and what was under way is lost.
+/// A dropped future has reset the socket and closed the channel, and what was under way is lost.
 pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
     // Small messages must not wait for each other's acknowledgements.
     let _ = socket.set_nodelay(true);
+    // Whoever reads the socket must not take a broken stream for a whole one: until all has ended well, however this
+    // ends, it ends with a reset.
+    let _ = socket.set_zero_linger();
     let _ = channel.refuse_requests();
     let (mut reader, mut writer) = channel.split();
     let (mut from_socket, mut to_socket) = socket.split();
@@ -42,12 +46,8 @@ pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
         sent
     };
     let down = receive(&mut reader, &mut to_socket);
-    let ended = futures::future::try_join(up, down).await.map(drop);
-    if ended.is_err() || matches!(reader.exit_status(), Some(ExitStatus::Signal { .. })) {
-        // Whoever reads the socket must not take a broken stream for a whole one.
-        let _ = socket.set_zero_linger();
-    }
-    ended
+    futures::future::try_join(up, down).await?;
+    SockRef::from(&socket).set_linger(None)
 }
 
 async fn send(socket: &mut ReadHalf<'_>, writer: &mut ChannelWriter) -> io::Result<()> {
@@ -85,6 +85,7 @@ async fn receive(reader: &mut ChannelReader, socket: &mut WriteHalf<'_>) -> io::
     loop {
         let mut chunks = Vec::new();
         if reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, &mut chunks).await? == 0 {
+            check_end(reader)?;
             return match socket.shutdown().await {
                 // The other side has closed already; it has seen everything.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
@@ -120,7 +121,14 @@ async fn write_chunks(chunks: &mut [Bytes], socket: &mut WriteHalf<'_>) -> io::R
     Ok(())
 }
 
-/// As [`pump`], for any pair of streams, for instance standard input and output.
+/// Carries everything between a pair of streams, for instance standard input and output, and `channel`, until the peer's
+/// data has ended. The end of the input passes through before that.
+///
+/// # Errors
+/// If a stream fails, the session is lost, or the other end was reset.
+///
+/// # Cancel safety
+/// A dropped future has closed the channel, and what was under way is lost.
 pub async fn pump_streams<R, W>(mut input: R, mut output: W, channel: Channel) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
@@ -129,12 +137,9 @@ where
     let _ = channel.refuse_requests();
     let (mut reader, mut writer) = channel.split();
     let up = async {
-        let mut buffer = vec![0; LARGEST_READ];
+        let mut buffer = vec![0; STREAM_READ];
         loop {
-            let n = tokio::select! {
-                n = input.read(&mut buffer) => n?,
-                () = writer.closed() => return Ok(()),
-            };
+            let n = input.read(&mut buffer).await?;
             if n == 0 {
                 return writer.shutdown().await;
             }
@@ -152,9 +157,29 @@ where
             }
             output.flush().await?;
         }
+        check_end(&reader)?;
         output.shutdown().await
     };
-    futures::future::try_join(up, down).await.map(drop)
+    tokio::pin!(up, down);
+    tokio::select! {
+        // The far side may be gone for good; whoever holds the input open may never notice.
+        received = &mut down => received,
+        sent = &mut up => {
+            sent?;
+            down.await
+        }
+    }
+}
+
+/// A read from a stream takes this much, in bytes.
+const STREAM_READ: usize = 64 * 1024;
+
+/// Tells the end of the data from a reset of what is behind the channel.
+fn check_end(reader: &ChannelReader) -> io::Result<()> {
+    match reader.exit_status() {
+        Some(ExitStatus::Signal { .. }) => Err(io::ErrorKind::ConnectionReset.into()),
+        _ => Ok(()),
+    }
 }
 
 fn is_reset(error: &io::Error) -> bool {
