@@ -1,5 +1,7 @@
 //! What runs over the session: the forwards of the command line.
 
+use std::io;
+
 use ssh_core::services::port_forward::{
     Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
     RemoteForward,
@@ -32,7 +34,14 @@ pub(super) async fn run(args: &ForwardArgs, link: &Link, output: &Output) -> Res
         ended = stdio => ended,
         error = forwarding.closed() => Err(ForwardError::Session(error)),
     };
-    ended.map(|()| Ended::Closed("end of file")).map_err(|error| cannot_forward(link, &error))
+    match ended {
+        Ok(()) => Ok(Ended::Closed("end of file")),
+        // Who reads has had enough, as in `... | head`.
+        Err(ForwardError::Stream(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Ended::Closed("standard output was closed"))
+        }
+        Err(error) => Err(cannot_forward(link, &error)),
+    }
 }
 
 #[derive(Default)]
@@ -123,9 +132,7 @@ fn refused_to_listen(link: &Link, listen: &Listen) -> CliError {
 
 fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
     match error {
-        ForwardError::Bind { .. } => {
-            CliError::new(Code::Bind, format!("{}; choose another port, or stop what uses it", chain(error)))
-        }
+        ForwardError::Bind { source, .. } => CliError::bind(&chain(error), source),
         ForwardError::RefusedByPeer { .. } | ForwardError::NoPort { .. } => {
             CliError::new(Code::RemoteRefused, format!("{}: {error}", link.peer))
         }
@@ -141,6 +148,12 @@ fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
         ),
         ForwardError::Open { source: ssh_core::OpenError::Session(error), .. }
         | ForwardError::Session(error) => link.lost(error),
+        ForwardError::Stream(error) => {
+            CliError::new(Code::Internal, format!("standard input or standard output failed: {error}"))
+        }
+        ForwardError::Reset { .. } => {
+            CliError::new(Code::Network, format!("{}: {error}; check the target", link.peer))
+        }
         error => CliError::new(Code::Internal, chain(error)),
     }
 }
