@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 use ssh_core::Error;
 
@@ -98,6 +99,19 @@ impl CliError {
         Self::new(Code::File, chain(error))
     }
 
+    /// An address that cannot be bound; `what` names it and the reason.
+    pub(crate) fn bind(what: &str, reason: &io::Error) -> Self {
+        let remedy = match reason.kind() {
+            io::ErrorKind::AddrInUse => "choose another port, or stop what uses it",
+            io::ErrorKind::AddrNotAvailable => {
+                "the address is not one of this machine, so choose one that is, or `*` for all"
+            }
+            io::ErrorKind::PermissionDenied => "choose a port from 1024 on, which need no privileges",
+            _ => "choose another address or port",
+        };
+        Self::new(Code::Bind, format!("{what}; {remedy}"))
+    }
+
     /// The end of the session with `peer`, or of the attempt to have one.
     pub(crate) fn session(peer: &str, error: &Error) -> Self {
         let code = Code::of(error);
@@ -106,6 +120,10 @@ impl CliError {
             (Code::HostKey, _) => error.to_string(),
             (Code::Network, Error::Timeout(ssh_core::error::Timeout::KeepAlive)) => {
                 format!("{peer} stopped answering; check the network and whether the server still runs")
+            }
+            (_, Error::Disconnected { reason, text }) => {
+                let text = if text.is_empty() { "it gave no words" } else { text };
+                format!("{peer} ended the session: {text} (reason {})", reason.0)
             }
             (Code::Network, _) => {
                 format!(

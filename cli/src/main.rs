@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod error;
+mod lines;
 mod output;
 mod signals;
 
@@ -15,7 +16,7 @@ use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::error::{CliError, Code};
-use crate::output::{Event, Output};
+use crate::output::{Event, Log, Output};
 
 /// Starts up, runs the command, and turns its end into an exit code; see [`Code`] for the table.
 fn main() -> ExitCode {
@@ -25,16 +26,16 @@ fn main() -> ExitCode {
         Err(error) => return refuse_command_line(&error, &arguments),
     };
     disable_core_dumps();
-    start_log(cli.verbose);
     let stdio = matches!(&cli.command, Command::Forward(args) if args.stdio.is_some());
     let output = Output::new(cli.json, stdio);
+    start_log(cli.verbose, &output);
     let ended = runtime().and_then(|runtime| {
-        let ended = runtime.block_on(run(cli.command, output));
+        let ended = runtime.block_on(run(cli.command, &output));
         // A thread that waits for somebody to type must not hold up the end.
         runtime.shutdown_background();
         ended
     });
-    match ended {
+    let code = match ended {
         Ok(ended) => {
             if let Some(reason) = ended.reason() {
                 output.event(&Event::Closed { reason });
@@ -45,7 +46,9 @@ fn main() -> ExitCode {
             output.error(&error);
             ExitCode::from(error.code.exit_code())
         }
-    }
+    };
+    output.flush();
+    code
 }
 
 /// How a command ends that succeeds.
@@ -66,7 +69,7 @@ impl Ended {
     }
 }
 
-async fn run(command: Command, output: Output) -> Result<Ended, CliError> {
+async fn run(command: Command, output: &Output) -> Result<Ended, CliError> {
     match command {
         Command::Forward(args) => commands::forward::run(*args, output).await,
         Command::Serve(args) => commands::serve::run(*args, output).await,
@@ -105,12 +108,14 @@ fn refuse_command_line(error: &clap::Error, arguments: &[OsString]) -> ExitCode 
     let json = arguments.iter().any(|argument| argument == "--json");
     let message = format!("{} (`adit --help` and `adit COMMAND --help` tell more)", lines.join(" "));
     let error = CliError::usage(message);
-    Output::new(json, false).error(&error);
+    let output = Output::new(json, false);
+    output.error(&error);
+    output.flush();
     ExitCode::from(error.code.exit_code())
 }
 
 /// Silent unless asked for: events and errors go another way.
-fn start_log(verbose: u8) {
+fn start_log(verbose: u8, output: &Output) {
     let by_count = match verbose {
         0 => "off",
         1 => "info",
@@ -118,9 +123,10 @@ fn start_log(verbose: u8) {
         _ => "trace",
     };
     let filter = std::env::var("ADIT_LOG").unwrap_or_else(|_| by_count.into());
+    let output = output.clone();
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
+        .with_writer(move || Log(output.clone()))
         .init();
 }
 

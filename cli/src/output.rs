@@ -1,15 +1,20 @@
 //! What a command says: events for scripts on stdout, or lines for people on stderr.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::error::CliError;
+use crate::lines::{self, Lines, Stream, Weight};
 
-/// Where events go.
-#[derive(Debug, Clone, Copy)]
+/// Where events go. They are written in the background: see [`Lines`].
+#[derive(Clone)]
 pub(crate) struct Output {
     form: Form,
+    /// Without a thread to spare, lines are written in place.
+    lines: Option<Arc<Lines>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,31 +86,86 @@ impl Output {
             (true, false) => Form::Json,
             (true, true) => Form::JsonOnStderr,
         };
-        Self { form }
+        let lines = Lines::start(match form {
+            Form::Text | Form::Terse => |count| Form::Text.line(&left_out(count)),
+            Form::Json => |count| Form::Json.line(&left_out(count)),
+            Form::JsonOnStderr => |count| Form::JsonOnStderr.line(&left_out(count)),
+        });
+        Self { form, lines: lines.ok() }
     }
 
     /// Whether a script reads along, so that nobody can be asked anything.
-    pub(crate) fn is_json(self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         matches!(self.form, Form::Json | Form::JsonOnStderr)
     }
 
-    pub(crate) fn event(self, event: &Event<'_>) {
-        // A closed pipe or a full disk must not end the service.
-        let _ = match self.form {
-            Form::Terse if event.is_progress() => Ok(()),
-            Form::Text | Form::Terse => write_line(std::io::stderr().lock(), event.to_string()),
-            Form::Json => write_line(std::io::stdout().lock(), json(event)),
-            Form::JsonOnStderr => write_line(std::io::stderr().lock(), json(event)),
-        };
+    /// Says it, unless nobody has read for so long that there is no room left.
+    pub(crate) fn event(&self, event: &Event<'_>) {
+        if self.form == Form::Terse && event.is_progress() {
+            return;
+        }
+        let (stream, line) = self.form.line(event);
+        self.write(stream, line, event.weight());
     }
 
-    pub(crate) fn warning(self, message: impl Into<String>) {
+    pub(crate) fn warning(&self, message: impl Into<String>) {
         self.event(&Event::Warning { message: message.into() });
     }
 
-    pub(crate) fn error(self, error: &CliError) {
+    pub(crate) fn error(&self, error: &CliError) {
         self.event(&Event::Error { code: error.code.name(), message: &error.message });
     }
+
+    /// Waits, for a moment at most, until all is written: before the end, and before something else writes to the same
+    /// stream.
+    pub(crate) fn flush(&self) {
+        if let Some(lines) = &self.lines {
+            lines.flush();
+        }
+    }
+
+    fn write(&self, stream: Stream, line: Vec<u8>, weight: Weight) {
+        match &self.lines {
+            Some(lines) => lines.push(stream, line, weight),
+            None => lines::write(stream, &line),
+        }
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").field("form", &self.form).finish_non_exhaustive()
+    }
+}
+
+/// The log goes the same way, to stderr: each write is a line.
+pub(crate) struct Log(pub(crate) Output);
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(Stream::Stderr, line.to_vec(), Weight::Light);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Form {
+    fn line(self, event: &Event<'_>) -> (Stream, Vec<u8>) {
+        let (stream, mut line) = match self {
+            Self::Text | Self::Terse => (Stream::Stderr, event.to_string()),
+            Self::Json => (Stream::Stdout, json(event)),
+            Self::JsonOnStderr => (Stream::Stderr, json(event)),
+        };
+        line.push('\n');
+        (stream, line.into_bytes())
+    }
+}
+
+fn left_out(count: u64) -> Event<'static> {
+    Event::Warning { message: format!("{count} lines were left out, because nobody read the output") }
 }
 
 impl Event<'_> {
@@ -113,17 +173,26 @@ impl Event<'_> {
     fn is_progress(&self) -> bool {
         matches!(self, Self::Forward { .. } | Self::Ready { .. } | Self::Closed { .. })
     }
+
+    /// A peer can cause any number of the light ones.
+    fn weight(&self) -> Weight {
+        match self {
+            Self::Refused { .. } | Self::Warning { .. } | Self::LoggedIn { .. } | Self::LoggedOut { .. } => {
+                Weight::Light
+            }
+            Self::Listening { .. }
+            | Self::Forward { .. }
+            | Self::Ready { .. }
+            | Self::HostKeyAdded { .. }
+            | Self::Key { .. }
+            | Self::Closed { .. }
+            | Self::Error { .. } => Weight::Heavy,
+        }
+    }
 }
 
 fn json(event: &Event<'_>) -> String {
     serde_json::to_string(event).unwrap_or_default()
-}
-
-/// In one write, so that lines of several processes do not mix.
-fn write_line(mut to: impl std::io::Write, mut line: String) -> std::io::Result<()> {
-    line.push('\n');
-    to.write_all(line.as_bytes())?;
-    to.flush()
 }
 
 impl fmt::Display for Event<'_> {

@@ -226,3 +226,83 @@ async fn ssh_keygen_and_keygen_see_the_same_key() {
         assert_eq!(again.code, Some(8), "{again:?}");
     }
 }
+
+/// More lines than a pipe and the program hold.
+#[cfg(unix)]
+#[tokio::test]
+async fn output_that_nobody_reads_holds_up_nothing() {
+    let home = Home::new();
+    let password = format!("ada:{}", home.write("password", "secret\n"));
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--permit-open", "127.0.0.1:1", "--user", &password];
+    let mut server = home.start(&arguments);
+    let address = server.event("listening").await["addr"].as_str().unwrap().to_owned();
+    let (target, password) = (format!("ada@{address}"), home.text("password"));
+    let fixed = ["forward", &target, "--accept-new", "--password-file", &password, "-L"];
+    let mut client = home.start(&[&fixed[..], &["0:127.0.0.1:2"]].concat());
+    let listen = client.event("forward").await["listen"].as_str().unwrap().to_owned();
+    client.event("ready").await;
+    for _ in 0..3000 {
+        if let Ok(mut stream) = TcpStream::connect(&listen).await {
+            let mut byte = [0];
+            let read = tokio::time::timeout(std::time::Duration::from_secs(10), stream.read(&mut byte));
+            assert!(!matches!(read.await.expect("it hangs"), Ok(1..)));
+        }
+    }
+    let mut other = home.start(&[&fixed[..], &["0:127.0.0.1:1"]].concat());
+    other.event("ready").await;
+    for running in [&mut client, &mut server] {
+        running.signal(rustix::process::Signal::TERM);
+        assert_eq!(running.exit_code().await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn one_session_too_many_is_told_so() {
+    let home = Home::new();
+    let (_server, address) = home.serve(&["--max-sessions", "1"]).await;
+    let (target, password) = (format!("ada@{address}"), home.text("password"));
+    let arguments = ["forward", &target, "-D", "0", "--accept-new", "--password-file", &password];
+    let mut first = home.start(&arguments);
+    first.event("ready").await;
+    let exit = home.run(&arguments).await;
+    assert_eq!(exit.code, Some(5), "{exit:?}");
+    let last = exit.stderr.lines().last().unwrap();
+    assert!(last.contains("limit of 1 sessions") && last.contains("reason 12"), "{exit:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_could_use_leaves_nothing_behind() {
+    let home = Home::new();
+    let exit = home.run(&["serve", "--listen", "127.0.0.1:0", "--permit-open", "any"]).await;
+    assert_eq!(exit.code, Some(2), "{exit:?}");
+    assert!(!home.path(".local").exists());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn known_hosts_may_be_no_file_at_all() {
+    let home = Home::new();
+    let (_server, address) = home.serve(&[]).await;
+    let (target, password) = (format!("ada@{address}"), home.text("password"));
+    let arguments = ["forward", &target, "-D", "0", "--password-file", &password, "--known-hosts"];
+    let exit = home.run(&[&arguments[..], &["/dev/null"]].concat()).await;
+    assert_eq!(exit.code, Some(4), "{exit:?}");
+    let mut client = home.start(&[&arguments[..], &["/dev/null", "--accept-new"]].concat());
+    client.event("warning").await;
+    client.event("ready").await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn messages_name_the_remedy() {
+    let home = Home::new();
+    let text = home.write("text", "hello\n");
+    let exit = home.run(&["keygen", "--fingerprint", "-f", &text]).await;
+    assert!(exit.code == Some(8) && exit.stderr.contains("no key"), "{exit:?}");
+    let exit = home.run(&["keygen", "-f", &text]).await;
+    assert!(exit.code == Some(8) && exit.stderr.contains("another file with -f"), "{exit:?}");
+    let user = format!("ada:{}", home.write("password", "secret\n"));
+    let serve = ["serve", "--permit-open", "any", "--user", &user, "--listen", "192.0.2.1:0"];
+    let exit = home.run(&serve).await;
+    assert!(exit.code == Some(6) && exit.stderr.contains("not one of this machine"), "{exit:?}");
+}

@@ -44,6 +44,15 @@ pub enum Error {
     /// The session was closed by this side.
     #[error("the session is closed")]
     Closed,
+    /// The session was closed by this side with
+    /// [`Session::disconnect`](crate::session::Session::disconnect).
+    #[error("the session is closed: {text}")]
+    ClosedWith {
+        /// The reason code that the peer was told.
+        reason: DisconnectReason,
+        /// The words that went with it.
+        text: Arc<str>,
+    },
     /// A call that makes no sense in the state of the session.
     #[error("{0}")]
     ApiMisuse(ApiMisuse),
@@ -98,6 +107,7 @@ impl Error {
         use DisconnectReason as R;
         match self {
             Self::Io(_) | Self::Disconnected { .. } => None,
+            Self::ClosedWith { reason, .. } => Some(*reason),
             Self::PeerMisbehaved(rule) => Some(rule.disconnect_reason()),
             Self::PeerIncompatible(PeerIncompatible::Version(_)) => Some(R::PROTOCOL_VERSION),
             Self::PeerIncompatible(_) => Some(R::KEY_EXCHANGE_FAILED),
@@ -122,6 +132,7 @@ impl Error {
             Self::Auth(_) => "authentication failed".into(),
             Self::Timeout(what) => what.to_string(),
             Self::Closed => "closed by application".into(),
+            Self::ClosedWith { text, .. } => text.to_string(),
             _ => "internal error".into(),
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::channel::Channel;
 use crate::driver::Shared;
-use crate::error::Error;
+use crate::error::{DisconnectReason, Error};
 use crate::keys::PublicKey;
 use crate::protocol::{
     ConnectionEvent, GlobalPeerRequest, GlobalReply, Negotiated, OfferedChannel, OpenError,
@@ -151,6 +151,14 @@ impl Session {
     pub fn close(&self) {
         self.inner.shared.with(|engine| {
             engine.end(Error::Closed);
+        });
+    }
+
+    /// Ends the session as [`close`](Self::close) does, but with words of the caller's (RFC 4253 §11.1): channels fail with
+    /// [`Error::ClosedWith`]. `text` is for the peer's user; a few hundred bytes are shown at most.
+    pub fn disconnect(&self, reason: DisconnectReason, text: &str) {
+        self.inner.shared.with(|engine| {
+            engine.end(Error::ClosedWith { reason, text: text.into() });
         });
     }
 

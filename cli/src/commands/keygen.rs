@@ -18,7 +18,7 @@ use crate::output::{Event, Output};
 ///
 /// # Errors
 /// The file cannot be used, or the passphrases differ.
-pub(crate) fn run(args: &KeygenArgs, output: Output) -> Result<(), CliError> {
+pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
     if args.fingerprint {
         return show(&file_of(args)?, output);
     }
@@ -38,7 +38,10 @@ pub(crate) fn run(args: &KeygenArgs, output: Output) -> Result<(), CliError> {
     let public = public_path(&file);
     for path in [&file, &public] {
         if path.symlink_metadata().is_ok() {
-            return Err(CliError::file(&KeyFileError::Exists { path: path.clone() }));
+            return Err(CliError::new(
+                Code::File,
+                format!("{} exists; remove it, or choose another file with -f", path.display()),
+            ));
         }
     }
     let passphrase = ask_passphrase(output)?;
@@ -54,7 +57,7 @@ pub(crate) fn run(args: &KeygenArgs, output: Output) -> Result<(), CliError> {
 }
 
 /// As `ssh-keygen -l` prints it, on stdout.
-fn show(file: &Path, output: Output) -> Result<(), CliError> {
+fn show(file: &Path, output: &Output) -> Result<(), CliError> {
     let line = public_half(file)?;
     if output.is_json() {
         output.event(&event(&line, file));
@@ -92,19 +95,33 @@ fn public_half(file: &Path) -> Result<PublicLine, CliError> {
     let candidate = if needs_public { public_path(file) } else { file.to_owned() };
     match read_public(&candidate) {
         Some(line) => Ok(line),
+        None if matches!(error, KeyFileError::OpenToOthers { .. }) && !is_private(file) => {
+            let message = format!("{} holds no key; give a private or public key file", file.display());
+            Err(CliError::new(Code::File, message))
+        }
         None => Err(CliError::file(&error)),
     }
 }
 
 fn read_public(file: &Path) -> Option<PublicLine> {
+    PublicLine::parse(&read(file)?).ok()
+}
+
+/// Whether it looks like a private key, in whatever form.
+fn is_private(file: &Path) -> bool {
+    let marker = b"PRIVATE KEY-----";
+    read(file).is_some_and(|content| content.windows(marker.len()).any(|part| part == marker))
+}
+
+fn read(file: &Path) -> Option<Zeroizing<Vec<u8>>> {
     let metadata = std::fs::metadata(file).ok()?;
     if !metadata.is_file() || usize::try_from(metadata.len()).ok()? > MAX_KEY_FILE_LEN {
         return None;
     }
-    PublicLine::parse(&std::fs::read(file).ok()?).ok()
+    std::fs::read(file).ok().map(Zeroizing::new)
 }
 
-fn ask_passphrase(output: Output) -> Result<Option<Zeroizing<String>>, CliError> {
+fn ask_passphrase(output: &Output) -> Result<Option<Zeroizing<String>>, CliError> {
     if !std::io::stdin().is_terminal() || output.is_json() {
         return Ok(None);
     }

@@ -144,7 +144,7 @@ pub enum KeyFileError {
         path: PathBuf,
     },
     /// The file to write is there already.
-    #[error("`{}` exists and is not overwritten; choose another name or ask to overwrite it", path.display())]
+    #[error("`{}` exists and is not overwritten; remove it or choose another name", path.display())]
     Exists {
         /// The file.
         path: PathBuf,

@@ -19,14 +19,15 @@ pub enum Overwrite {
 
 /// Reads a private key file that nobody else may use.
 pub(super) fn read_private(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
-    let (file, metadata) = open(path)?;
+    let (file, metadata) = open(path, is_regular)?;
     refuse_open_to_others(path, &metadata)?;
     read_all(path, file, &metadata, limit)
 }
 
-/// Reads a file that is no secret. `None` if there is none.
+/// Reads a file that is no secret. `None` if there is none. `/dev/null` and pipes will do, of which one waits for its
+/// writer.
 pub(super) fn read_public(path: &Path, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
-    match open(path) {
+    match open(path, |metadata| !metadata.is_dir()) {
         Ok((file, metadata)) => read_all(path, file, &metadata, limit).map(Some),
         Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -161,15 +162,19 @@ fn ends_its_last_line(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-fn open(path: &Path) -> Result<(File, Metadata), KeyFileError> {
+fn is_regular(metadata: &Metadata) -> bool {
+    metadata.is_file()
+}
+
+fn open(path: &Path, is_right: fn(&Metadata) -> bool) -> Result<(File, Metadata), KeyFileError> {
     let failed = |source| io_error("read", path, source);
     // Asked first by name, because to open a pipe is to wait for its other end.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
+    if !is_right(&fs::metadata(path).map_err(failed)?) {
         return Err(KeyFileError::NotAFile { path: path.into() });
     }
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    if metadata.is_file() { Ok((file, metadata)) } else { Err(KeyFileError::NotAFile { path: path.into() }) }
+    if is_right(&metadata) { Ok((file, metadata)) } else { Err(KeyFileError::NotAFile { path: path.into() }) }
 }
 
 fn read_all(

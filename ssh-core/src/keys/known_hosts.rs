@@ -113,9 +113,11 @@ impl KnownHosts {
 
     /// What is known about a host's key. `host` is the name or address that the user gave, without a port.
     ///
-    /// A key is revoked for a host also by a line about the host's name without its port.
+    /// A key is revoked for a host also by a line about the host's name without its port. If there is no line about the
+    /// port, the very key that the host has on the usual port is a match, as it is for OpenSSH; another key there says
+    /// nothing.
     pub fn check(&self, host: &str, port: u16, key: &PublicKey) -> HostKeyStatus {
-        let ids = [host_id(host, port), host_id(host, 22)];
+        let ids = [host_id(host, port), host_id(host, USUAL_PORT)];
         let is_about = |entry: &&Entry| ids.iter().flatten().any(|id| entry.names.matches(id));
         let revoked =
             self.entries.iter().filter(|entry| entry.marker == Marker::Revoked && entry.key == *key);
@@ -134,6 +136,10 @@ impl KnownHosts {
             });
         }
         if expected.is_empty() {
+            let mut of_usual_port = self.plain_entries(host, USUAL_PORT);
+            if let Some(entry) = of_usual_port.find(|entry| entry.key == *key) {
+                return HostKeyStatus::Match(entry.place.clone());
+            }
             HostKeyStatus::Unknown { known_as: self.names_of(key) }
         } else {
             HostKeyStatus::Changed { expected }
@@ -141,17 +147,12 @@ impl KnownHosts {
     }
 
     /// The kinds of the keys known for a host, each once, in the order of the lines. A client that prefers these when it
-    /// negotiates meets the key that it knows, if the host still has it.
+    /// negotiates meets the key that it knows, if the host still has it. If there is no line about the port, those of the
+    /// usual port count, as they do for [`check`](Self::check).
     #[must_use]
     pub fn key_kinds_for(&self, host: &str, port: u16) -> Vec<KeyKind> {
-        let mut kinds = Vec::new();
-        for entry in self.plain_entries(host, port) {
-            let kind = entry.key.kind();
-            if !kinds.contains(&kind) {
-                kinds.push(kind);
-            }
-        }
-        kinds
+        let kinds = kinds_of(self.plain_entries(host, port));
+        if kinds.is_empty() { kinds_of(self.plain_entries(host, USUAL_PORT)) } else { kinds }
     }
 
     /// The keys of certificate authorities whose host certificates count for a host (`@cert-authority`), without the
@@ -227,6 +228,20 @@ impl KnownHosts {
         same.filter_map(name).collect()
     }
 }
+
+fn kinds_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<KeyKind> {
+    let mut kinds = Vec::new();
+    for entry in entries {
+        let kind = entry.key.kind();
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+/// The port that is left out.
+const USUAL_PORT: u16 = 22;
 
 impl Entry {
     fn parse(line: &str, place: &Place) -> Result<Self, LineProblem> {

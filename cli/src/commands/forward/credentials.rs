@@ -24,18 +24,24 @@ pub(super) async fn gather(
     args: &ForwardArgs,
     peer: &str,
     terminal: Option<&Terminal>,
-    output: Output,
+    output: &Output,
 ) -> Result<Vec<Credential>, CliError> {
+    let password = password(args)?;
     let mut credentials = Vec::new();
     for file in &args.identity {
         credentials.push(Credential::key(read_key(file, terminal).await?));
     }
     if args.identity.is_empty() {
         for file in DEFAULT_KEYS.iter().filter_map(|name| paths::in_ssh(name)) {
+            // Who has given a password is not asked for another secret.
+            if password.is_some() && is_encrypted(&file) {
+                tracing::info!(file = %file.display(), "an encrypted key is left out");
+                continue;
+            }
             credentials.extend(read_default_key(&file, terminal, output).await.map(Credential::key));
         }
     }
-    match password(args)? {
+    match password {
         Some(password) => credentials.push(Credential::Password(Arc::new(password))),
         None => {
             // It counts as one, and is asked for only if the server wants it.
@@ -64,7 +70,7 @@ fn password(args: &ForwardArgs) -> Result<Option<Zeroizing<String>>, CliError> {
 }
 
 /// A key that was not asked for by name: what is wrong with it is a warning, and its absence is nothing.
-async fn read_default_key(file: &Path, terminal: Option<&Terminal>, output: Output) -> Option<SigningKey> {
+async fn read_default_key(file: &Path, terminal: Option<&Terminal>, output: &Output) -> Option<SigningKey> {
     if matches!(std::fs::metadata(file), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
         return None;
     }
@@ -75,6 +81,11 @@ async fn read_default_key(file: &Path, terminal: Option<&Terminal>, output: Outp
             None
         }
     }
+}
+
+fn is_encrypted(file: &Path) -> bool {
+    let read = KeyPair::read_file(file, None);
+    matches!(read, Err(KeyFileError::Format { source: KeyFormatError::PassphraseNeeded, .. }))
 }
 
 async fn read_key(file: &Path, terminal: Option<&Terminal>) -> Result<SigningKey, CliError> {

@@ -1,5 +1,7 @@
 //! What runs over the session: the forwards of the command line.
 
+use std::io;
+
 use ssh_core::services::port_forward::{
     Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
     RemoteForward,
@@ -16,11 +18,12 @@ use crate::output::{Event, Kind, Output};
 ///
 /// # Errors
 /// A forward could not be set up, or the session was lost.
-pub(super) async fn run(args: &ForwardArgs, link: &Link, output: Output) -> Result<Ended, CliError> {
+pub(super) async fn run(args: &ForwardArgs, link: &Link, output: &Output) -> Result<Ended, CliError> {
     let connections = usize::try_from(args.session.max_channels).unwrap_or(usize::MAX);
+    let for_events = output.clone();
     let forwarding = PortForwarding::builder(link.session.clone())
         .policy(ForwardPolicy::deny_all().max_connections(connections))
-        .on_event(move |event| report(&event, output))
+        .on_event(move |event| report(&event, &for_events))
         .start();
     // Dropped forwards would end.
     let _forwards = Forwards::start(args, link, &forwarding, output).await?;
@@ -31,7 +34,14 @@ pub(super) async fn run(args: &ForwardArgs, link: &Link, output: Output) -> Resu
         ended = stdio => ended,
         error = forwarding.closed() => Err(ForwardError::Session(error)),
     };
-    ended.map(|()| Ended::Closed("end of file")).map_err(|error| cannot_forward(link, &error))
+    match ended {
+        Ok(()) => Ok(Ended::Closed("end of file")),
+        // Who reads has had enough, as in `... | head`.
+        Err(ForwardError::Stream(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Ended::Closed("standard output was closed"))
+        }
+        Err(error) => Err(cannot_forward(link, &error)),
+    }
 }
 
 #[derive(Default)]
@@ -46,7 +56,7 @@ impl Forwards {
         args: &ForwardArgs,
         link: &Link,
         forwarding: &PortForwarding,
-        output: Output,
+        output: &Output,
     ) -> Result<Self, CliError> {
         let mut forwards = Self::default();
         let failed = |error: ForwardError| cannot_forward(link, &error);
@@ -79,7 +89,7 @@ fn bind(listen: &Listen) -> Bind {
     Bind::new(&listen.host, listen.port)
 }
 
-fn announce(output: Output, kind: Kind, listen: String, target: Option<&Endpoint>) {
+fn announce(output: &Output, kind: Kind, listen: String, target: Option<&Endpoint>) {
     output.event(&Event::Forward { kind, listen, target: target.map(ToString::to_string) });
 }
 
@@ -92,7 +102,7 @@ fn shown_address(listen: &Listen, port: u16) -> String {
     }
 }
 
-fn ready(link: &Link, output: Output) {
+fn ready(link: &Link, output: &Output) {
     let info = link.session.info();
     let (kex, cipher) = info
         .algorithms
@@ -103,7 +113,7 @@ fn ready(link: &Link, output: Output) {
 }
 
 /// One line for each connection that did not come about; the others go on.
-fn report(event: &ForwardEvent, output: Output) {
+fn report(event: &ForwardEvent, output: &Output) {
     match event {
         ForwardEvent::Connection { .. } | ForwardEvent::Listening { .. } => {}
         event => output.event(&Event::Refused { message: event.to_string() }),
@@ -122,9 +132,7 @@ fn refused_to_listen(link: &Link, listen: &Listen) -> CliError {
 
 fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
     match error {
-        ForwardError::Bind { .. } => {
-            CliError::new(Code::Bind, format!("{}; choose another port, or stop what uses it", chain(error)))
-        }
+        ForwardError::Bind { source, .. } => CliError::bind(&chain(error), source),
         ForwardError::RefusedByPeer { .. } | ForwardError::NoPort { .. } => {
             CliError::new(Code::RemoteRefused, format!("{}: {error}", link.peer))
         }
@@ -140,6 +148,12 @@ fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
         ),
         ForwardError::Open { source: ssh_core::OpenError::Session(error), .. }
         | ForwardError::Session(error) => link.lost(error),
+        ForwardError::Stream(error) => {
+            CliError::new(Code::Internal, format!("standard input or standard output failed: {error}"))
+        }
+        ForwardError::Reset { .. } => {
+            CliError::new(Code::Network, format!("{}: {error}; check the target", link.peer))
+        }
         error => CliError::new(Code::Internal, chain(error)),
     }
 }

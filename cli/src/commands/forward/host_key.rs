@@ -53,7 +53,7 @@ impl Verifier {
     pub(super) fn new(
         args: &ForwardArgs,
         terminal: Option<Terminal>,
-        output: Output,
+        output: &Output,
     ) -> Result<Self, CliError> {
         let trust = if args.host_key.is_empty() {
             let own = if args.known_hosts.is_empty() {
@@ -72,7 +72,7 @@ impl Verifier {
         } else {
             Trust::Pinned(args.host_key.clone())
         };
-        Ok(Self { target: args.target.clone(), trust, terminal, output })
+        Ok(Self { target: args.target.clone(), trust, terminal, output: output.clone() })
     }
 
     /// Puts the kinds of the keys that are known for the host in front, so that the server shows one of those.
@@ -181,13 +181,6 @@ impl Trust {
             }
             Self::Known { hosts, accept_new, .. } => match hosts.check(&target.host, target.port, key) {
                 HostKeyStatus::Match(_) => Decision::Accept,
-                // As ssh does: the very key that the host has on the usual port is known.
-                HostKeyStatus::Unknown { .. }
-                    if target.port != USUAL_PORT
-                        && matches!(hosts.check(&target.host, USUAL_PORT, key), HostKeyStatus::Match(_)) =>
-                {
-                    Decision::Accept
-                }
                 HostKeyStatus::Unknown { .. } if *accept_new => Decision::Add,
                 HostKeyStatus::Unknown { known_as } => {
                     let elsewhere = known_as
@@ -223,10 +216,14 @@ fn changed(target: &Target, shown: &str, expected: &[KnownKey]) -> String {
     } else {
         format!("[{}]:{}", target.host, target.port)
     };
+    let mut files: Vec<&str> = expected.iter().map(|known| &*known.place.source).collect();
+    files.dedup();
+    let remedies: Vec<_> = files.iter().map(|file| format!("`ssh-keygen -R '{id}' -f '{file}'`")).collect();
     format!(
-        "the host key of {} has changed: it is {shown}, but known is {}; somebody may be in between, so ask the server's owner, and only then remove the old key with `ssh-keygen -R '{id}'`",
+        "the host key of {} has changed: it is {shown}, but known is {}; somebody may be in between, so ask the server's owner, and only then remove the old key with {}",
         joined(&target.host, target.port),
-        known.join(", ")
+        known.join(", "),
+        remedies.join(" and ")
     )
 }
 
@@ -277,6 +274,7 @@ mod tests {
                 message.contains(&print) && message.contains(&other.fingerprint().to_string()),
                 "{message}"
             );
+            assert!(message.ends_with("`ssh-keygen -R '[host]:2222' -f 'file'`"), "{message}");
             let both = line("[host]:2222", &key) + &line("@revoked *", &key);
             let message = refused(known(&both, accept_new));
             assert!(message.contains(&print) && message.contains("revoked"), "{message}");

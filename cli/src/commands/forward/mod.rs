@@ -30,7 +30,7 @@ use crate::signals;
 ///
 /// # Errors
 /// Whatever kept the session or a forward from being set up, or ended the session.
-pub(crate) async fn run(args: ForwardArgs, output: Output) -> Result<Ended, CliError> {
+pub(crate) async fn run(args: ForwardArgs, output: &Output) -> Result<Ended, CliError> {
     if args.local.is_empty() && args.remote.is_empty() && args.dynamic.is_empty() && args.stdio.is_none() {
         // A session that only shows whether one can log in.
         output.warning("nothing is forwarded; -L, -R, -D and -W say what is to be");
@@ -61,7 +61,7 @@ struct Link {
 
 impl Link {
     /// Reads what is needed, connects, and logs in.
-    async fn establish(args: &ForwardArgs, output: Output) -> Result<Self, CliError> {
+    async fn establish(args: &ForwardArgs, output: &Output) -> Result<Self, CliError> {
         let user = args.target.user()?;
         let peer = format!("{user}@{}", args.target);
         let terminal = Terminal::find(output);

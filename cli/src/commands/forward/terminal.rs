@@ -11,15 +11,21 @@ use zeroize::Zeroizing;
 use crate::output::Output;
 
 /// Somebody who can be asked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Terminal {
+    /// What was said comes before a question.
+    output: Output,
     asking: Arc<AtomicBool>,
 }
 
 impl Terminal {
     /// Nobody is asked if stdin is not a terminal or a script reads the output.
-    pub(crate) fn find(output: Output) -> Option<Self> {
-        (std::io::stdin().is_terminal() && !output.is_json()).then(Self::default)
+    pub(crate) fn find(output: &Output) -> Option<Self> {
+        (std::io::stdin().is_terminal() && !output.is_json()).then(|| Self::new(output.clone()))
+    }
+
+    fn new(output: Output) -> Self {
+        Self { output, asking: Arc::default() }
     }
 
     /// Asks for a secret, which is not shown.
@@ -29,8 +35,11 @@ impl Terminal {
     pub(crate) async fn secret(&self, prompt: String) -> io::Result<Zeroizing<String>> {
         let _asking = Asking::new(&self.asking);
         let _echo = EchoGuard::new();
-        let asked =
-            tokio::task::spawn_blocking(move || rpassword::prompt_password(prompt).map(Zeroizing::new));
+        let output = self.output.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            output.flush();
+            rpassword::prompt_password(prompt).map(Zeroizing::new)
+        });
         asked.await.map_err(io::Error::other)?
     }
 
@@ -40,7 +49,9 @@ impl Terminal {
     /// The next line goes nowhere.
     pub(crate) async fn line(&self, prompt: String) -> io::Result<String> {
         let _asking = Asking::new(&self.asking);
+        let output = self.output.clone();
         let asked = tokio::task::spawn_blocking(move || {
+            output.flush();
             io::Write::write_all(&mut io::stderr().lock(), prompt.as_bytes())?;
             let mut line = String::new();
             io::stdin().read_line(&mut line).map(|_| line)
@@ -111,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn patience_does_not_count_questions() {
-        let terminal = Terminal::default();
+        let terminal = Terminal::new(Output::new(false, false));
         let start = Instant::now();
         let asked = terminal.clone();
         let question = async move {

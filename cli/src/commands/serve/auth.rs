@@ -92,7 +92,7 @@ impl Users {
     pub(super) fn load(
         users: &[UserArg],
         keys: &[AuthorizedKeysArg],
-        output: Output,
+        output: &Output,
     ) -> Result<Self, CliError> {
         let mut salt = Zeroizing::new([0; 32]);
         let mut secret = Zeroizing::new([0; 32]);
@@ -176,7 +176,7 @@ fn digest(salt: &[u8; 32], password: &[u8]) -> Digest {
 }
 
 /// A file that was named has to be there, even if it may be empty.
-fn read_keys(arg: &AuthorizedKeysArg, output: Output) -> Result<AuthorizedKeys, CliError> {
+fn read_keys(arg: &AuthorizedKeysArg, output: &Output) -> Result<AuthorizedKeys, CliError> {
     if let Err(error) = std::fs::metadata(&arg.file) {
         return Err(CliError::new(
             Code::File,
@@ -234,7 +234,7 @@ mod tests {
         std::fs::write(path("password"), "secret\n").unwrap();
         let user: UserArg = format!("bob:{}", path("password")).parse().unwrap();
         let keys = [path("all"), format!("ada:{}", path("ada"))].map(|text| text.parse().unwrap());
-        let users = Users::load(&[user], &keys, Output::new(true, true)).unwrap();
+        let users = Users::load(&[user], &keys, &Output::new(true, true)).unwrap();
 
         assert!(users.is_password("bob", "secret"));
         for (name, password) in [("bob", "secre"), ("bob", ""), ("ada", "secret"), ("", "secret")] {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ssh_core::error::{AuthFailure, Error, escape_text};
+use ssh_core::error::{AuthFailure, DisconnectReason, Error, escape_text};
 use ssh_core::server::{self, Config};
 use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
 use tokio::net::TcpStream;
@@ -19,6 +19,7 @@ pub(super) struct Server {
     pub(super) policy: ForwardPolicy,
     pub(super) gate: super::limits::Gate,
     pub(super) sessions: Semaphore,
+    pub(super) max_sessions: u32,
     pub(super) output: Output,
 }
 
@@ -45,17 +46,20 @@ pub(super) async fn serve(
             drop(pass);
             let user = escape_text(session.info().user.as_bytes());
             let Ok(_place) = server.sessions.try_acquire() else {
-                let message =
-                    format!("{user} from {from} was turned away: there are --max-sessions sessions already");
+                let limit = server.max_sessions;
+                let message = format!(
+                    "{user} from {from} was turned away: there are {limit} sessions already (--max-sessions)"
+                );
                 server.output.event(&Event::Refused { message });
-                session.close();
+                let text = format!("the server's limit of {limit} sessions at once is reached");
+                session.disconnect(DisconnectReason::TOO_MANY_CONNECTIONS, &text);
                 return wires.flushed().await;
             };
             server.output.event(&Event::LoggedIn { user, from: from.to_string() });
-            let output = server.output;
+            let output = server.output.clone();
             let forwarding = PortForwarding::builder(session.clone())
                 .policy(server.policy.clone())
-                .on_event(move |event| report(&event, from, output))
+                .on_event(move |event| report(&event, from, &output))
                 .start();
             let ended = tokio::select! {
                 error = forwarding.closed() => error,
@@ -84,7 +88,7 @@ fn is_failed_login(error: &Error) -> bool {
 }
 
 /// One line for each connection that did not come about; the others go on.
-fn report(event: &ForwardEvent, from: SocketAddr, output: Output) {
+fn report(event: &ForwardEvent, from: SocketAddr, output: &Output) {
     match event {
         ForwardEvent::Connection { .. } | ForwardEvent::Listening { .. } => {
             tracing::info!(%from, "{event}");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ssh_core::keys::{KeyFileError, KeyKind, KeyPair, Overwrite, SigningKey};
+use ssh_core::keys::{KeyFileError, KeyFormatError, KeyKind, KeyPair, Overwrite, SigningKey};
 
 use crate::commands::paths;
 use crate::commands::session::PROVIDER;
@@ -13,7 +13,7 @@ use crate::output::{Event, Output};
 ///
 /// # Errors
 /// A file cannot be used.
-pub(super) fn load(files: &[PathBuf], output: Output) -> Result<Vec<SigningKey>, CliError> {
+pub(super) fn load(files: &[PathBuf], output: &Output) -> Result<Vec<SigningKey>, CliError> {
     if !files.is_empty() {
         return files.iter().map(|file| signing(&read(file)?, file)).collect();
     }
@@ -27,7 +27,7 @@ fn exists(file: &Path) -> bool {
     !matches!(file.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn make(file: &Path, output: Output) -> Result<KeyPair, CliError> {
+fn make(file: &Path, output: &Output) -> Result<KeyPair, CliError> {
     let key = KeyPair::generate(PROVIDER, KeyKind::Ed25519, 0)
         .map_err(|error| CliError::new(Code::Internal, format!("cannot make a host key: {error}")))?;
     match key.write_file(file, None, Overwrite::Refuse) {
@@ -48,7 +48,18 @@ fn make(file: &Path, output: Output) -> Result<KeyPair, CliError> {
 }
 
 fn read(file: &Path) -> Result<KeyPair, CliError> {
-    KeyPair::read_file(file, None).map_err(|error| CliError::file(&error))
+    KeyPair::read_file(file, None).map_err(|error| match &error {
+        KeyFileError::Format { source: KeyFormatError::PassphraseNeeded, .. } => {
+            let file = file.display();
+            CliError::new(
+                Code::File,
+                format!(
+                    "the host key {file} is encrypted, and nobody is there to ask when a server starts; take the passphrase off with `ssh-keygen -p -f '{file}'`, or give another --host-key"
+                ),
+            )
+        }
+        error => CliError::file(error),
+    })
 }
 
 fn signing(key: &KeyPair, file: &Path) -> Result<SigningKey, CliError> {

@@ -37,16 +37,16 @@ use crate::signals;
 ///
 /// # Errors
 /// A file cannot be used, or the address cannot be bound.
-pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Ended, CliError> {
-    let signal = signals::first()
-        .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
-    let server = Arc::new(configure(&args, output)?);
-    let listener = bind(&args.listen.listen).await?;
+pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliError> {
     if args.authorized_keys.is_empty() && args.user.is_empty() {
         return Err(CliError::usage(
             "nobody could log in; give --authorized-keys FILE or --user NAME:PASSWORDFILE",
         ));
     }
+    let signal = signals::first()
+        .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
+    let server = Arc::new(configure(&args, output)?);
+    let listener = bind(&args.listen.listen).await?;
     let shards = Shards::start()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot start the runtime: {error}")))?;
     let addr = listener.local_addr().map_err(|error| cannot_bind(&args.listen.listen, &error))?;
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<Ended, CliErr
     Ok(Ended::Closed(name))
 }
 
-fn configure(args: &ServeArgs, output: Output) -> Result<Server, CliError> {
+fn configure(args: &ServeArgs, output: &Output) -> Result<Server, CliError> {
     let mut algorithms = session::algorithms(&args.session)?;
     let limits = session::limits(&args.session);
     let users = Users::load(&args.user, &args.authorized_keys, output)?;
@@ -96,7 +96,8 @@ fn configure(args: &ServeArgs, output: Output) -> Result<Server, CliError> {
         policy,
         gate: Gate::new(PROVIDER.random),
         sessions: Semaphore::new(sessions),
-        output,
+        max_sessions: args.max_sessions,
+        output: output.clone(),
     })
 }
 
@@ -115,10 +116,7 @@ async fn bind(listen: &Listen) -> Result<TcpListener, CliError> {
 }
 
 fn cannot_bind(listen: &Listen, error: &io::Error) -> CliError {
-    CliError::new(
-        Code::Bind,
-        format!("cannot listen on {listen}: {error}; choose another --listen, or stop what uses it"),
-    )
+    CliError::bind(&format!("cannot listen on {listen}: {error}"), error)
 }
 
 async fn accept_all(
