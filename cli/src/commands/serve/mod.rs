@@ -38,19 +38,21 @@ use crate::signals;
 /// # Errors
 /// A file cannot be used, or the address cannot be bound.
 pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliError> {
-    if args.authorized_keys.is_empty() && args.user.is_empty() {
-        return Err(CliError::usage(
-            "nobody could log in; give --authorized-keys FILE or --user NAME:PASSWORDFILE",
-        ));
-    }
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
-    let server = Arc::new(configure(&args, output)?);
+    let (server, made_key) = configure(&args, output)?;
+    let server = Arc::new(server);
     let listener = bind(&args.listen.listen).await?;
     let shards = Shards::start()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot start the runtime: {error}")))?;
     let addr = listener.local_addr().map_err(|error| cannot_bind(&args.listen.listen, &error))?;
     output.event(&Event::Listening { addr: addr.to_string() });
+    if let Some(made) = made_key {
+        output.event(&made);
+    }
+    if args.authorized_keys.is_empty() && args.user.is_empty() {
+        output.warning("nobody can log in; give --authorized-keys FILE or --user NAME:PASSWORDFILE");
+    }
 
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -66,11 +68,12 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     Ok(Ended::Closed(name))
 }
 
-fn configure(args: &ServeArgs, output: &Output) -> Result<Server, CliError> {
+/// The server, and the event of the host key that was made for it, if one was.
+fn configure(args: &ServeArgs, output: &Output) -> Result<(Server, Option<Event<'static>>), CliError> {
     let mut algorithms = session::algorithms(&args.session)?;
     let limits = session::limits(&args.session);
     let users = Users::load(&args.user, &args.authorized_keys, output)?;
-    let host_keys = host_keys::load(&args.host_key, output)?;
+    let (host_keys, made_key) = host_keys::load(&args.host_key)?;
     let p521 = KeyKind::Ecdsa(Curve::P521);
     if users.has_key_of(p521) || host_keys.iter().any(|key| key.public_key().kind() == p521) {
         algorithms = session::with_p521(algorithms, &args.session);
@@ -91,14 +94,15 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<Server, CliError> {
         policy = policy.permit_listen(permit.clone());
     }
     let sessions = usize::try_from(args.max_sessions).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    Ok(Server {
+    let server = Server {
         config,
         policy,
         gate: Gate::new(PROVIDER.random),
         sessions: Semaphore::new(sessions),
         max_sessions: args.max_sessions,
         output: output.clone(),
-    })
+    };
+    Ok((server, made_key))
 }
 
 async fn bind(listen: &Listen) -> Result<TcpListener, CliError> {
