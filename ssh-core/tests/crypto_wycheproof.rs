@@ -1,5 +1,5 @@
-//! Project Wycheproof's vectors, fed to each backend through the provider. It has no AEAD cases whose associated data is
-//! the four bytes of a packet's length.
+//! Project Wycheproof's vectors, fed to each backend through the provider. Those of AES-GCM, whose associated data is not the
+//! length of a packet, are fed to the backends below it (`crypto/gcm.rs`).
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod crypto_support;

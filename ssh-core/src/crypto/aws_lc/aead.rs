@@ -10,7 +10,7 @@ use crate::crypto::gcm_nonce::NONCE_LEN;
 use crate::crypto::packet::LENGTH_LEN;
 
 /// A key of AES-GCM of `LEN` bytes, 16 or 32.
-pub(super) struct Gcm<const LEN: usize>(LessSafeKey);
+pub(in crate::crypto) struct Gcm<const LEN: usize>(LessSafeKey);
 
 impl<const LEN: usize> GcmKey for Gcm<LEN> {
     const LEN: usize = LEN;
@@ -24,13 +24,13 @@ impl<const LEN: usize> GcmKey for Gcm<LEN> {
     fn seal_in_place(
         &self,
         nonce: [u8; NONCE_LEN],
-        length: [u8; LENGTH_LEN],
+        aad: &[u8],
         text: &mut [u8],
     ) -> Result<[u8; TAG_LEN], CryptoError> {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = self
             .0
-            .seal_in_place_separate_tag(nonce, Aad::from(length), text)
+            .seal_in_place_separate_tag(nonce, Aad::from(aad), text)
             .map_err(|_| CryptoError::Backend)?;
         tag.as_ref().try_into().map_err(|_| CryptoError::Backend)
     }
@@ -38,11 +38,11 @@ impl<const LEN: usize> GcmKey for Gcm<LEN> {
     fn open_in_place(
         &self,
         nonce: [u8; NONCE_LEN],
-        length: [u8; LENGTH_LEN],
+        aad: &[u8],
         text_and_tag: &mut [u8],
     ) -> Result<(), CryptoError> {
         self.0
-            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(length), text_and_tag)
+            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), text_and_tag)
             .map(drop)
             .map_err(|_| CryptoError::Unauthentic)
     }

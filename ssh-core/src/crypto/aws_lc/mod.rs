@@ -3,7 +3,7 @@
 //! AWS-LC has neither finite field Diffie-Hellman nor sntrup761 in its Rust interface; these, RSA beyond 8192 bits
 //! and the generation of RSA keys come from the pure Rust crates that the other backend uses.
 
-mod aead;
+pub(super) mod aead;
 mod hash;
 mod kex;
 mod mac;

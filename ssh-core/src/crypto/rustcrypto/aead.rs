@@ -15,7 +15,7 @@ use crate::crypto::gcm::GcmKey;
 use crate::crypto::gcm_nonce::NONCE_LEN;
 use crate::crypto::packet::{LENGTH_LEN, NO_LENGTH};
 
-pub(super) struct Gcm<A>(A);
+pub(in crate::crypto) struct Gcm<A>(A);
 
 impl<A> GcmKey for Gcm<A>
 where
@@ -30,11 +30,11 @@ where
     fn seal_in_place(
         &self,
         nonce: [u8; NONCE_LEN],
-        length: [u8; LENGTH_LEN],
+        aad: &[u8],
         text: &mut [u8],
     ) -> Result<[u8; TAG_LEN], CryptoError> {
         self.0
-            .encrypt_inout_detached(&nonce.into(), &length, text.into())
+            .encrypt_inout_detached(&nonce.into(), aad, text.into())
             .map(Into::into)
             .map_err(|_| CryptoError::Backend)
     }
@@ -42,12 +42,12 @@ where
     fn open_in_place(
         &self,
         nonce: [u8; NONCE_LEN],
-        length: [u8; LENGTH_LEN],
+        aad: &[u8],
         text_and_tag: &mut [u8],
     ) -> Result<(), CryptoError> {
         let (text, tag) = text_and_tag.split_last_chunk_mut().ok_or(CryptoError::Unauthentic)?;
         self.0
-            .decrypt_inout_detached(&nonce.into(), &length, text.into(), (&*tag).into())
+            .decrypt_inout_detached(&nonce.into(), aad, text.into(), (&*tag).into())
             .map_err(|_| CryptoError::Unauthentic)
     }
 }

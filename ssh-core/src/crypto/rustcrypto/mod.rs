@@ -1,6 +1,6 @@
 //! The pure Rust backend, from the RustCrypto and dalek projects.
 
-mod aead;
+pub(super) mod aead;
 mod hash;
 mod kex;
 mod mac;
