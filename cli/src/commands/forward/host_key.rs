@@ -155,7 +155,9 @@ impl Verifier {
                 host_key: key.fingerprint().to_string(),
                 file: file.display().to_string(),
             }),
-            Err(error) => self.output.warning(CliError::file(&error).message),
+            Err(error) => {
+                self.output.warning(format!("the host key is not kept: {}", CliError::file(&error)));
+            }
         }
     }
 }
