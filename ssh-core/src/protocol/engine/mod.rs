@@ -1,32 +1,29 @@
-use std::collections::VecDeque;
-use std::io::IoSlice;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+mod channels;
 
-use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
 use zeroize::Zeroize as _;
 
-use super::auth::{
-    AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress,
-};
-use super::connection::{
-    Connection, ConnectionEvent, ExitStatus, GlobalReply, KEEPALIVE, OpenError, OpenFailureReason,
-    PeerRequest,
-};
-use super::messages::{
-    Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
-};
-use super::transport::inbound::{Inbound, NextOpener, Packet};
-use super::transport::kex::{Kex, KexProgress, Negotiated};
-use super::transport::outbound::{HIGH_BATCH, Outbound};
-use super::transport::rekey::RekeyPolicy;
-use super::wire::{Reader, WireError, Write as _};
-use super::{PeerVersion, Role};
 use crate::config::Common;
 use crate::crypto::SignatureAlgorithm;
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
 use crate::keys::{PublicKey, SigningKey};
+use crate::protocol::auth::{
+    AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress,
+};
+use crate::protocol::connection::{Connection, KEEPALIVE};
+use crate::protocol::messages::{
+    Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
+};
+use crate::protocol::transport::inbound::{Inbound, NextOpener, Packet};
+use crate::protocol::transport::kex::{Kex, KexProgress, Negotiated};
+use crate::protocol::transport::outbound::{HIGH_BATCH, Outbound};
+use crate::protocol::transport::rekey::RekeyPolicy;
+use crate::protocol::wire::{Reader, WireError, Write as _};
+use crate::protocol::{PeerVersion, Role};
 
 /// One side of a session, without its stream.
 ///
@@ -103,14 +100,6 @@ pub enum Event {
 /// Taking this much output, in bytes, is a sign that the stream moves; a keepalive alone is not.
 const REAL_BATCH: usize = 16 * 1024;
 
-/// Keeps what the application gives within what every peer takes in a packet.
-fn check_size(name: &str, fields: &[u8]) -> Result<(), Error> {
-    let fits = name.len().saturating_add(fields.len()) <= MAX_FIELDS;
-    if fits { Ok(()) } else { Err(Error::ApiMisuse(ApiMisuse::TooLong)) }
-}
-
-/// A name and the fields of a request or an open may have this many bytes together.
-const MAX_FIELDS: usize = 32 * 1024;
 /// EXT_INFO may not hold more entries. OpenSSH sends three.
 const MAX_EXT_INFO: u32 = 64;
 /// Past this much output that the peer does not take, in bytes, the driver should stop reading from it.
@@ -344,8 +333,9 @@ impl Engine {
             let (name, value) = (reader.string()?, reader.string()?);
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
-                let known =
-                    super::wire::NameList::parse(value)?.iter().filter_map(SignatureAlgorithm::from_name);
+                let known = crate::protocol::wire::NameList::parse(value)?
+                    .iter()
+                    .filter_map(SignatureAlgorithm::from_name);
                 self.server_sig_algs = Some(known.collect());
             }
         }
@@ -375,12 +365,14 @@ impl Engine {
             Auth::Done if self.role == Role::Server && number == 50 => Ok(()),
             // Dev Tunnels clients ask for the service that authentication has already implied.
             Auth::Done if self.role == Role::Server && number == 5 => {
-                let message = super::messages::ServiceRequest::decode(payload)?;
-                if message.name != super::auth::CONNECTION_SERVICE {
+                let message = crate::protocol::messages::ServiceRequest::decode(payload)?;
+                if message.name != crate::protocol::auth::CONNECTION_SERVICE {
                     return Err(PeerMisbehaved::UnknownService.into());
                 }
                 let name = OptionalText(message.name.as_bytes());
-                self.transport.out.send(|buffer| super::messages::ServiceAccept { name }.encode(buffer))
+                self.transport
+                    .out
+                    .send(|buffer| crate::protocol::messages::ServiceAccept { name }.encode(buffer))
             }
             Auth::Done => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
         }
@@ -688,176 +680,5 @@ impl Engine {
         auth.answer(answer, now, &mut self.transport.out)
             .and_then(|progress| self.on_server_auth(progress, now))
             .map_err(|error| self.end(error))
-    }
-}
-
-/// Channels and requests. Each of these fails with the session's error once it is over, and with
-/// [`ApiMisuse::NotAuthenticated`] before it has begun.
-#[expect(missing_docs, reason = "the driver's methods of the same names are documented")]
-impl Engine {
-    /// The next channel or request of the peer; `None` when none will come any more.
-    pub fn poll_incoming(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
-        self.connection.poll_event(cx)
-    }
-
-    pub fn open_channel(&mut self, kind: &str, fields: &[u8], now: Instant) -> Result<u32, Error> {
-        self.authenticated()?;
-        check_size(kind, fields)?;
-        let opened = self.connection.open(kind, fields, now, &mut self.transport.out);
-        self.fatal(opened)
-    }
-
-    pub fn poll_opened(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Bytes, OpenError>> {
-        self.connection.poll_opened(id, cx)
-    }
-
-    pub fn accept_channel(&mut self, id: u32, fields: &[u8]) -> Result<(), Error> {
-        self.authenticated()?;
-        check_size("", fields)?;
-        let accepted = self.connection.accept(id, fields, &mut self.transport.out);
-        self.fatal(accepted)
-    }
-
-    pub fn reject_channel(&mut self, id: u32, reason: OpenFailureReason, text: &str) -> Result<(), Error> {
-        self.authenticated()?;
-        self.connection.reject(id, reason, text, &mut self.transport.out).map_err(|error| self.end(error))
-    }
-
-    pub fn poll_write(
-        &mut self,
-        id: u32,
-        cx: &Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<Result<usize, Error>> {
-        let written = self.connection.poll_write(id, cx, slices, &mut self.transport.out);
-        written.map(|written| self.fatal(written))
-    }
-
-    pub fn poll_read(&mut self, id: u32, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Error>> {
-        let read = self.connection.poll_read(id, cx, buffer, &mut self.transport.out);
-        read.map(|read| self.fatal(read))
-    }
-
-    pub fn poll_read_chunks(
-        &mut self,
-        id: u32,
-        cx: &Context<'_>,
-        max_len: usize,
-        max_chunks: usize,
-        chunks: &mut Vec<Bytes>,
-    ) -> Poll<Result<usize, Error>> {
-        let read =
-            self.connection.poll_read_chunks(id, cx, max_len, max_chunks, chunks, &mut self.transport.out);
-        read.map(|read| self.fatal(read))
-    }
-
-    pub fn keep_stderr(&mut self, id: u32) {
-        self.connection.keep_stderr(id);
-    }
-
-    pub fn discard_stderr(&mut self, id: u32) {
-        let discarded = self.connection.discard_stderr(id, &mut self.transport.out);
-        // An error has ended the session, which everybody sees.
-        let _ = self.fatal(discarded);
-    }
-
-    pub fn poll_read_stderr(
-        &mut self,
-        id: u32,
-        cx: &Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<Result<usize, Error>> {
-        let read = self.connection.poll_read_stderr(id, cx, buffer, &mut self.transport.out);
-        read.map(|read| self.fatal(read))
-    }
-
-    pub fn send_eof(&mut self, id: u32) -> Result<(), Error> {
-        let sent = self.connection.send_eof(id, &mut self.transport.out);
-        self.fatal(sent)
-    }
-
-    pub fn close_channel(&mut self, id: u32) -> Result<(), Error> {
-        let closed = self.connection.close(id, &mut self.transport.out);
-        self.fatal(closed)
-    }
-
-    pub fn release_channel(&mut self, id: u32) {
-        if let Err(error) = self.connection.release(id, &mut self.transport.out) {
-            self.end(error);
-        }
-    }
-
-    pub fn poll_channel_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
-        self.connection.poll_closed(id, cx)
-    }
-
-    pub fn exit_status(&self, id: u32) -> Option<ExitStatus> {
-        self.connection.exit_status(id)
-    }
-
-    pub fn channel_request(
-        &mut self,
-        id: u32,
-        name: &str,
-        want_reply: bool,
-        fields: &[u8],
-    ) -> Result<Option<u64>, Error> {
-        self.authenticated()?;
-        check_size(name, fields)?;
-        let sent = self.connection.request(id, name, want_reply, fields, &mut self.transport.out);
-        self.fatal(sent)
-    }
-
-    pub fn poll_channel_reply(&mut self, id: u32, number: u64, cx: &mut Context<'_>) -> Poll<Option<bool>> {
-        self.connection.poll_reply(id, number, cx)
-    }
-
-    pub fn abandon_channel_reply(&mut self, id: u32, number: u64) {
-        self.connection.abandon_reply(id, number);
-    }
-
-    pub fn poll_peer_request(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Option<PeerRequest>> {
-        self.connection.poll_peer_request(id, cx)
-    }
-
-    pub fn answer_peer_request(&mut self, id: u32, slot: u64, accepted: bool) -> Result<(), Error> {
-        let answered = self.connection.answer(id, slot, accepted, &mut self.transport.out);
-        self.fatal(answered)
-    }
-
-    pub fn refuse_peer_requests(&mut self, id: u32) -> Result<(), Error> {
-        let refused = self.connection.refuse_requests(id, &mut self.transport.out);
-        self.fatal(refused)
-    }
-
-    pub fn global_request(
-        &mut self,
-        name: &str,
-        want_reply: bool,
-        fields: &[u8],
-        now: Instant,
-    ) -> Result<Option<u64>, Error> {
-        self.authenticated()?;
-        check_size(name, fields)?;
-        let sent = self.connection.global_request(name, want_reply, fields, now, &mut self.transport.out);
-        self.fatal(sent)
-    }
-
-    pub fn poll_global_reply(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<Option<GlobalReply>> {
-        self.connection.poll_global_reply(number, cx)
-    }
-
-    pub fn abandon_global_reply(&mut self, number: u64) {
-        self.connection.abandon_global_reply(number);
-    }
-
-    pub fn answer_global_request(&mut self, slot: u64, reply: GlobalReply) -> Result<(), Error> {
-        let answered = self.connection.global_answer(slot, reply, &mut self.transport.out);
-        self.fatal(answered)
-    }
-
-    /// A round trip that the driver has seen, for pacing windows.
-    pub fn add_round_trip(&mut self, sample: Duration) {
-        self.connection.add_round_trip(sample);
     }
 }

@@ -1,0 +1,193 @@
+//! The engine's face of the connection protocol.
+
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Engine;
+use crate::error::{ApiMisuse, Error};
+use crate::protocol::connection::{
+    ConnectionEvent, ExitStatus, GlobalReply, OpenError, OpenFailureReason, PeerRequest,
+};
+
+/// Channels and requests. Each of these fails with the session's error once it is over, and with
+/// [`ApiMisuse::NotAuthenticated`] before it has begun.
+#[expect(missing_docs, reason = "the driver's methods of the same names are documented")]
+impl Engine {
+    /// The next channel or request of the peer; `None` when none will come any more.
+    pub fn poll_incoming(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
+        self.connection.poll_event(cx)
+    }
+
+    pub fn open_channel(&mut self, kind: &str, fields: &[u8], now: Instant) -> Result<u32, Error> {
+        self.authenticated()?;
+        check_size(kind, fields)?;
+        let opened = self.connection.open(kind, fields, now, &mut self.transport.out);
+        self.fatal(opened)
+    }
+
+    pub fn poll_opened(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Bytes, OpenError>> {
+        self.connection.poll_opened(id, cx)
+    }
+
+    pub fn accept_channel(&mut self, id: u32, fields: &[u8]) -> Result<(), Error> {
+        self.authenticated()?;
+        check_size("", fields)?;
+        let accepted = self.connection.accept(id, fields, &mut self.transport.out);
+        self.fatal(accepted)
+    }
+
+    pub fn reject_channel(&mut self, id: u32, reason: OpenFailureReason, text: &str) -> Result<(), Error> {
+        self.authenticated()?;
+        self.connection.reject(id, reason, text, &mut self.transport.out).map_err(|error| self.end(error))
+    }
+
+    pub fn poll_write(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Error>> {
+        let written = self.connection.poll_write(id, cx, slices, &mut self.transport.out);
+        written.map(|written| self.fatal(written))
+    }
+
+    pub fn poll_read(&mut self, id: u32, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Error>> {
+        let read = self.connection.poll_read(id, cx, buffer, &mut self.transport.out);
+        read.map(|read| self.fatal(read))
+    }
+
+    pub fn poll_read_chunks(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        max_len: usize,
+        max_chunks: usize,
+        chunks: &mut Vec<Bytes>,
+    ) -> Poll<Result<usize, Error>> {
+        let read =
+            self.connection.poll_read_chunks(id, cx, max_len, max_chunks, chunks, &mut self.transport.out);
+        read.map(|read| self.fatal(read))
+    }
+
+    pub fn keep_stderr(&mut self, id: u32) {
+        self.connection.keep_stderr(id);
+    }
+
+    pub fn discard_stderr(&mut self, id: u32) {
+        let discarded = self.connection.discard_stderr(id, &mut self.transport.out);
+        // An error has ended the session, which everybody sees.
+        let _ = self.fatal(discarded);
+    }
+
+    pub fn poll_read_stderr(
+        &mut self,
+        id: u32,
+        cx: &Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, Error>> {
+        let read = self.connection.poll_read_stderr(id, cx, buffer, &mut self.transport.out);
+        read.map(|read| self.fatal(read))
+    }
+
+    pub fn send_eof(&mut self, id: u32) -> Result<(), Error> {
+        let sent = self.connection.send_eof(id, &mut self.transport.out);
+        self.fatal(sent)
+    }
+
+    pub fn close_channel(&mut self, id: u32) -> Result<(), Error> {
+        let closed = self.connection.close(id, &mut self.transport.out);
+        self.fatal(closed)
+    }
+
+    pub fn release_channel(&mut self, id: u32) {
+        if let Err(error) = self.connection.release(id, &mut self.transport.out) {
+            self.end(error);
+        }
+    }
+
+    pub fn poll_channel_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.poll_closed(id, cx)
+    }
+
+    pub fn exit_status(&self, id: u32) -> Option<ExitStatus> {
+        self.connection.exit_status(id)
+    }
+
+    pub fn channel_request(
+        &mut self,
+        id: u32,
+        name: &str,
+        want_reply: bool,
+        fields: &[u8],
+    ) -> Result<Option<u64>, Error> {
+        self.authenticated()?;
+        check_size(name, fields)?;
+        let sent = self.connection.request(id, name, want_reply, fields, &mut self.transport.out);
+        self.fatal(sent)
+    }
+
+    pub fn poll_channel_reply(&mut self, id: u32, number: u64, cx: &mut Context<'_>) -> Poll<Option<bool>> {
+        self.connection.poll_reply(id, number, cx)
+    }
+
+    pub fn abandon_channel_reply(&mut self, id: u32, number: u64) {
+        self.connection.abandon_reply(id, number);
+    }
+
+    pub fn poll_peer_request(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Option<PeerRequest>> {
+        self.connection.poll_peer_request(id, cx)
+    }
+
+    pub fn answer_peer_request(&mut self, id: u32, slot: u64, accepted: bool) -> Result<(), Error> {
+        let answered = self.connection.answer(id, slot, accepted, &mut self.transport.out);
+        self.fatal(answered)
+    }
+
+    pub fn refuse_peer_requests(&mut self, id: u32) -> Result<(), Error> {
+        let refused = self.connection.refuse_requests(id, &mut self.transport.out);
+        self.fatal(refused)
+    }
+
+    pub fn global_request(
+        &mut self,
+        name: &str,
+        want_reply: bool,
+        fields: &[u8],
+        now: Instant,
+    ) -> Result<Option<u64>, Error> {
+        self.authenticated()?;
+        check_size(name, fields)?;
+        let sent = self.connection.global_request(name, want_reply, fields, now, &mut self.transport.out);
+        self.fatal(sent)
+    }
+
+    pub fn poll_global_reply(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<Option<GlobalReply>> {
+        self.connection.poll_global_reply(number, cx)
+    }
+
+    pub fn abandon_global_reply(&mut self, number: u64) {
+        self.connection.abandon_global_reply(number);
+    }
+
+    pub fn answer_global_request(&mut self, slot: u64, reply: GlobalReply) -> Result<(), Error> {
+        let answered = self.connection.global_answer(slot, reply, &mut self.transport.out);
+        self.fatal(answered)
+    }
+
+    /// A round trip that the driver has seen, for pacing windows.
+    pub fn add_round_trip(&mut self, sample: Duration) {
+        self.connection.add_round_trip(sample);
+    }
+}
+
+/// Keeps what the application gives within what every peer takes in a packet.
+fn check_size(name: &str, fields: &[u8]) -> Result<(), Error> {
+    let fits = name.len().saturating_add(fields.len()) <= MAX_FIELDS;
+    if fits { Ok(()) } else { Err(Error::ApiMisuse(ApiMisuse::TooLong)) }
+}
+
+/// A name and the fields of a request or an open may have this many bytes together.
+const MAX_FIELDS: usize = 32 * 1024;
