@@ -80,6 +80,15 @@ messages! {
     53 UserAuthBanner<'a> { text: &'a [u8], language: OptionalText<'a> }
     /// RFC 4252 §7.
     60 UserAuthPkOk<'a> { algorithm: &'a str, key: &'a [u8] }
+    /// RFC 4252 §8: the password has to be changed first. The number is the one of the publickey method's answer.
+    60 UserAuthPasswdChangeReq<'a> { prompt: &'a [u8], language: OptionalText<'a> }
+    /// RFC 4256 §3.2: `count` prompts follow, each with its echo flag; Dev Tunnels peers write all flags behind all
+    /// prompts. The number is shared, too.
+    60 UserAuthInfoRequest<'a> {
+        name: &'a [u8], instruction: &'a [u8], language: &'a [u8], count: u32, prompts: Rest<'a>,
+    }
+    /// RFC 4256 §3.4: `count` answers follow.
+    61 UserAuthInfoResponse<'a> { count: u32, responses: Rest<'a> }
     /// RFC 4254 §4: the fields of the request follow.
     80 GlobalRequest<'a> { name: &'a str, want_reply: bool, fields: Rest<'a> }
     /// RFC 4254 §4.
