@@ -3,10 +3,13 @@
 //! - [`KeyPair`] reads and writes private key files, [`PublicLine`] one-line public keys; [`Fingerprint`] is how people
 //!   compare keys.
 //! - [`KnownHosts`] says whether a host's key is the right one, [`AuthorizedKeys`] whether a user's is.
-//! - Nothing here needs a crypto backend but [`KeyPair::generate`]. What a format can say about a key is checked when
+//! - [`Certificate`] is a key that an authority vouches for; [`CertificateAuthorities`] says whether it counts.
+//! - Nothing here needs a crypto backend but [`KeyPair::generate`] and certificates' signatures. What a format can say about a key is checked when
 //!   it is read; what takes curve or RSA arithmetic is checked by the backend before a key signs or verifies.
 
+mod address_list;
 mod authorized_keys;
+mod certificate;
 mod error;
 mod files;
 mod fingerprint;
@@ -26,6 +29,11 @@ mod sec1;
 mod signing_key;
 
 pub use authorized_keys::{AuthorizedKey, AuthorizedKeys, KeyOption, MAX_AUTHORIZED_KEYS_LEN};
+pub use certificate::{
+    Certificate, CertificateAuthorities, CertificateBuilder, CertificateError, CertificateKind,
+    CertificateLine, CertificateOption, CertificatePermissions, CertificateRefusal, CertificateUse,
+    MAX_CERTIFICATE_LEN,
+};
 pub use error::{KeyFileError, KeyFormatError};
 pub use files::Overwrite;
 pub use fingerprint::{Fingerprint, FingerprintError};
