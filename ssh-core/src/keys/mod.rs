@@ -13,6 +13,7 @@ mod certificate;
 mod error;
 mod files;
 mod fingerprint;
+mod host_key;
 mod host_names;
 mod key_pair;
 mod known_hosts;
@@ -37,13 +38,14 @@ pub use certificate::{
 pub use error::{KeyFileError, KeyFormatError};
 pub use files::Overwrite;
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use host_key::HostKey;
 pub use key_pair::KeyPair;
 pub use known_hosts::{HostKeyStatus, KnownHosts, KnownKey, KnownName, MAX_KNOWN_HOSTS_LEN};
 pub use line_warning::{LineProblem, LineWarning, Place};
 pub use private::PrivateKey;
 pub use public::{Curve, KeyError, KeyKind, PublicKey};
 pub use public_line::{MAX_COMMENT_CHARS, MAX_LINE_LEN, PublicLine};
-pub use signing_key::SigningKey;
+pub use signing_key::{SigningKey, WrongCertificate};
 
 /// A private key file may not be longer, in bytes. A 16384 bit RSA key takes under 20 KiB.
 pub const MAX_KEY_FILE_LEN: usize = 256 * 1024;

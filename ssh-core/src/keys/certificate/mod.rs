@@ -64,7 +64,6 @@ pub enum CertificateKind {
 
 impl Certificate {
     /// A certificate in the making.
-    #[must_use]
     pub fn builder(kind: CertificateKind, key: PublicKey) -> CertificateBuilder {
         CertificateBuilder::new(kind, key)
     }
