@@ -113,18 +113,12 @@ impl OpenSsh {
         }
         Ok(command)
     }
-}
 
-impl Peer for OpenSsh {
-    fn name(&self) -> &'static str {
-        "OpenSSH"
-    }
-
-    fn algorithms(&self) -> &Algorithms {
-        &self.algorithms
-    }
-
-    async fn serve(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
+    /// As [`serve`](Peer::serve), with more lines in `sshd_config`.
+    ///
+    /// # Errors
+    /// As for [`serve`](Peer::serve).
+    pub async fn serve_with(&self, settings: ServerSettings<'_>, lines: &str) -> Outcome<RunningServer> {
         let files = TempDir::new()?;
         let user = PretendUser::create(files.path())?;
         let config = files.path().join("sshd_config");
@@ -140,6 +134,7 @@ impl Peer for OpenSsh {
         if let Some(bytes) = settings.rekey_bytes {
             text.push_str(&format!("RekeyLimit {bytes}\n"));
         }
+        text.push_str(lines);
         std::fs::write(&config, text)?;
         let sshd = self.sshd.clone();
         let command = move || {
@@ -150,6 +145,20 @@ impl Peer for OpenSsh {
         };
         let (inetd, port) = Inetd::start("sshd", command).await?;
         Ok(RunningServer { port, host: Host::Inetd(inetd), files: Some(files) })
+    }
+}
+
+impl Peer for OpenSsh {
+    fn name(&self) -> &'static str {
+        "OpenSSH"
+    }
+
+    fn algorithms(&self) -> &Algorithms {
+        &self.algorithms
+    }
+
+    async fn serve(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
+        self.serve_with(settings, "").await
     }
 
     async fn connect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {
