@@ -260,7 +260,7 @@ fn known_hosts_take_certificates_as_openssh_does() {
     // A revoked authority.
     let text = format!("@revoked * {ca}\n@cert-authority * {ca}\n*.example {key}");
     assert_eq!(is(&check(&text, 22, &good)), "revoked 1");
-    assert_eq!(is(&check(&text, 22, &HostKey::plain(good.key.clone()))), "match 3");
+    assert_eq!(is(&check(&text, 22, &HostKey::plain(good.key))), "match 3");
     let hosts = KnownHosts::parse(text.as_bytes(), "f");
     assert!(hosts.cert_authorities_for("a.example", 2222).is_empty());
 }

@@ -91,7 +91,7 @@ fn a_server_without_certificates_shows_its_key() {
 fn the_certified_key_must_have_signed_the_exchange() {
     // Another's certificate, whose key we do not have; one of another kind of key.
     for kind in [KeyKind::Ed25519, KeyKind::Ecdsa(Curve::P256)] {
-        let mut peer = shown(CERTIFICATE, certify(some_key(kind).public_key()).to_blob());
+        let peer = shown(CERTIFICATE, certify(some_key(kind).public_key()).to_blob());
         peer.assert_refused(PeerMisbehaved::BadHostSignature, KEY_EXCHANGE_FAILED);
         assert!(peer.host_key_seen.is_none() && peer.count(21) == 0);
     }
@@ -109,10 +109,10 @@ fn the_certified_key_must_have_signed_the_exchange() {
 fn a_key_is_no_certificate_and_a_certificate_is_no_key() {
     let (peer, certificate) = client(true);
     let key = peer.host_key.public_key().to_blob();
-    let mut peer = shown(CERTIFICATE, key);
+    let peer = shown(CERTIFICATE, key);
     let rule = PeerMisbehaved::BadHostCertificate(CertificateError::UnknownType);
     peer.assert_refused(rule, KEY_EXCHANGE_FAILED);
-    let mut peer = shown("ssh-ed25519", certificate.to_blob());
+    let peer = shown("ssh-ed25519", certificate.to_blob());
     peer.assert_refused(PeerMisbehaved::BadHostKey(KeyError::UnknownType), KEY_EXCHANGE_FAILED);
 }
 
@@ -126,7 +126,7 @@ fn a_malformed_certificate_is_refused_wherever_it_is_cut() {
             panic!("{len}: {:?}", peer.error());
         };
     }
-    let mut peer = shown(CERTIFICATE, [&blob[..], &[0]].concat());
+    let peer = shown(CERTIFICATE, [&blob[..], &[0]].concat());
     let rule = PeerMisbehaved::BadHostCertificate(CertificateError::Wire(WireError::Trailing));
     peer.assert_refused(rule, KEY_EXCHANGE_FAILED);
 }
