@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use ssh_core::keys::{
-    AuthorizedKeys, Certificate, CertificateAuthorities, CertificateLine, CertificateUse, Fingerprint, KeyPair,
-    PublicLine, openssh,
+    AuthorizedKeys, Certificate, CertificateAuthorities, CertificateLine, CertificateUse, Fingerprint,
+    KeyPair, PublicLine, openssh,
 };
 use ssh_core_fuzz::provider::PROVIDER;
 
