@@ -8,6 +8,7 @@ use std::time::Instant;
 use zeroize::Zeroize as _;
 
 use crate::config::Common;
+use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
 use crate::crypto::SignatureAlgorithm;
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
 use crate::keys::{PublicKey, SigningKey};
@@ -18,6 +19,7 @@ use crate::protocol::connection::{Connection, KEEPALIVE};
 use crate::protocol::messages::{
     Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
 };
+use crate::protocol::transport::ident::OUR_IDENT;
 use crate::protocol::transport::inbound::{Inbound, NextOpener, Packet};
 use crate::protocol::transport::kex::{Kex, KexProgress, Negotiated};
 use crate::protocol::transport::outbound::{HIGH_BATCH, Outbound};
@@ -37,6 +39,7 @@ pub struct Engine {
     transport: Transport,
     auth: Auth,
     connection: Connection,
+    addresses: Addresses,
     events: VecDeque<Event>,
     next_opener: Option<NextOpener>,
     /// Why the session is over.
@@ -156,6 +159,7 @@ impl Engine {
                 ident_seen: false,
             },
             connection: Connection::new(Arc::clone(&common), now),
+            addresses: Addresses::default(),
             events: VecDeque::new(),
             next_opener: None,
             ended: None,
@@ -619,6 +623,32 @@ impl Engine {
     #[must_use]
     pub fn peer_version(&self) -> Option<&PeerVersion> {
         self.transport.kex.peer_version()
+    }
+
+    /// Where both ends are, for [`connection_info`](Self::connection_info).
+    pub fn set_addresses(&mut self, addresses: Addresses) {
+        self.addresses = addresses;
+    }
+
+    /// What is known of the connection. Its session id and algorithms are there once the first key exchange is done.
+    #[must_use]
+    pub fn connection_info(&self) -> ConnectionInfo {
+        let kex = &self.transport.kex;
+        let theirs: Arc<str> = kex.peer_version().map_or("", PeerVersion::as_str).into();
+        let (client_version, server_version) = match self.role {
+            Role::Client => (OUR_IDENT.into(), theirs),
+            Role::Server => (theirs, OUR_IDENT.into()),
+        };
+        ConnectionInfo {
+            role: self.role,
+            session_id: SessionId::new(kex.session_id().unwrap_or_default()),
+            client_version,
+            server_version,
+            addresses: self.addresses,
+            algorithms: kex.negotiated().copied(),
+            strict_kex: kex.is_strict(),
+            host_key: kex.host_key().cloned(),
+        }
     }
 
     /// The signature algorithms that the server takes, as far as it said.
