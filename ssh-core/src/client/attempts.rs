@@ -1,5 +1,7 @@
 //! One attempt of each method.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::login::Login;
@@ -16,10 +18,13 @@ impl Login<'_> {
                 Some(password) => self.password(&password, Some(&*prompt)).await,
                 None => Ok(false),
             },
-            Credential::Key(key) => match Identity::key(key) {
-                Ok(identity) => self.key(&identity).await,
-                Err(error) => Err(Error::Auth(AuthFailure::Key(error))),
-            },
+            Credential::Key(key) => {
+                let failed = |error| Error::Auth(AuthFailure::Key(error));
+                let certificate = Identity::certificate(Arc::clone(&key)).map_err(failed)?;
+                let plain = Identity::key(key).map_err(failed)?;
+                let both: Vec<_> = certificate.into_iter().chain([plain]).collect();
+                self.keys(&both).await
+            }
             Credential::Identity(identity) => self.key(&identity).await,
             Credential::Keys(source) => {
                 let identities = match self.unless_ended(source.identities()).await? {

@@ -5,7 +5,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use zeroize::Zeroizing;
 
 use super::{Identity, KeySource};
-use crate::keys::SigningKey;
+use crate::keys::{Certificate, SigningKey, WrongCertificate};
 pub use crate::protocol::{InfoRequest, Prompt};
 
 /// Something to authenticate with.
@@ -14,7 +14,8 @@ pub use crate::protocol::{InfoRequest, Prompt};
 pub enum Credential {
     /// A password (RFC 4252 §8). An empty one is not tried.
     Password(Arc<Zeroizing<String>>),
-    /// A key (RFC 4252 §7). The server is asked first whether it would do.
+    /// A key (RFC 4252 §7). The server is asked first whether it would do. If the key carries a certificate, that is
+    /// tried before the key itself.
     Key(Arc<SigningKey>),
     /// A password that is asked for only if the server takes passwords and nothing before it was enough. Several in a
     /// row are as many chances to mistype.
@@ -71,6 +72,17 @@ impl Credential {
     #[must_use]
     pub fn key(key: SigningKey) -> Self {
         Self::Key(Arc::new(key))
+    }
+
+    /// A certificate and the key that it is for. Unlike [`key`](Self::key) with a certificate, the key itself is not
+    /// tried.
+    ///
+    /// # Errors
+    /// [`WrongCertificate`] if it certifies another key.
+    pub fn certificate(certificate: Certificate, key: SigningKey) -> Result<Self, WrongCertificate> {
+        let key = Arc::new(key.with_certificate(certificate)?);
+        let identity = Identity::certificate(key).ok().flatten().ok_or(WrongCertificate)?;
+        Ok(Self::Identity(identity))
     }
 
     /// A password that is asked for.

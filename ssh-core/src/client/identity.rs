@@ -5,7 +5,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 
 use crate::crypto::SignatureAlgorithm;
 use crate::error::SignError;
-use crate::keys::{KeyError, SigningKey};
+use crate::keys::{Certificate, KeyError, SigningKey};
 use crate::protocol::transport::kex::exchange_hash::join_signature;
 use crate::protocol::wire::Reader;
 
@@ -46,12 +46,21 @@ impl Identity {
         Ok(Self { blob: blob.into(), comment: "".into(), algorithms, signer, sign_at_once: false })
     }
 
-    /// A private key in memory.
+    /// A private key in memory, without the certificate that it may carry.
     ///
     /// # Errors
     /// [`KeyError::UnknownType`] if no algorithm is known for it.
     pub fn key(key: Arc<SigningKey>) -> Result<Self, KeyError> {
         Self::new(&key.public_key().to_blob(), Arc::new(InMemory(key)))
+    }
+
+    /// The certificate of a private key in memory, if it carries one.
+    ///
+    /// # Errors
+    /// As for [`key`](Self::key).
+    pub fn certificate(key: Arc<SigningKey>) -> Result<Option<Self>, KeyError> {
+        let Some(blob) = key.certificate().map(Certificate::to_blob) else { return Ok(None) };
+        Self::new(&blob, Arc::new(InMemory(key))).map(Some)
     }
 
     /// Names it, for logs.

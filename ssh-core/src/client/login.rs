@@ -33,8 +33,8 @@ impl Login<'_> {
     async fn run(&mut self) -> Result<(), Error> {
         loop {
             match self.event().await? {
-                Event::HostKey(key) => {
-                    self.unless_ended(self.config.verifier.verify(&key)).await??;
+                Event::HostKey(shown) => {
+                    self.unless_ended(self.config.verifier.verify(&shown)).await??;
                     self.shared.with(|engine| engine.accept_host_key())?;
                 }
                 // `none` tells which methods there are, and goes out with the service request.
