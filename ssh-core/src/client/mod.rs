@@ -1,5 +1,6 @@
 //! The client's side: from a stream to an authenticated [`Session`].
 
+mod agent;
 mod attempts;
 mod config;
 mod credential;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use agent::Agent;
 pub use config::{Config, ConfigBuilder, HostKeyVerifier, NeedsHostKeyVerifier, Ready, danger};
 pub use credential::{Credential, HostBased, InfoRequest, PasswordPrompt, Prompt, PromptResponder};
 pub use identity::{AsyncSigner, Identity, KeySource};
