@@ -23,8 +23,11 @@ pub(super) fn sign_request(key: &[u8], algorithm: &str, data: &[u8]) -> Vec<u8> 
     out
 }
 
-/// §3.5: each key's blob and comment, as many as we take.
-pub(super) fn identities(reply: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Refusal> {
+/// A key's blob and its comment.
+pub(super) type Entry<'a> = (&'a [u8], &'a [u8]);
+
+/// §3.5: the keys, as many as we take.
+pub(super) fn identities(reply: &[u8]) -> Result<Vec<Entry<'_>>, Refusal> {
     let mut reader = expect(reply, IDENTITIES_ANSWER)?;
     let count = reader.u32()?;
     let mut keys = Vec::new();

@@ -47,7 +47,7 @@ impl Agent {
     pub async fn identities(&self) -> Result<Vec<Identity>, SignError> {
         let reply = self.ask(&messages::request_identities(), LIST_TIMEOUT).await?;
         let keys = messages::identities(&reply).map_err(|refusal| self.refused(&refusal))?;
-        let identity = |(blob, comment): (&[u8], &[u8])| {
+        let identity = |(blob, comment): messages::Entry<'_>| {
             let signer = Arc::new(AgentKey { agent: self.clone(), blob: blob.into() });
             match Identity::new(blob, signer) {
                 Ok(identity) => Some(identity.with_comment(&escape_text(comment))),
@@ -153,6 +153,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 const SIGN_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(all(test, unix))]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests {
     use tokio::net::UnixListener;
 
