@@ -7,6 +7,7 @@ use ssh_core::keys::Fingerprint;
 use ssh_core::services::port_forward::{PermitListen, PermitTarget};
 
 use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
+use crate::commands::keygen::Validity;
 use crate::commands::serve::{AuthorizedKeysArg, UserArg};
 use crate::error::EXIT_CODES;
 
@@ -34,9 +35,9 @@ pub(crate) enum Command {
     /// Be an SSH server that does forwards and nothing else
     #[command(after_help = EXIT_CODES)]
     Serve(Box<ServeArgs>),
-    /// Make a key, or show the fingerprint of one
-    #[command(after_help = EXIT_CODES)]
-    Keygen(KeygenArgs),
+    /// Make a key, show the fingerprint of one, or certify one
+    #[command(after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+    Keygen(Box<KeygenArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -167,6 +168,9 @@ pub(crate) enum Policy {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeygenArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<KeygenAction>,
+
     /// The kind of key
     #[arg(short = 't', value_enum, default_value_t = KeyType::Ed25519)]
     pub(crate) kind: KeyType,
@@ -179,9 +183,57 @@ pub(crate) struct KeygenArgs {
     #[arg(short = 'C', value_name = "COMMENT")]
     pub(crate) comment: Option<String>,
 
-    /// Show the fingerprint of a private or public key file instead
+    /// Show the fingerprint of a private or public key file, or what a certificate says, instead
     #[arg(long)]
     pub(crate) fingerprint: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeygenAction {
+    /// Certify a public key: write FILE-cert.pub beside FILE.pub
+    #[command(after_help = EXIT_CODES)]
+    Sign(SignArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// The authority's private key
+    #[arg(long, value_name = "KEYFILE")]
+    pub(crate) ca: PathBuf,
+
+    /// What servers log when the certificate is used
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) id: String,
+
+    /// Certify a host's key, not a user's
+    #[arg(long)]
+    pub(crate) host: bool,
+
+    /// The users, or the names of the host, that it is valid for, separated by commas
+    #[arg(short = 'n', long, value_name = "NAME,...", value_delimiter = ',', required = true)]
+    pub(crate) principals: Vec<String>,
+
+    /// How long it is valid: 1h, 2w, 1h30m; or START:END, each YYYYMMDD[HHMM[SS]]Z, +1h, -5m, now, always or forever.
+    /// For ever unless given
+    #[arg(long, value_name = "TIME")]
+    pub(crate) valid: Option<Validity>,
+
+    /// What it permits or demands, as with `ssh-keygen`: clear, no-port-forwarding, permit-pty, force-command=COMMAND,
+    /// source-address=ADDRESS/BITS,..., critical:NAME[=VALUE], extension:NAME[=VALUE]
+    #[arg(short = 'O', long, value_name = "OPTION")]
+    pub(crate) option: Vec<String>,
+
+    /// The authority's number for it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) serial: u64,
+
+    /// Replace FILE-cert.pub if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// The public key to certify
+    #[arg(value_name = "FILE.pub")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

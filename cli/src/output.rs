@@ -62,6 +62,24 @@ pub(crate) enum Event<'a> {
         comment: String,
         file: String,
     },
+    /// A certificate was made or looked at.
+    Certificate {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        /// `user` or `host`.
+        about: &'a str,
+        fingerprint: String,
+        authority: String,
+        id: String,
+        serial: u64,
+        principals: Vec<String>,
+        /// Seconds since 1970.
+        valid_after: u64,
+        valid_before: u64,
+        critical_options: Vec<String>,
+        extensions: Vec<String>,
+        file: String,
+    },
     /// The clean end.
     Closed { reason: &'a str },
     /// The other end.
@@ -186,6 +204,7 @@ impl Event<'_> {
             | Self::HostKeyAdded { .. }
             | Self::Key { .. }
             | Self::Closed { .. }
+            | Self::Certificate { .. }
             | Self::Error { .. } => Weight::Heavy,
         }
     }
@@ -219,6 +238,11 @@ impl fmt::Display for Event<'_> {
             Self::Key { kind, bits, fingerprint, comment, file } => {
                 write!(f, "adit: {file} holds a {kind} key of {bits} bits, {fingerprint} {comment}")
             }
+            Self::Certificate { about, fingerprint, authority, principals, file, .. } => write!(
+                f,
+                "adit: {file} certifies {fingerprint} for the {about} {}, signed by {authority}",
+                principals.join(", ")
+            ),
             Self::Closed { reason } => write!(f, "adit: closed: {reason}"),
             Self::Error { message, .. } => write!(f, "adit: {message}"),
         }

@@ -1,16 +1,25 @@
-//! `adit keygen`: makes a key, or shows the fingerprint of one.
+//! `adit keygen`: makes a key, shows the fingerprint of one, or certifies one.
+
+mod certificate;
+mod options;
+mod sign;
+mod times;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use ssh_core::keys::{
-    Curve, KeyFileError, KeyFormatError, KeyKind, KeyPair, MAX_KEY_FILE_LEN, Overwrite, PublicLine,
+    CertificateLine, Curve, KeyFileError, KeyFormatError, KeyKind, KeyPair, MAX_KEY_FILE_LEN, Overwrite,
+    PublicLine,
 };
 use zeroize::Zeroizing;
 
 use super::paths;
 use super::session::PROVIDER;
-use crate::args::{KeyType, KeygenArgs};
+pub(crate) use times::Validity;
+
+use self::certificate::Shown;
+use crate::args::{KeyType, KeygenAction, KeygenArgs};
 use crate::error::{CliError, Code, chain};
 use crate::output::{Event, Output};
 
@@ -19,6 +28,9 @@ use crate::output::{Event, Output};
 /// # Errors
 /// The file cannot be used, or the passphrases differ.
 pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
+    if let Some(KeygenAction::Sign(args)) = &args.action {
+        return sign::run(args, output);
+    }
     if args.fingerprint {
         return show(&file_of(args)?, output);
     }
@@ -58,6 +70,13 @@ pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
 
 /// As `ssh-keygen -l` prints it, on stdout.
 fn show(file: &Path, output: &Output) -> Result<(), CliError> {
+    if let Some(line) = read(file).and_then(|text| CertificateLine::parse(&text).ok()) {
+        if output.is_json() {
+            output.event(&certificate::event(&line.certificate, file));
+            return Ok(());
+        }
+        return print(&Shown { certificate: &line.certificate, file }.to_string());
+    }
     let line = public_half(file)?;
     if output.is_json() {
         output.event(&event(&line, file));
@@ -66,6 +85,10 @@ fn show(file: &Path, output: &Output) -> Result<(), CliError> {
     let (key, comment) = (&line.key, &line.comment);
     let comment = if comment.is_empty() { "no comment" } else { comment };
     let text = format!("{} {} {comment} ({})\n", key.bits(), key.fingerprint(), short_name(key.kind()));
+    print(&text)
+}
+
+fn print(text: &str) -> Result<(), CliError> {
     std::io::stdout()
         .lock()
         .write_all(text.as_bytes())

@@ -27,10 +27,10 @@ impl SigningKey {
     /// The key with its certificate, which takes the place of another one. Whether anybody will accept it is not checked.
     ///
     /// # Errors
-    /// [`WrongCertificate`] if it certifies another key.
-    pub fn with_certificate(mut self, certificate: Certificate) -> Result<Self, WrongCertificate> {
+    /// If it certifies another key; the key is given back.
+    pub fn with_certificate(mut self, certificate: Certificate) -> Result<Self, (Self, WrongCertificate)> {
         if *certificate.key() != self.public {
-            return Err(WrongCertificate);
+            return Err((self, WrongCertificate));
         }
         self.certificate = Some(Box::new(certificate));
         Ok(self)

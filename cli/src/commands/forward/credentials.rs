@@ -9,6 +9,7 @@ use ssh_core::client::{Credential, PasswordPrompt};
 use ssh_core::keys::{KeyFileError, KeyFormatError, KeyPair, SigningKey};
 use zeroize::Zeroizing;
 
+use super::certificate;
 use super::terminal::Terminal;
 use crate::args::ForwardArgs;
 use crate::commands::session::PROVIDER;
@@ -29,7 +30,8 @@ pub(super) async fn gather(
     let password = password(args)?;
     let mut credentials = Vec::new();
     for file in &args.identity {
-        credentials.push(Credential::key(read_key(file, terminal).await?));
+        let key = read_key(file, terminal).await?;
+        credentials.push(Credential::key(certificate::attach(key, file, output)));
     }
     if args.identity.is_empty() {
         for file in DEFAULT_KEYS.iter().filter_map(|name| paths::in_ssh(name)) {
@@ -75,7 +77,7 @@ async fn read_default_key(file: &Path, terminal: Option<&Terminal>, output: &Out
         return None;
     }
     match read_key(file, terminal).await {
-        Ok(key) => Some(key),
+        Ok(key) => Some(certificate::attach(key, file, output)),
         Err(error) => {
             output.warning(format!("{error} (going on without this key)"));
             None

@@ -1,5 +1,6 @@
 //! `adit forward`: logs in to a server and forwards ports.
 
+mod certificate;
 mod credentials;
 mod forwards;
 mod host_key;

@@ -1,5 +1,6 @@
 use super::CertificateError;
 use super::parse::{read_text, within};
+use crate::keys::address_list::AddressList;
 use crate::protocol::wire::{Reader, Write as _};
 
 /// A critical option or an extension: a name and what it holds.
@@ -21,6 +22,14 @@ impl CertificateOption {
             data.put_string(value.as_bytes());
         }
         Self { name: name.into(), data: data.into() }
+    }
+
+    /// The critical option that binds a user's certificate to addresses, `address[/bits]` separated by commas. `None` if
+    /// the list is empty or malformed, or an address has bits behind its mask.
+    #[must_use]
+    pub fn source_address(list: &str) -> Option<Self> {
+        let is_sound = !list.is_empty() && AddressList::parse(list).is_some();
+        is_sound.then(|| Self::new("source-address", Some(list)))
     }
 
     /// The text that it holds, if it holds one `string` that is UTF-8 and has no NUL.
