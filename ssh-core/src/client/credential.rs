@@ -80,7 +80,7 @@ impl Credential {
     /// # Errors
     /// [`WrongCertificate`] if it certifies another key.
     pub fn certificate(certificate: Certificate, key: SigningKey) -> Result<Self, WrongCertificate> {
-        let key = Arc::new(key.with_certificate(certificate)?);
+        let key = Arc::new(key.with_certificate(certificate).map_err(|(_, wrong)| wrong)?);
         let identity = Identity::certificate(key).ok().flatten().ok_or(WrongCertificate)?;
         Ok(Self::Identity(identity))
     }

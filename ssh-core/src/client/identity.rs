@@ -5,7 +5,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 
 use crate::crypto::SignatureAlgorithm;
 use crate::error::SignError;
-use crate::keys::{Certificate, KeyError, SigningKey};
+use crate::keys::{Certificate, KeyError, PublicKey, SigningKey, WrongCertificate};
 use crate::protocol::transport::kex::exchange_hash::join_signature;
 use crate::protocol::wire::Reader;
 
@@ -51,7 +51,7 @@ impl Identity {
     /// # Errors
     /// [`KeyError::UnknownType`] if no algorithm is known for it.
     pub fn key(key: Arc<SigningKey>) -> Result<Self, KeyError> {
-        Self::new(&key.public_key().to_blob(), Arc::new(InMemory(key)))
+        Self::new(&key.public_key().to_blob(), key)
     }
 
     /// The certificate of a private key in memory, if it carries one.
@@ -60,7 +60,20 @@ impl Identity {
     /// As for [`key`](Self::key).
     pub fn certificate(key: Arc<SigningKey>) -> Result<Option<Self>, KeyError> {
         let Some(blob) = key.certificate().map(Certificate::to_blob) else { return Ok(None) };
-        Self::new(&blob, Arc::new(InMemory(key))).map(Some)
+        Self::new(&blob, key).map(Some)
+    }
+
+    /// A certificate for this key: the same signer signs for it.
+    ///
+    /// # Errors
+    /// [`WrongCertificate`] if it certifies another key, or one of a type that has no algorithm here.
+    pub fn with_certificate(&self, certificate: &Certificate) -> Result<Self, WrongCertificate> {
+        if PublicKey::from_blob(&self.blob).as_ref() != Ok(certificate.key()) {
+            return Err(WrongCertificate);
+        }
+        let certified = Self::new(certificate.as_blob(), Arc::clone(&self.signer));
+        let certified = certified.map_err(|_| WrongCertificate)?.with_comment(&self.comment);
+        Ok(Self { sign_at_once: self.sign_at_once, ..certified })
     }
 
     /// Names it, for logs.
@@ -121,14 +134,11 @@ impl fmt::Debug for Identity {
 }
 
 /// A key that is right here.
-#[derive(Debug)]
-pub(super) struct InMemory(pub(super) Arc<SigningKey>);
-
-impl AsyncSigner for InMemory {
+impl AsyncSigner for SigningKey {
     fn sign<'a>(&'a self, algorithm: &'a str, data: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
         let signed = SignatureAlgorithm::from_name(algorithm)
             .ok_or(SignError::WrongAlgorithm)
-            .and_then(|known| Ok(join_signature(algorithm, &self.0.sign(known, data)?)));
+            .and_then(|known| Ok(join_signature(algorithm, &Self::sign(self, known, data)?)));
         std::future::ready(signed).boxed()
     }
 }
