@@ -66,6 +66,10 @@ pub(crate) struct ForwardArgs {
     #[arg(short = 'i', value_name = "KEYFILE")]
     pub(crate) identity: Vec<PathBuf>,
 
+    /// Leave the keys of the ssh-agent at SSH_AUTH_SOCK alone
+    #[arg(long)]
+    pub(crate) no_agent: bool,
+
     /// A file with the password on its first line. Otherwise the environment variable ADIT_PASSWORD is used
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,

@@ -47,6 +47,8 @@ pub(crate) enum Event<'a> {
     HostKeyAdded { host: &'a str, host_key: String, file: String },
     /// A connection over a forward was refused; nothing else is touched.
     Refused { message: String },
+    /// What the server wants the user to read before the login.
+    Banner { text: &'a str },
     /// Something to know that ends nothing.
     Warning { message: String },
     /// Somebody logged in.
@@ -189,15 +191,17 @@ fn left_out(count: u64) -> Event<'static> {
 impl Event<'_> {
     /// Whether it is only what was to be expected.
     fn is_progress(&self) -> bool {
-        matches!(self, Self::Forward { .. } | Self::Ready { .. } | Self::Closed { .. })
+        matches!(self, Self::Banner { .. } | Self::Forward { .. } | Self::Ready { .. } | Self::Closed { .. })
     }
 
     /// A peer can cause any number of the light ones.
     fn weight(&self) -> Weight {
         match self {
-            Self::Refused { .. } | Self::Warning { .. } | Self::LoggedIn { .. } | Self::LoggedOut { .. } => {
-                Weight::Light
-            }
+            Self::Banner { .. }
+            | Self::Refused { .. }
+            | Self::Warning { .. }
+            | Self::LoggedIn { .. }
+            | Self::LoggedOut { .. } => Weight::Light,
             Self::Listening { .. }
             | Self::Forward { .. }
             | Self::Ready { .. }
@@ -232,6 +236,7 @@ impl fmt::Display for Event<'_> {
                 write!(f, "adit: added the host key {host_key} of {host} to {file}")
             }
             Self::Refused { message } => write!(f, "adit: {message}"),
+            Self::Banner { text } => f.write_str(text),
             Self::Warning { message } => write!(f, "adit: warning: {message}"),
             Self::LoggedIn { user, from } => write!(f, "adit: {user} logged in from {from}"),
             Self::LoggedOut { from, reason } => write!(f, "adit: {from} is gone: {reason}"),

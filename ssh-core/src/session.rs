@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::channel::Channel;
+use crate::connection_info::ConnectionInfo;
 use crate::driver::Shared;
 use crate::error::{DisconnectReason, Error};
 use crate::keys::PublicKey;
@@ -49,6 +50,8 @@ pub struct SessionInfo {
     pub strict_kex: bool,
     /// The server's host key; `None` on a server.
     pub host_key: Option<PublicKey>,
+    /// The connection, as it was known during authentication.
+    pub connection: ConnectionInfo,
 }
 
 impl Session {
@@ -59,6 +62,7 @@ impl Session {
             algorithms: engine.negotiated().copied(),
             strict_kex: engine.is_strict_kex(),
             host_key: engine.host_key().cloned(),
+            connection: engine.connection_info(),
         });
         Self { inner: Arc::new(Inner { shared, info }) }
     }
@@ -67,6 +71,12 @@ impl Session {
     #[must_use]
     pub fn info(&self) -> &SessionInfo {
         &self.inner.info
+    }
+
+    /// The connection: session id, versions, addresses and algorithms.
+    #[must_use]
+    pub fn connection(&self) -> &ConnectionInfo {
+        &self.inner.info.connection
     }
 
     /// Opens a channel of this type without fields.

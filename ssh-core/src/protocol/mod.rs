@@ -10,7 +10,8 @@ pub mod messages;
 pub(crate) mod transport;
 pub mod wire;
 
-pub use auth::{AuthAnswer, AuthReply, ClientAuthRequest, Secret, ServerAttempt, ServerMethod};
+pub use auth::{AuthAnswer, AuthReply, ClientAuthRequest, InfoRequest, Prompt, ToSign};
+pub use auth::{Secret, ServerAttempt, ServerMethod};
 pub use connection::{
     ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError, OpenFailure,
     OpenFailureReason, PeerRequest,

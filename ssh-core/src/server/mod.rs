@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use config::{AuthAttempt, AuthDecision, AuthMethod, Authenticator, Config, ConfigBuilder, danger};
 
 use crate::config::Common;
+use crate::connection_info::Addresses;
 use crate::driver::{Driver, EndIfDropped, Shared, now};
 use crate::error::Error;
 use crate::protocol::{AuthAnswer, Engine, Event, ServerAttempt, ServerMethod};
@@ -30,6 +31,22 @@ where
     login.await
 }
 
+/// As [`accept`], with the addresses that [`ConnectionInfo`](crate::ConnectionInfo) shall tell.
+///
+/// # Errors
+/// As for [`accept`].
+///
+/// # Cancel safety
+/// A dropped future ends the session.
+pub async fn accept_from<S>(stream: S, addresses: Addresses, config: Arc<Config>) -> Result<Session, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (login, driver) = accept_from_with_driver(stream, addresses, config)?;
+    driver.spawn();
+    login.await
+}
+
 /// As [`accept`], for those who run the [`Driver`] themselves. The future needs it running.
 ///
 /// # Errors
@@ -41,13 +58,29 @@ pub fn accept_with_driver<S>(
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
+    accept_from_with_driver(stream, Addresses::default(), config)
+}
+
+/// As [`accept_with_driver`], with the addresses that [`ConnectionInfo`](crate::ConnectionInfo) shall tell.
+///
+/// # Errors
+/// As for [`accept_with_driver`].
+pub fn accept_from_with_driver<S>(
+    stream: S,
+    addresses: Addresses,
+    config: Arc<Config>,
+) -> Result<(impl Future<Output = Result<Session, Error>> + Send, Driver), Error>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let common = Common {
         algorithms: config.algorithms.clone(),
         limits: config.limits.clone(),
         provider: config.provider,
     };
     let methods = config.authenticator.methods();
-    let (engine, inbound) = Engine::server(common, Arc::clone(&config.host_keys), methods, now())?;
+    let (mut engine, inbound) = Engine::server(common, Arc::clone(&config.host_keys), methods, now())?;
+    engine.set_addresses(addresses);
     let (driver, shared) = Driver::new(stream, engine, inbound);
     Ok((login(shared, config), driver))
 }

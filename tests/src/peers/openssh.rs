@@ -114,16 +114,16 @@ impl OpenSsh {
         Ok(command)
     }
 
-    /// As [`serve`](Peer::serve), with more lines in `sshd_config`.
+    /// A server, with lines of `sshd_config` in front of ours: the first that sets something counts.
     ///
     /// # Errors
-    /// As for [`serve`](Peer::serve).
+    /// When its files cannot be written, or there is no port.
     pub async fn serve_with(&self, settings: ServerSettings<'_>, lines: &str) -> Outcome<RunningServer> {
         let files = TempDir::new()?;
         let user = PretendUser::create(files.path())?;
         let config = files.path().join("sshd_config");
         let mut text = format!(
-            "HostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nUseDNS no\n\
+            "{lines}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nUseDNS no\n\
              PermitRootLogin yes\nPasswordAuthentication yes\nAllowTcpForwarding yes\nLogLevel DEBUG1\n",
             settings.host_key.path.display(),
             settings.user_key.public.display(),

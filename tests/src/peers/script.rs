@@ -9,7 +9,7 @@ use tokio::process::Command;
 use super::{ClientSettings, Host, Login, PASSWORD, RunningClient, RunningServer, ServerSettings, USER};
 use crate::algorithms::{Algorithms, Suite};
 use crate::endpoint::{Endpoint, connect};
-use crate::keys::output;
+use crate::keys::{KeyFile, output};
 use crate::outcome::{Failure, Outcome, STEP, within};
 use crate::process::Process;
 
@@ -44,6 +44,21 @@ impl Scripts<'_> {
         told.insert("authorized_key".into(), json!(settings.user_key.public));
         told.insert("password".into(), json!(PASSWORD));
         let mut process = Process::spawn(self.name, &mut self.command("server", &Value::Object(told)))?;
+        let event = expect(&mut process, "listening").await?;
+        let port = port(&event, "port").ok_or_else(|| Failure::new("the server named no port"))?;
+        Ok(RunningServer { port, host: Host::Process(Box::new(process)), files: None })
+    }
+
+    pub(super) async fn serve_logins(
+        &self,
+        host_key: &KeyFile,
+        client_host_key: &KeyFile,
+    ) -> Outcome<RunningServer> {
+        let mut told = common(&Suite::default(), None);
+        told.insert("host_key".into(), json!(host_key.path));
+        told.insert("client_host_key".into(), json!(client_host_key.public));
+        told.insert("password".into(), json!(PASSWORD));
+        let mut process = Process::spawn(self.name, &mut self.command("login_server", &Value::Object(told)))?;
         let event = expect(&mut process, "listening").await?;
         let port = port(&event, "port").ok_or_else(|| Failure::new("the server named no port"))?;
         Ok(RunningServer { port, host: Host::Process(Box::new(process)), files: None })

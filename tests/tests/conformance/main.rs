@@ -4,6 +4,7 @@
 mod authentication;
 mod certificates;
 mod connection;
+mod connection_info;
 mod exchange;
 mod limits;
 mod negotiation;

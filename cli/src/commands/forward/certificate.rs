@@ -2,34 +2,34 @@
 
 use std::path::Path;
 
-use ssh_core::keys::{CertificateKind, CertificateLine, SigningKey};
+use ssh_core::client::Identity;
+use ssh_core::keys::{CertificateKind, CertificateLine};
 
 use crate::error::CliError;
 use crate::output::Output;
 
-/// The key with the certificate of `FILE-cert.pub`, if that is there and fits. What is wrong with it is a warning: the key
-/// may do without.
-pub(super) fn attach(key: SigningKey, file: &Path, output: &Output) -> SigningKey {
+/// The key, and in front of it the certificate of `FILE-cert.pub`, if that is there and fits. What is wrong with it is a
+/// warning: the key may do without.
+pub(super) fn with_certificate(key: Identity, file: &Path, output: &Output) -> Vec<Identity> {
     let certificate = match CertificateLine::beside(file) {
-        Ok(None) => return key,
+        Ok(None) => return vec![key],
         Ok(Some(line)) => line.certificate,
         Err(error) => {
             output.warning(format!("{} (going on without this certificate)", CliError::file(&error)));
-            return key;
+            return vec![key];
         }
     };
-    let problem = if certificate.key() != key.public_key() {
-        "is for another key"
-    } else if certificate.kind() != CertificateKind::User {
+    let problem = if certificate.kind() != CertificateKind::User {
         "is for a host, not for a user"
     } else {
-        return match key.with_certificate(certificate) {
-            Ok(key) | Err((key, _)) => key,
-        };
+        match key.with_certificate(&certificate) {
+            Ok(certified) => return vec![certified, key],
+            Err(_) => "is for another key",
+        }
     };
     output.warning(format!(
         "the certificate beside {} {problem} (going on without this certificate)",
         file.display()
     ));
-    key
+    vec![key]
 }

@@ -1,10 +1,12 @@
 //! User authentication (RFC 4252). Each side is a type of its own, so that neither can take the other's messages.
 
 mod client;
+mod info_request;
 mod server;
 
-pub(crate) use client::ClientAuth;
-pub use client::{AuthReply, ClientAuthRequest};
+pub use client::{AuthReply, ClientAuthRequest, ToSign};
+pub(crate) use client::{ClientAuth, ClientProgress};
+pub use info_request::{InfoRequest, Prompt};
 pub use server::{AuthAnswer, Secret, ServerAttempt, ServerMethod};
 pub(crate) use server::{ServerAuth, ServerProgress};
 

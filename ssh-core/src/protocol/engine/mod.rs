@@ -8,16 +8,18 @@ use std::time::Instant;
 use zeroize::Zeroize as _;
 
 use crate::config::Common;
-use crate::crypto::SignatureAlgorithm;
+use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
 use crate::keys::{HostKey, PublicKey, SigningKey};
 use crate::protocol::auth::{
-    AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress,
+    AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ClientProgress, ServerAttempt, ServerAuth,
+    ServerProgress, ToSign,
 };
 use crate::protocol::connection::{Connection, KEEPALIVE};
 use crate::protocol::messages::{
     Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
 };
+use crate::protocol::transport::ident::OUR_IDENT;
 use crate::protocol::transport::inbound::{Inbound, NextOpener, Packet};
 use crate::protocol::transport::kex::{Kex, KexProgress, Negotiated};
 use crate::protocol::transport::outbound::{HIGH_BATCH, Outbound};
@@ -37,14 +39,15 @@ pub struct Engine {
     transport: Transport,
     auth: Auth,
     connection: Connection,
+    addresses: Addresses,
     events: VecDeque<Event>,
     next_opener: Option<NextOpener>,
     /// Why the session is over.
     ended: Option<Error>,
     login_deadline: Option<Instant>,
     keepalive: KeepAlive,
-    /// The signature algorithms of the server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
-    server_sig_algs: Option<Vec<SignatureAlgorithm>>,
+    /// The server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
+    server_sig_algs: Option<Vec<String>>,
 }
 
 /// Keys, payloads and session ids stay out of logs.
@@ -91,6 +94,9 @@ pub enum Event {
     AuthReady,
     /// Client: the answer to the last attempt.
     AuthReply(AuthReply),
+    /// Client: what the server wants the user to read before the login (RFC 4252 §5.4). Control characters but line
+    /// feeds are escaped, and it is cut at about 8 KiB and 100 lines.
+    Banner(String),
     /// Server: decide with [`Engine::auth_answer`].
     AuthAttempt(ServerAttempt),
     /// Channels and requests may come and go.
@@ -156,6 +162,7 @@ impl Engine {
                 ident_seen: false,
             },
             connection: Connection::new(Arc::clone(&common), now),
+            addresses: Addresses::default(),
             events: VecDeque::new(),
             next_opener: None,
             ended: None,
@@ -333,10 +340,8 @@ impl Engine {
             let (name, value) = (reader.string()?, reader.string()?);
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
-                let known = crate::protocol::wire::NameList::parse(value)?
-                    .iter()
-                    .filter_map(SignatureAlgorithm::from_name);
-                self.server_sig_algs = Some(known.collect());
+                let names = crate::protocol::wire::NameList::parse(value)?;
+                self.server_sig_algs = Some(names.iter().map(str::to_owned).collect());
             }
         }
         reader.finish()?;
@@ -348,11 +353,17 @@ impl Engine {
         let session_id = self.transport.kex.session_id().unwrap_or_default();
         match &mut self.auth {
             Auth::Client(auth) => {
-                if let Some(reply) = auth.handle(payload)? {
-                    let success = reply == AuthReply::Success;
-                    self.events.push_back(Event::AuthReply(reply));
-                    if success {
-                        self.on_authenticated();
+                let from_dev_tunnels =
+                    self.transport.kex.peer_version().is_some_and(PeerVersion::is_dev_tunnels);
+                match auth.handle(payload, from_dev_tunnels)? {
+                    ClientProgress::Nothing => {}
+                    ClientProgress::Banner(text) => self.events.push_back(Event::Banner(text)),
+                    ClientProgress::Reply(reply) => {
+                        let success = reply == AuthReply::Success;
+                        self.events.push_back(Event::AuthReply(reply));
+                        if success {
+                            self.on_authenticated();
+                        }
                     }
                 }
                 Ok(())
@@ -621,9 +632,35 @@ impl Engine {
         self.transport.kex.peer_version()
     }
 
-    /// The signature algorithms that the server takes, as far as it said.
+    /// Where both ends are, for [`connection_info`](Self::connection_info).
+    pub fn set_addresses(&mut self, addresses: Addresses) {
+        self.addresses = addresses;
+    }
+
+    /// What is known of the connection. Its session id and algorithms are there once the first key exchange is done.
     #[must_use]
-    pub fn server_sig_algs(&self) -> Option<&[SignatureAlgorithm]> {
+    pub fn connection_info(&self) -> ConnectionInfo {
+        let kex = &self.transport.kex;
+        let theirs: Arc<str> = kex.peer_version().map_or("", PeerVersion::as_str).into();
+        let (client_version, server_version) = match self.role {
+            Role::Client => (OUR_IDENT.into(), theirs),
+            Role::Server => (theirs, OUR_IDENT.into()),
+        };
+        ConnectionInfo {
+            role: self.role,
+            session_id: SessionId::new(kex.session_id().unwrap_or_default()),
+            client_version,
+            server_version,
+            addresses: self.addresses,
+            algorithms: kex.negotiated().copied(),
+            strict_kex: kex.is_strict(),
+            host_key: kex.host_key().cloned(),
+        }
+    }
+
+    /// The names of the signature algorithms that the server takes, as far as it said (RFC 8308 §3.1).
+    #[must_use]
+    pub fn server_sig_algs(&self) -> Option<&[String]> {
         self.server_sig_algs.as_deref()
     }
 
@@ -661,11 +698,11 @@ impl Engine {
         }
     }
 
-    /// Client: what a signature with this key has to cover (RFC 4252 §7).
+    /// Client: what the signature of this request has to cover (RFC 4252 §7 and §9).
     #[must_use]
-    pub fn auth_data_to_sign(&self, key: &PublicKey, algorithm: SignatureAlgorithm) -> Option<Vec<u8>> {
+    pub fn auth_data_to_sign(&self, what: &ToSign<'_>) -> Option<Vec<u8>> {
         match (&self.auth, self.transport.kex.session_id()) {
-            (Auth::Client(auth), Some(session_id)) => Some(auth.data_to_sign(session_id, key, algorithm)),
+            (Auth::Client(auth), Some(session_id)) => Some(auth.data_to_sign(session_id, what)),
             _ => None,
         }
     }

@@ -46,6 +46,14 @@ pub struct Direction {
     pub mac: Option<&'static dyn Mac>,
 }
 
+impl Direction {
+    /// The MAC that protects packets; `None` if the cipher does that itself.
+    #[must_use]
+    pub fn mac_in_use(&self) -> Option<&'static dyn Mac> {
+        self.mac.filter(|_| self.cipher.kind() != CipherKind::Aead)
+    }
+}
+
 /// Markers in KEXINIT's first list that are not algorithms: RFC 8308 §2.1 and OpenSSH PROTOCOL §1.9.
 pub(crate) const EXT_INFO_CLIENT: &str = "ext-info-c";
 pub(crate) const EXT_INFO_SERVER: &str = "ext-info-s";
