@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use ssh_core::client::{self, Credential, HostKeyVerifier};
 use ssh_core::crypto::default_provider;
 use ssh_core::error::HostKeyError;
-use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
+use ssh_core::keys::{HostKey, KeyKind, PublicKey, SigningKey};
 use ssh_core::server::{
     self, AuthAttempt, AuthDecision, AuthMethod, AuthOffer, AuthStart, Authenticator, Method, Principal,
     RejectReason,
@@ -45,7 +45,8 @@ impl Authenticator for OnePassword {
 struct Pinned(PublicKey);
 
 impl HostKeyVerifier for Pinned {
-    fn verify<'a>(&'a self, key: &'a PublicKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
+    fn verify<'a>(&'a self, shown: &'a HostKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
+        let key = &shown.key;
         let right = *key == self.0;
         let refusal = || HostKeyError { message: "this is another server".into(), key: key.clone() };
         std::future::ready(right.then_some(()).ok_or_else(refusal)).boxed()

@@ -45,9 +45,9 @@ impl Login<'_> {
     async fn run(&mut self) -> Result<(), Error> {
         loop {
             match self.shared.login_event().await? {
-                Event::HostKey(key) => {
+                Event::HostKey(shown) => {
                     tokio::select! {
-                        verified = self.config.verifier.verify(&key) => verified?,
+                        verified = self.config.verifier.verify(&shown) => verified?,
                         error = self.shared.ended() => return Err(error),
                     }
                     self.shared.with(|engine| engine.accept_host_key())?;

@@ -77,7 +77,7 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let common = Common {
-        algorithms: config.algorithms.clone(),
+        algorithms: config.algorithms.clone().with_host_certificates(config.verifier.takes_certificates()),
         limits: config.limits.clone(),
         provider: config.provider,
     };

@@ -4,7 +4,7 @@ use super::authenticator::Authenticator;
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{ApiMisuse, Error};
-use crate::keys::SigningKey;
+use crate::keys::{Certificate, CertificateKind, SigningKey};
 
 /// How a server accepts. Made by [`Config::builder`].
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct ConfigBuilder {
     host_keys: Vec<SigningKey>,
+    host_certificates: Vec<Certificate>,
     authenticator: Arc<dyn Authenticator>,
     algorithms: Algorithms,
     limits: Limits,
@@ -34,6 +35,7 @@ impl Config {
     pub fn builder(authenticator: impl Authenticator + 'static) -> ConfigBuilder {
         ConfigBuilder {
             host_keys: Vec::new(),
+            host_certificates: Vec::new(),
             authenticator: Arc::new(authenticator),
             algorithms: Algorithms::default(),
             limits: Limits::default(),
@@ -48,6 +50,14 @@ impl ConfigBuilder {
     #[must_use]
     pub fn host_key(mut self, key: SigningKey) -> Self {
         self.host_keys.push(key);
+        self
+    }
+
+    /// Adds a certificate for one of the host keys, whichever is added first. It is shown to clients that ask for
+    /// certificates; whether it is valid is for them to judge. One for each key: the last counts.
+    #[must_use]
+    pub fn host_certificate(mut self, certificate: Certificate) -> Self {
+        self.host_certificates.push(certificate);
         self
     }
 
@@ -83,7 +93,8 @@ impl ConfigBuilder {
     /// The finished configuration.
     ///
     /// # Errors
-    /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no host key signs with an offered algorithm.
+    /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no host key signs with an offered algorithm;
+    /// [`ApiMisuse::HostCertificate`] for a certificate that is not for hosts, or not for one of the keys.
     pub fn build(self) -> Result<Arc<Config>, Error> {
         let provider = provider_or_default(self.provider)?;
         let algorithms = self.algorithms.supported_by(provider)?;
@@ -93,7 +104,7 @@ impl ConfigBuilder {
             return Err(Error::ApiMisuse(ApiMisuse::Algorithms));
         }
         Ok(Arc::new(Config {
-            host_keys: self.host_keys.into(),
+            host_keys: with_certificates(self.host_keys, self.host_certificates)?.into(),
             authenticator: self.authenticator,
             algorithms: self.algorithms,
             limits: self.limits,
@@ -101,4 +112,27 @@ impl ConfigBuilder {
             banner: self.banner,
         }))
     }
+}
+
+/// Each certificate given to the key that it is for.
+fn with_certificates(
+    keys: Vec<SigningKey>,
+    certificates: Vec<Certificate>,
+) -> Result<Vec<SigningKey>, Error> {
+    let misuse = || Error::ApiMisuse(ApiMisuse::HostCertificate);
+    let fits = |certificate: &Certificate| {
+        certificate.kind() == CertificateKind::Host
+            && keys.iter().any(|key| key.public_key() == certificate.key())
+    };
+    if !certificates.iter().all(fits) {
+        return Err(misuse());
+    }
+    let certified = |key: SigningKey| {
+        let certificate = certificates.iter().rfind(|certificate| certificate.key() == key.public_key());
+        match certificate {
+            Some(certificate) => key.with_certificate(certificate.clone()).map_err(|_| misuse()),
+            None => Ok(key),
+        }
+    };
+    keys.into_iter().map(certified).collect()
 }

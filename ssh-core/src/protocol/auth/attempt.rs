@@ -1,9 +1,10 @@
 use std::fmt;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::crypto::SignatureAlgorithm;
-use crate::keys::PublicKey;
+use crate::keys::{Certificate, PublicKey};
 
 /// A method of authentication that a server knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -204,6 +205,17 @@ pub struct OfferedKey {
     pub key: PublicKey,
     /// The algorithm of the signature.
     pub algorithm: SignatureAlgorithm,
+    /// What an authority says about the key, if it comes in a certificate: well-formed and of the right kind, but who signed
+    /// it and what it says is for [`CertificateAuthorities::check`](crate::keys::CertificateAuthorities::check).
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+impl OfferedKey {
+    /// A key without a certificate.
+    #[must_use]
+    pub fn new(key: PublicKey, algorithm: SignatureAlgorithm) -> Self {
+        Self { key, algorithm, certificate: None }
+    }
 }
 
 /// The application's answer to an attempt.

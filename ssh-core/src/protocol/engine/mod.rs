@@ -11,7 +11,7 @@ use crate::config::Common;
 use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
 use crate::crypto::SignatureAlgorithm;
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::{HostKey, PublicKey, SigningKey};
 use crate::protocol::auth::{
     AuthAnswer, AuthReply, Authenticated, ClientAuth, ClientAuthRequest, Method, RefusedAttempt,
     ServerAttempt, ServerAuth, ServerProgress,
@@ -90,7 +90,7 @@ struct KeepAlive {
 pub enum Event {
     /// Client: the server holds this host key. Nothing is sent for authentication before
     /// [`Engine::accept_host_key`].
-    HostKey(PublicKey),
+    HostKey(HostKey),
     /// Client: [`Engine::auth_request`] may be called.
     AuthReady,
     /// Client: the answer to the last attempt.

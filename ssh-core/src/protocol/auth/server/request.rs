@@ -1,11 +1,13 @@
 //! The fields of USERAUTH_REQUEST, method by method.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use crate::config::Common;
 use crate::crypto::SignatureAlgorithm;
 use crate::error::Error;
-use crate::keys::PublicKey;
+use crate::keys::{Certificate, CertificateKind, PublicKey};
 use crate::protocol::auth::{MAX_USER, Method, OfferedKey, Refusal, Secret, ServerMethod};
 use crate::protocol::transport::kex::exchange_hash::split_signature;
 use crate::protocol::wire::{Reader, WireError, Write as _};
@@ -80,7 +82,9 @@ impl Request<'_> {
         let before_signature = self.payload.len().saturating_sub(reader.rest().len());
         let signature = if signed { reader.string()? } else { &[] };
         reader.finish()?;
-        let Some(key) = offered_key(algorithm, key_blob, algorithms) else { return Ok(Err(Refusal::Key)) };
+        let Some(key) = offered_key(algorithm, key_blob, CertificateKind::User, algorithms) else {
+            return Ok(Err(Refusal::Key));
+        };
         Ok(Ok(if signed {
             Credentials::Signed(Box::new(self.signed(key, signature, before_signature)))
         } else {
@@ -99,7 +103,9 @@ impl Request<'_> {
         let before_signature = self.payload.len().saturating_sub(reader.rest().len());
         let signature = reader.string()?;
         reader.finish()?;
-        let Some(key) = offered_key(algorithm, key_blob, algorithms) else { return Ok(Err(Refusal::Key)) };
+        let Some(key) = offered_key(algorithm, key_blob, CertificateKind::Host, algorithms) else {
+            return Ok(Err(Refusal::Key));
+        };
         let request = Box::new(self.signed(key, signature, before_signature));
         Ok(Ok(Credentials::Host { request, host: host.to_owned(), user: user.to_owned() }))
     }
@@ -123,11 +129,23 @@ impl SignedRequest {
     }
 }
 
-/// The key, if it is sound and signs with that algorithm, and the algorithm is taken here.
-fn offered_key(name: &str, blob: &[u8], algorithms: &[SignatureAlgorithm]) -> Option<OfferedKey> {
-    let algorithm = SignatureAlgorithm::from_name(name).filter(|found| algorithms.contains(found))?;
-    let key = PublicKey::from_blob(blob).ok()?;
-    key.kind().algorithms().contains(&algorithm).then_some(OfferedKey { key, algorithm })
+/// The key, if it is sound and signs with that algorithm, and the algorithm is taken here. A certificate is of `kind`.
+fn offered_key(
+    name: &str,
+    blob: &[u8],
+    kind: CertificateKind,
+    algorithms: &[SignatureAlgorithm],
+) -> Option<OfferedKey> {
+    let plain = SignatureAlgorithm::from_name(name);
+    let algorithm = plain.or_else(|| SignatureAlgorithm::from_certificate_name(name));
+    let algorithm = algorithm.filter(|found| algorithms.contains(found))?;
+    let (key, certificate) = if plain.is_some() {
+        (PublicKey::from_blob(blob).ok()?, None)
+    } else {
+        let certificate = Certificate::from_blob(blob).ok().filter(|found| found.kind() == kind)?;
+        (certificate.key().clone(), Some(Arc::new(certificate)))
+    };
+    key.kind().algorithms().contains(&algorithm).then_some(OfferedKey { key, algorithm, certificate })
 }
 
 /// RFC 4252 §8.
