@@ -49,6 +49,8 @@ pub struct RawPeer {
     pub client_try: ClientTry,
     /// The server's answers to a client.
     pub replies: Vec<AuthReply>,
+    /// What a server made a client show before the login.
+    pub banners: Vec<String>,
     /// How often the engine said that it is authenticated.
     pub authenticated: usize,
     /// Whether a client was shown a host key.
@@ -237,6 +239,7 @@ impl RawPeer {
             answer: Some(AuthAnswer::Accept),
             client_try: ClientTry::Password,
             replies: Vec::new(),
+            banners: Vec::new(),
             authenticated: 0,
             host_key_seen: false,
             reads: true,
@@ -636,12 +639,16 @@ impl RawPeer {
                     ClientTry::Nothing => Ok(()),
                     ClientTry::Password => self.engine.auth_request(&ClientAuthRequest::Password("secret")),
                     ClientTry::Query(key) => {
-                        let algorithm = SignatureAlgorithm::Ed25519;
-                        self.engine.auth_request(&ClientAuthRequest::PublicKeyQuery { key: &key, algorithm })
+                        let (key, algorithm) = (&key.to_blob(), "ssh-ed25519");
+                        self.engine.auth_request(&ClientAuthRequest::PublicKeyQuery { key, algorithm })
                     }
                 },
                 Event::AuthReply(reply) => {
                     self.replies.push(reply);
+                    Ok(())
+                }
+                Event::Banner(text) => {
+                    self.banners.push(text);
                     Ok(())
                 }
                 Event::AuthAttempt(attempt) => {

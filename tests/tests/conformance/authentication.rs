@@ -526,6 +526,7 @@ fn a_client_reports_one_answer_for_each_attempt() {
     peer.connect();
     peer.send(&message(6, &[Field::Str("ssh-userauth")]));
     peer.send(&message(53, &[Field::Bytes(b"hello\x1b[2J"), Field::Bytes(b"")]));
+    assert_eq!(peer.banners, ["hello\\u{1b}[2J"]);
     let failure = message(51, &[Field::Str("password,publickey"), Field::Bool(false)]);
     peer.send(&failure);
     assert_eq!(
