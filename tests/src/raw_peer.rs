@@ -50,8 +50,8 @@ pub struct RawPeer {
     pub answers: VecDeque<AuthAnswer>,
     /// The users whose methods a server's application was asked for.
     pub begun: Vec<String>,
-    /// What each user may try, once [`ask_methods`](Self::ask_methods) says so.
-    pub methods: fn(&str) -> Vec<Method>,
+    /// What each user may try, once [`ask_methods`](Self::ask_methods) says so; `None` leaves it open.
+    pub methods: Option<fn(&str) -> Vec<Method>>,
     /// The answer to every attempt; `None` leaves them undecided.
     pub answer: Option<AuthAnswer>,
     /// How a client tries to log in.
@@ -261,7 +261,7 @@ impl RawPeer {
             asked: Vec::new(),
             answers: VecDeque::new(),
             begun: Vec::new(),
-            methods: |_| Vec::new(),
+            methods: None,
             answer: Some(AuthAnswer::Accept),
             client_try: ClientTry::Password,
             replies: Vec::new(),
@@ -294,7 +294,7 @@ impl RawPeer {
     #[must_use]
     pub fn ask_methods(mut self, methods: fn(&str) -> Vec<Method>) -> Self {
         self.engine.ask_auth_methods();
-        self.methods = methods;
+        self.methods = Some(methods);
         self
     }
 
@@ -702,9 +702,9 @@ impl RawPeer {
                     answer.map_or(Ok(()), |answer| self.engine.auth_answer(answer, self.now))
                 }
                 Event::AuthBegin(user) => {
-                    let methods = (self.methods)(&user);
+                    let methods = self.methods.map(|methods| methods(&user));
                     self.begun.push(user);
-                    self.engine.auth_begin(methods, self.now)
+                    methods.map_or(Ok(()), |methods| self.engine.auth_begin(methods, self.now))
                 }
                 Event::AuthRefused(refused) => {
                     self.refused.push(refused.reason);
