@@ -98,7 +98,7 @@ fn matches_list(patterns: &str, id: &str) -> bool {
 
 /// `*` is any number of bytes, `?` one. Takes at most `pattern.len() · text.len()` steps: only the last `*` is ever
 /// tried again, for what it could match earlier ones need not.
-fn matches_pattern(mut pattern: &[u8], mut text: &[u8]) -> bool {
+pub(super) fn matches_pattern(mut pattern: &[u8], mut text: &[u8]) -> bool {
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.split_first(), text.split_first()) {

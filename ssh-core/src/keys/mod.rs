@@ -10,6 +10,7 @@ mod authorized_keys;
 mod error;
 mod files;
 mod fingerprint;
+mod forward_permit;
 mod host_names;
 mod key_pair;
 mod known_hosts;
@@ -24,11 +25,16 @@ mod public;
 mod public_line;
 mod sec1;
 mod signing_key;
+mod source_patterns;
 
-pub use authorized_keys::{AuthorizedKey, AuthorizedKeys, KeyOption, MAX_AUTHORIZED_KEYS_LEN};
+pub use authorized_keys::{
+    AuthorizedKey, AuthorizedKeys, KeyOptions, LoginFacts, MAX_AUTHORIZED_KEYS_LEN, NotAuthorized,
+    OptionRefusal, StoredKey,
+};
 pub use error::{KeyFileError, KeyFormatError};
 pub use files::Overwrite;
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use forward_permit::{ForwardPermit, PermitHost};
 pub use key_pair::KeyPair;
 pub use known_hosts::{HostKeyStatus, KnownHosts, KnownKey, KnownName, MAX_KNOWN_HOSTS_LEN};
 pub use line_warning::{LineProblem, LineWarning, Place};
@@ -36,6 +42,7 @@ pub use private::PrivateKey;
 pub use public::{Curve, KeyError, KeyKind, PublicKey};
 pub use public_line::{MAX_COMMENT_CHARS, MAX_LINE_LEN, PublicLine};
 pub use signing_key::SigningKey;
+pub use source_patterns::SourcePatterns;
 
 /// A private key file may not be longer, in bytes. A 16384 bit RSA key takes under 20 KiB.
 pub const MAX_KEY_FILE_LEN: usize = 256 * 1024;

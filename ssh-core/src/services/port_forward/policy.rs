@@ -15,6 +15,10 @@ use super::permit::{PermitListen, PermitTarget};
 pub struct ForwardPolicy {
     open: Vec<PermitTarget>,
     listen: Vec<PermitListen>,
+    /// Each of these must admit what `open` admits.
+    narrow_open: Vec<Vec<PermitTarget>>,
+    /// And each of these what `listen` admits.
+    narrow_listen: Vec<Vec<PermitListen>>,
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) max_listeners: usize,
     pub(super) max_connections: usize,
@@ -33,6 +37,8 @@ impl ForwardPolicy {
         Self {
             open: Vec::new(),
             listen: Vec::new(),
+            narrow_open: Vec::new(),
+            narrow_listen: Vec::new(),
             resolver: Arc::new(SystemResolver),
             max_listeners: 64,
             max_connections: 256,
@@ -59,6 +65,22 @@ impl ForwardPolicy {
         self
     }
 
+    /// From here on the peer may connect only to what these admit too, whatever else is permitted: for a session whose
+    /// user may do less than the others. Without any, to nothing.
+    #[must_use]
+    pub fn narrow_open(mut self, permits: impl IntoIterator<Item = PermitTarget>) -> Self {
+        self.narrow_open.push(permits.into_iter().collect());
+        self
+    }
+
+    /// From here on the peer may listen only on what these admit too, whatever else is permitted. Without any, on
+    /// nothing.
+    #[must_use]
+    pub fn narrow_listen(mut self, permits: impl IntoIterator<Item = PermitListen>) -> Self {
+        self.narrow_listen.push(permits.into_iter().collect());
+        self
+    }
+
     /// Who turns the names of a peer's targets into addresses; the system's resolver otherwise.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
@@ -82,19 +104,24 @@ impl ForwardPolicy {
 
     /// Whether a target is worth resolving: no permit can be met if none names the port.
     pub(super) fn may_open(&self, port: u16) -> bool {
-        self.open.iter().any(|permit| permit.admits_port(port))
+        self.open_lists().all(|permits| permits.iter().any(|permit| permit.admits_port(port)))
     }
 
     /// Whether the peer may connect to `address`, which is what the `host` of its request was resolved to.
     #[must_use]
     pub fn permits_open(&self, host: &str, address: SocketAddr) -> bool {
-        self.open.iter().any(|permit| permit.admits(host, address))
+        self.open_lists().all(|permits| permits.iter().any(|permit| permit.admits(host, address)))
+    }
+
+    fn open_lists(&self) -> impl Iterator<Item = &Vec<PermitTarget>> {
+        std::iter::once(&self.open).chain(&self.narrow_open)
     }
 
     /// Where to listen for a request, if that is permitted (RFC 4254 §7.1). An empty host means all interfaces, or
     /// just localhost if that is all that is permitted. Names other than `localhost` are not resolved for a peer.
     pub(super) fn listen_on(&self, host: &str, port: u16) -> Option<Bind> {
-        let permits = |bind: &Bind| self.listen.iter().any(|permit| permit.admits(bind));
+        let lists = || std::iter::once(&self.listen).chain(&self.narrow_listen);
+        let permits = |bind: &Bind| lists().all(|permits| permits.iter().any(|permit| permit.admits(bind)));
         let bind = match host {
             "" => Bind::AllInterfaces(port),
             host => Bind::new(host, port),
@@ -177,5 +204,29 @@ mod tests {
             assert_eq!(policy.listen_on(host, port), bind, "{permit} {host}:{port}");
             assert_eq!(ForwardPolicy::default().listen_on(host, port), None);
         }
+    }
+
+    #[test]
+    fn what_is_narrowed_needs_both() {
+        let to = |text: &str| text.parse::<PermitTarget>().unwrap();
+        let on = |text: &str| text.parse::<PermitListen>().unwrap();
+        let policy =
+            ForwardPolicy::deny_all().permit_open(to("127.0.0.1:*")).permit_listen(on("localhost:*"));
+        let narrow = policy.clone().narrow_open([to("*:80"), to("*:81")]).narrow_listen([on("*:5")]);
+        let opens =
+            |policy: &ForwardPolicy, address: &str| policy.permits_open("x", address.parse().unwrap());
+        assert!(opens(&narrow, "127.0.0.1:80") && opens(&narrow, "127.0.0.1:81"));
+        assert!(!opens(&narrow, "127.0.0.1:82") && !opens(&narrow, "10.0.0.1:80"));
+        assert!(narrow.may_open(80) && !narrow.may_open(82));
+        assert_eq!(narrow.listen_on("", 5), Some(Bind::Localhost(5)));
+        assert_eq!(narrow.listen_on("0.0.0.0", 5), None);
+        assert_eq!(narrow.listen_on("", 6), None);
+        // Each step takes away, none gives back.
+        let twice = narrow.clone().narrow_open([to("*:81"), to("*:82")]);
+        assert!(
+            opens(&twice, "127.0.0.1:81") && !opens(&twice, "127.0.0.1:80") && !opens(&twice, "127.0.0.1:82")
+        );
+        let none = policy.narrow_open([]).narrow_listen([]);
+        assert!(!opens(&none, "127.0.0.1:80") && !none.may_open(80) && none.listen_on("", 5).is_none());
     }
 }
