@@ -164,7 +164,7 @@ mod tests {
     const PUBLISHED: [(&str, &str); 6] = [
         (
             "password",
-            "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHApl8ArZWb2GRPPc",
+            "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
         ),
         (
             "differentpassword",
@@ -173,7 +173,7 @@ mod tests {
         ("password", "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc"),
         (
             "Hello world!",
-            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1",
+            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
         ),
         (
             "Hello world!",
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn costly_hashes_are_refused_before_they_cost_anything() {
         let argon2 = |parameters: &str| {
-            format!("$argon2id$v=19${parameters}$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHApl8ArZWb2GRPPc")
+            format!("$argon2id$v=19${parameters}$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc")
         };
         let crypt = |rounds: &str| format!("$6$rounds={rounds}$salt${}", "x".repeat(86));
         for (text, name) in [
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        let digest = "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHApl8ArZWb2GRPPc";
+        let digest = "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         for text in [
             "$argon2id$".to_owned(),
             "$6$".to_owned(),

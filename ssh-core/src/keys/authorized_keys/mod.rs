@@ -289,10 +289,13 @@ mod tests {
 
     #[test]
     fn quotes_hold_blanks_commas_and_escaped_quotes() {
-        let keys = parse("command=\"say \\\"a, b\\\" \\n\",Restrict,from=\"*\"\t");
+        let keys = parse("command=\"say \\\"a, b\\\" \\n\",Restrict,PTY,from=\"*\"\t");
         let expected = KeyOptions {
             command: Some("say \"a, b\" \\n".into()),
             port_forwarding: false,
+            pty: true,
+            agent_forwarding: false,
+            x11_forwarding: false,
             from: SourcePatterns::parse("*"),
             ..KeyOptions::default()
         };

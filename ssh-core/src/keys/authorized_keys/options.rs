@@ -9,8 +9,8 @@ use crate::keys::{ForwardPermit, SourcePatterns};
 /// What stands in front of a key in `authorized_keys`: when it may be used, and for what (sshd(8), "AUTHORIZED_KEYS
 /// FILE FORMAT").
 ///
-/// Options about what this library does not do (terminals, agents, X11, `environment`, `user-rc`, `tunnel`, security
-/// key touches) are known and checked for their form, and have no effect.
+/// `environment`, `user-rc`, `tunnel` and what is said about touching security keys is known and checked for its form,
+/// and has no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyOptions {
@@ -26,6 +26,12 @@ pub struct KeyOptions {
     pub command: Option<String>,
     /// Whether ports may be forwarded at all: not with `restrict` or `no-port-forwarding`.
     pub port_forwarding: bool,
+    /// Whether a terminal may be had. For the application, as the next two.
+    pub pty: bool,
+    /// Whether an agent may be forwarded.
+    pub agent_forwarding: bool,
+    /// Whether X11 may be forwarded.
+    pub x11_forwarding: bool,
     /// `permitopen=`: the only targets to connect to, if there are any.
     pub permit_open: Vec<ForwardPermit>,
     /// `permitlisten=`: the only addresses to listen on, if there are any.
@@ -63,6 +69,9 @@ impl Default for KeyOptions {
             principals: None,
             command: None,
             port_forwarding: true,
+            pty: true,
+            agent_forwarding: true,
+            x11_forwarding: true,
             permit_open: Vec::new(),
             permit_listen: Vec::new(),
         }
@@ -110,8 +119,16 @@ impl KeyOptions {
         let name = name.to_ascii_lowercase();
         let bad = || LineProblem::BadOption(shown(name.as_bytes()));
         match (name.as_str(), value) {
-            ("restrict" | "no-port-forwarding", None) => self.port_forwarding = false,
-            ("port-forwarding", None) => self.port_forwarding = true,
+            ("restrict", None) => {
+                self.port_forwarding = false;
+                self.pty = false;
+                self.agent_forwarding = false;
+                self.x11_forwarding = false;
+            }
+            ("port-forwarding" | "no-port-forwarding", None) => self.port_forwarding = is_positive(&name),
+            ("pty" | "no-pty", None) => self.pty = is_positive(&name),
+            ("agent-forwarding" | "no-agent-forwarding", None) => self.agent_forwarding = is_positive(&name),
+            ("x11-forwarding" | "no-x11-forwarding", None) => self.x11_forwarding = is_positive(&name),
             ("cert-authority", None) => self.cert_authority = true,
             (name, None) if FLAGS_WITHOUT_EFFECT.contains(&name) => {}
             ("from", Some(list)) if self.from.is_none() => {
@@ -183,6 +200,10 @@ fn add_permit(permits: &mut Vec<ForwardPermit>, permit: ForwardPermit) -> Option
     (permits.len() < MAX_PERMITS).then(|| permits.push(permit))
 }
 
+fn is_positive(flag: &str) -> bool {
+    !flag.starts_with("no-")
+}
+
 /// `NAME=value`, where the name is one that a shell could have.
 fn is_variable(text: &str) -> bool {
     let name = text.split_once('=').map_or("", |(name, _)| name);
@@ -193,26 +214,20 @@ fn is_known(name: &str) -> bool {
     FLAGS_WITHOUT_EFFECT.contains(&name) || OPTIONS_WITH_EFFECT.contains(&name)
 }
 
-const FLAGS_WITHOUT_EFFECT: [&str; 12] = [
+const FLAGS_WITHOUT_EFFECT: [&str; 6] =
+    ["user-rc", "no-user-rc", "touch-required", "no-touch-required", "verify-required", "no-verify-required"];
+
+/// The others, for telling a wrong use from an unknown name.
+const OPTIONS_WITH_EFFECT: [&str; 18] = [
+    "restrict",
+    "port-forwarding",
+    "no-port-forwarding",
+    "pty",
+    "no-pty",
     "agent-forwarding",
     "no-agent-forwarding",
     "x11-forwarding",
     "no-x11-forwarding",
-    "pty",
-    "no-pty",
-    "user-rc",
-    "no-user-rc",
-    "touch-required",
-    "no-touch-required",
-    "verify-required",
-    "no-verify-required",
-];
-
-/// The others, for telling a wrong use from an unknown name.
-const OPTIONS_WITH_EFFECT: [&str; 12] = [
-    "restrict",
-    "port-forwarding",
-    "no-port-forwarding",
     "cert-authority",
     "from",
     "expiry-time",
