@@ -76,7 +76,7 @@ pub(crate) struct ForwardArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) known_hosts: Vec<PathBuf>,
 
-    /// Accept this host key and no other, whatever the known hosts say
+    /// Accept this host key, or the certificates of this authority, and no other, whatever the known hosts say
     #[arg(long, value_name = "SHA256:...")]
     pub(crate) host_key: Vec<Fingerprint>,
 
@@ -101,6 +101,10 @@ pub(crate) struct ServeArgs {
     /// A private host key. Unless given, one is made on the first start and kept in the user's data directory
     #[arg(long, value_name = "FILE")]
     pub(crate) host_key: Vec<PathBuf>,
+
+    /// A certificate for one of the host keys, as `ssh-keygen -h` or `adit keygen sign --host` make them
+    #[arg(long, value_name = "FILE-cert.pub")]
+    pub(crate) host_cert: Vec<PathBuf>,
 
     /// Who may log in by key: any user name, or only NAME
     #[arg(long, value_name = "[NAME:]FILE")]

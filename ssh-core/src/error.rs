@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::crypto::CryptoError;
-use crate::keys::{KeyError, PublicKey};
+use crate::keys::{CertificateError, KeyError, PublicKey};
 use crate::protocol::wire::WireError;
 
 /// Why a session ended or could not begin. It is cheap to clone, so that every channel of a lost session can
@@ -202,6 +202,9 @@ pub enum PeerMisbehaved {
     /// The host key cannot be used.
     #[error("the host key is refused: {0}")]
     BadHostKey(KeyError),
+    /// The host certificate is malformed. One that is merely not trusted is for the application to judge.
+    #[error("the host certificate is refused: {0}")]
+    BadHostCertificate(CertificateError),
     /// RFC 4253 §9: the host key changed in a later key exchange.
     #[error("the host key changed during the session")]
     HostKeyChanged,
@@ -263,9 +266,11 @@ impl PeerMisbehaved {
         match self {
             Self::BadVersionLine => R::PROTOCOL_VERSION,
             Self::BadMac => R::MAC_ERROR,
-            Self::BadKexShare | Self::BadHostSignature | Self::BadHostKey(_) | Self::HostKeyChanged => {
-                R::KEY_EXCHANGE_FAILED
-            }
+            Self::BadKexShare
+            | Self::BadHostSignature
+            | Self::BadHostKey(_)
+            | Self::BadHostCertificate(_)
+            | Self::HostKeyChanged => R::KEY_EXCHANGE_FAILED,
             Self::TooManyAuthAttempts => R::NO_MORE_AUTH_METHODS,
             Self::UnknownService => R::SERVICE_NOT_AVAILABLE,
             _ => R::PROTOCOL_ERROR,
@@ -370,6 +375,9 @@ pub enum ApiMisuse {
     /// The algorithm lists are empty or name something that the crypto provider lacks.
     #[error("the algorithm lists are empty or name something that the crypto provider lacks")]
     Algorithms,
+    /// A host certificate that is for users, or for a key that is not one of the server's.
+    #[error("a host certificate is for users, or for none of the host keys")]
+    HostCertificate,
 }
 
 /// The reason code of SSH_MSG_DISCONNECT (RFC 4253 §11.1).

@@ -54,6 +54,7 @@ pub mod channel;
 #[cfg(feature = "tokio")]
 pub mod client;
 pub mod config;
+mod connection_info;
 pub mod crypto;
 #[cfg(feature = "tokio")]
 mod driver;
@@ -71,6 +72,7 @@ pub mod session;
 
 #[cfg(feature = "tokio")]
 pub use channel::Channel;
+pub use connection_info::{Addresses, ConnectionInfo, SessionId};
 #[cfg(feature = "tokio")]
 pub use driver::Driver;
 pub use error::Error;

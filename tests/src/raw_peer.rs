@@ -19,7 +19,7 @@ use ssh_core::error::PeerMisbehaved;
 use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
 use ssh_core::protocol::{
     AuthAnswer, AuthReply, ClientAuthRequest, ConnectionEvent, Engine, Event, Inbound, Input, OfferedChannel,
-    Role, ServerMethod,
+    Refusal, Role, ServerMethod,
 };
 
 use crate::pair::start_of_time;
@@ -41,6 +41,8 @@ pub struct RawPeer {
     pub requests: Vec<ssh_core::protocol::GlobalPeerRequest>,
     /// What a server's application was asked, and what it answers.
     pub attempts: Vec<String>,
+    /// Why attempts were refused without asking a server's application.
+    pub refused: Vec<Refusal>,
     /// The answer to every attempt; `None` leaves them undecided.
     pub answer: Option<AuthAnswer>,
     /// How a client tries to log in.
@@ -231,6 +233,7 @@ impl RawPeer {
             offered: Vec::new(),
             requests: Vec::new(),
             attempts: Vec::new(),
+            refused: Vec::new(),
             answer: Some(AuthAnswer::Accept),
             client_try: ClientTry::Password,
             replies: Vec::new(),
@@ -645,12 +648,19 @@ impl RawPeer {
                     let method = match attempt.method {
                         ServerMethod::None => "none",
                         ServerMethod::Password(_) => "password",
+                        ServerMethod::PasswordChange { .. } => "change",
+                        ServerMethod::KeyboardInteractive { .. } => "keyboard-interactive",
+                        ServerMethod::HostBased { .. } => "hostbased",
                         ServerMethod::PublicKeyQuery(_) => "query",
                         ServerMethod::PublicKey(_) => "publickey",
                         _ => "other",
                     };
                     self.attempts.push(format!("{} {method}", attempt.user));
-                    self.answer.map_or(Ok(()), |answer| self.engine.auth_answer(answer, self.now))
+                    self.answer.clone().map_or(Ok(()), |answer| self.engine.auth_answer(answer, self.now))
+                }
+                Event::AuthRefused(refused) => {
+                    self.refused.push(refused.reason);
+                    Ok(())
                 }
                 Event::Authenticated => {
                     self.authenticated += 1;

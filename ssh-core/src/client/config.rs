@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{Error, HostKeyError};
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::{HostKey, SigningKey};
 
 /// How a client connects. Made by [`Config::builder`].
 #[derive(Debug)]
@@ -22,8 +22,15 @@ pub struct Config {
 
 /// Decides whether a host key is the right one. Until it has, nothing is sent that the server could use.
 pub trait HostKeyVerifier: Send + Sync + fmt::Debug {
-    /// Whether the server that proved to hold `key` is the one that is meant.
-    fn verify<'a>(&'a self, key: &'a PublicKey) -> BoxFuture<'a, Result<(), HostKeyError>>;
+    /// Whether the server that showed this is the one that is meant. It has proved that it holds `shown.key`; a
+    /// certificate counts for nothing until the verifier has checked it, and one that does not pass its check makes the
+    /// key no worse than a plain one.
+    fn verify<'a>(&'a self, shown: &'a HostKey) -> BoxFuture<'a, Result<(), HostKeyError>>;
+
+    /// Whether to ask the server for certificates: true only if this verifier could accept one for what it is.
+    fn takes_certificates(&self) -> bool {
+        false
+    }
 }
 
 /// Something to authenticate with, tried in the order given.
@@ -167,14 +174,14 @@ pub mod danger {
 
     use super::HostKeyVerifier;
     use crate::error::HostKeyError;
-    use crate::keys::PublicKey;
+    use crate::keys::HostKey;
 
     /// Accepts every host key: whoever is in between can read and change everything.
     #[derive(Debug, Clone, Copy)]
     pub struct AcceptAnyHostKey;
 
     impl HostKeyVerifier for AcceptAnyHostKey {
-        fn verify<'a>(&'a self, _key: &'a PublicKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
+        fn verify<'a>(&'a self, _shown: &'a HostKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
             std::future::ready(Ok(())).boxed()
         }
     }

@@ -45,9 +45,9 @@ impl Login<'_> {
     async fn run(&mut self) -> Result<(), Error> {
         loop {
             match self.shared.login_event().await? {
-                Event::HostKey(key) => {
+                Event::HostKey(shown) => {
                     tokio::select! {
-                        verified = self.config.verifier.verify(&key) => verified?,
+                        verified = self.config.verifier.verify(&shown) => verified?,
                         error = self.shared.ended() => return Err(error),
                     }
                     self.shared.with(|engine| engine.accept_host_key())?;
@@ -62,7 +62,7 @@ impl Login<'_> {
                     return self.try_credentials().await;
                 }
                 Event::Authenticated => return Ok(()),
-                Event::AuthReply(_) | Event::AuthAttempt(_) => {
+                Event::AuthReply(_) | Event::AuthAttempt(_) | Event::AuthBegin(_) | Event::AuthRefused(_) => {
                     return Err(Error::Bug("an event out of order"));
                 }
             }

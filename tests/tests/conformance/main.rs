@@ -3,6 +3,7 @@
 
 mod authentication;
 mod connection;
+mod connection_info;
 mod exchange;
 mod limits;
 mod negotiation;

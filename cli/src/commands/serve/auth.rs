@@ -8,7 +8,10 @@ use std::str::FromStr;
 use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::crypto::HashAlgorithm;
 use ssh_core::keys::{AuthorizedKeys, KeyKind, PublicKey};
-use ssh_core::server::{AuthAttempt, AuthDecision, AuthMethod, Authenticator};
+use ssh_core::server::{
+    AuthAttempt, AuthDecision, AuthMethod, AuthOffer, AuthStart, Authenticator, Method, Principal,
+    RejectReason,
+};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -79,7 +82,7 @@ pub(super) struct Users {
     /// What an unknown user's password is compared with.
     nobody: Digest,
     keys: Vec<(Option<String>, AuthorizedKeys)>,
-    methods: Vec<&'static str>,
+    methods: Vec<Method>,
 }
 
 type Digest = Zeroizing<Vec<u8>>;
@@ -119,10 +122,10 @@ impl Users {
             loaded.keys.push((arg.user.clone(), read_keys(arg, output)?));
         }
         if !keys.is_empty() {
-            loaded.methods.push("publickey");
+            loaded.methods.push(Method::PublicKey);
         }
         if !users.is_empty() {
-            loaded.methods.push("password");
+            loaded.methods.push(Method::Password);
         }
         Ok(loaded)
     }
@@ -135,7 +138,9 @@ impl Users {
     fn may_log_in(&self, attempt: AuthAttempt<'_>) -> bool {
         match attempt.method {
             AuthMethod::Password(password) => self.is_password(attempt.user, password),
-            AuthMethod::PublicKeyQuery(key) | AuthMethod::PublicKey(key) => self.is_key(attempt.user, key),
+            AuthMethod::PublicKeyQuery(offered) | AuthMethod::PublicKey(offered) => {
+                self.is_key(attempt.user, &offered.key)
+            }
             _ => false,
         }
     }
@@ -155,12 +160,20 @@ impl Users {
 }
 
 impl Authenticator for Users {
-    fn methods(&self) -> &[&'static str] {
-        &self.methods
+    fn begin<'a>(&'a self, _start: AuthStart<'a>) -> BoxFuture<'a, AuthOffer> {
+        AuthOffer::ready(self.methods.clone())
     }
 
     fn authenticate<'a>(&'a self, attempt: AuthAttempt<'a>) -> BoxFuture<'a, AuthDecision> {
-        let decision = if self.may_log_in(attempt) { AuthDecision::Accept } else { AuthDecision::Reject };
+        let decision = if self.may_log_in(attempt) {
+            AuthDecision::Accept(Principal::new(attempt.user))
+        } else {
+            AuthDecision::Reject(match attempt.method {
+                AuthMethod::Password(_) => RejectReason::InvalidPassword,
+                AuthMethod::PublicKeyQuery(_) | AuthMethod::PublicKey(_) => RejectReason::InvalidKey,
+                _ => RejectReason::InvalidMethod,
+            })
+        };
         std::future::ready(decision).boxed()
     }
 }
@@ -242,6 +255,6 @@ mod tests {
         }
         assert!(users.is_key("ada", &of_ada) && !users.is_key("bob", &of_ada));
         assert!(users.is_key("ada", &of_all) && users.is_key("bob", &of_all));
-        assert_eq!(users.methods(), ["publickey", "password"]);
+        assert_eq!(users.methods, [Method::PublicKey, Method::Password]);
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ssh_core::Addresses;
 use ssh_core::error::{AuthFailure, DisconnectReason, Error, escape_text};
 use ssh_core::server::{self, Config};
 use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
@@ -32,7 +33,9 @@ pub(super) async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     tune(&stream);
-    let (login, driver) = match server::accept_with_driver(stream, Arc::clone(&server.config)) {
+    let addresses = Addresses { peer: Some(from), ..Addresses::of(&stream) };
+    let config = Arc::clone(&server.config);
+    let (login, driver) = match server::accept_from_with_driver(stream, addresses, config) {
         Ok(parts) => parts,
         Err(error) => return tracing::error!(%from, %error, "cannot serve"),
     };

@@ -74,6 +74,7 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<(Server, Option<Event<
     let limits = session::limits(&args.session);
     let users = Users::load(&args.user, &args.authorized_keys, output)?;
     let (host_keys, made_key) = host_keys::load(&args.host_key)?;
+    let certificates = host_keys::load_certificates(&args.host_cert, &host_keys)?;
     let p521 = KeyKind::Ecdsa(Curve::P521);
     if users.has_key_of(p521) || host_keys.iter().any(|key| key.public_key().kind() == p521) {
         algorithms = session::with_p521(algorithms, &args.session);
@@ -81,6 +82,9 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<(Server, Option<Event<
     let mut config = Config::builder(users).algorithms(algorithms).limits(limits).provider(PROVIDER);
     for key in host_keys {
         config = config.host_key(key);
+    }
+    for certificate in certificates {
+        config = config.host_certificate(certificate);
     }
     let config = config.build().map_err(|_| {
         CliError::usage("the host keys and the algorithms do not go together; give another --host-key, or change --policy")

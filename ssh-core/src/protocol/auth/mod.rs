@@ -1,11 +1,17 @@
 //! User authentication (RFC 4252). Each side is a type of its own, so that neither can take the other's messages.
 
+mod attempt;
+mod authenticated;
 mod client;
 mod server;
 
+pub use attempt::{
+    AuthAnswer, Method, OfferedKey, Prompt, Prompts, Refusal, RefusedAttempt, Secret, ServerAttempt,
+    ServerMethod, Succeeded,
+};
+pub(crate) use authenticated::Authenticated;
 pub(crate) use client::ClientAuth;
 pub use client::{AuthReply, ClientAuthRequest};
-pub use server::{AuthAnswer, Secret, ServerAttempt, ServerMethod};
 pub(crate) use server::{ServerAuth, ServerProgress};
 
 /// RFC 4252 §4.

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::bind::Bind;
 use super::dial::{Resolver, SystemResolver};
 use super::permit::{PermitListen, PermitTarget};
+use crate::server::Permissions;
 
 /// What the peer may ask of us. Unless it is said otherwise, nothing.
 ///
@@ -19,6 +21,8 @@ pub struct ForwardPolicy {
     narrow_open: Vec<Vec<PermitTarget>>,
     /// And each of these what `listen` admits.
     narrow_listen: Vec<Vec<PermitListen>>,
+    /// From then on nothing is permitted.
+    expires: Option<SystemTime>,
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) max_listeners: usize,
     pub(super) max_connections: usize,
@@ -39,6 +43,7 @@ impl ForwardPolicy {
             listen: Vec::new(),
             narrow_open: Vec::new(),
             narrow_listen: Vec::new(),
+            expires: None,
             resolver: Arc::new(SystemResolver),
             max_listeners: 64,
             max_connections: 256,
@@ -81,6 +86,28 @@ impl ForwardPolicy {
         self
     }
 
+    /// From here on the peer may do only what these permissions allow too, and nothing after they have expired.
+    /// [`PortForwarding`](super::PortForwarding) does this by itself with those of the session's principal.
+    #[must_use]
+    pub fn limited_to(mut self, permissions: &Permissions) -> Self {
+        if !permissions.port_forwarding {
+            self = self.narrow_open([]).narrow_listen([]);
+        }
+        if let Some(permits) = &permissions.permit_open {
+            self = self.narrow_open(permits.iter().cloned());
+        }
+        if let Some(permits) = &permissions.permit_listen {
+            self = self.narrow_listen(permits.iter().cloned());
+        }
+        self.expires = self.expires.into_iter().chain(permissions.expires).min();
+        self
+    }
+
+    /// Whether the time is over in which anything was permitted.
+    pub(super) fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= SystemTime::now())
+    }
+
     /// Who turns the names of a peer's targets into addresses; the system's resolver otherwise.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
@@ -104,13 +131,15 @@ impl ForwardPolicy {
 
     /// Whether a target is worth resolving: no permit can be met if none names the port.
     pub(super) fn may_open(&self, port: u16) -> bool {
-        self.open_lists().all(|permits| permits.iter().any(|permit| permit.admits_port(port)))
+        !self.has_expired()
+            && self.open_lists().all(|permits| permits.iter().any(|permit| permit.admits_port(port)))
     }
 
     /// Whether the peer may connect to `address`, which is what the `host` of its request was resolved to.
     #[must_use]
     pub fn permits_open(&self, host: &str, address: SocketAddr) -> bool {
-        self.open_lists().all(|permits| permits.iter().any(|permit| permit.admits(host, address)))
+        !self.has_expired()
+            && self.open_lists().all(|permits| permits.iter().any(|permit| permit.admits(host, address)))
     }
 
     fn open_lists(&self) -> impl Iterator<Item = &Vec<PermitTarget>> {
@@ -120,6 +149,9 @@ impl ForwardPolicy {
     /// Where to listen for a request, if that is permitted (RFC 4254 §7.1). An empty host means all interfaces, or
     /// just localhost if that is all that is permitted. Names other than `localhost` are not resolved for a peer.
     pub(super) fn listen_on(&self, host: &str, port: u16) -> Option<Bind> {
+        if self.has_expired() {
+            return None;
+        }
         let lists = || std::iter::once(&self.listen).chain(&self.narrow_listen);
         let permits = |bind: &Bind| lists().all(|permits| permits.iter().any(|permit| permit.admits(bind)));
         let bind = match host {
@@ -228,5 +260,29 @@ mod tests {
         );
         let none = policy.narrow_open([]).narrow_listen([]);
         assert!(!opens(&none, "127.0.0.1:80") && !none.may_open(80) && none.listen_on("", 5).is_none());
+    }
+
+    #[test]
+    fn permissions_narrow_and_expire() {
+        let all = ForwardPolicy::allow_all();
+        let opens = |policy: &ForwardPolicy| policy.permits_open("x", "10.0.0.1:80".parse().unwrap());
+        let listens = |policy: &ForwardPolicy| policy.listen_on("localhost", 80).is_some();
+        let hour = std::time::Duration::from_secs(3600);
+        let mut permissions = Permissions::default();
+        assert!(opens(&all.clone().limited_to(&permissions)));
+        permissions.permit_open = Some(vec!["10.0.0.2:80".parse().unwrap()]);
+        permissions.expires = Some(SystemTime::now() + hour);
+        let limited = all.clone().limited_to(&permissions);
+        assert!(!opens(&limited) && listens(&limited));
+        permissions = Permissions::default();
+        permissions.permit_listen = Some(Vec::new());
+        let limited = all.clone().limited_to(&permissions);
+        assert!(opens(&limited) && !listens(&limited));
+        let limited = all.clone().limited_to(&Permissions::restricted());
+        assert!(!opens(&limited) && !listens(&limited));
+        permissions = Permissions::default();
+        permissions.expires = Some(SystemTime::now() - hour);
+        let limited = all.limited_to(&permissions);
+        assert!(!opens(&limited) && !listens(&limited) && !limited.may_open(80) && limited.has_expired());
     }
 }
