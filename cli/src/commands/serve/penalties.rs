@@ -92,8 +92,10 @@ fn make_room(sources: &mut HashMap<Source, Record>, now: Instant) {
     if sources.len() < MAX_SOURCES {
         return;
     }
-    let mut ages: Vec<(Instant, Source)> =
-        sources.iter().map(|(source, record)| (record.refused_until.unwrap_or(record.counted), *source)).collect();
+    let mut ages: Vec<(Instant, Source)> = sources
+        .iter()
+        .map(|(source, record)| (record.refused_until.unwrap_or(record.counted), *source))
+        .collect();
     ages.sort_unstable_by_key(|(age, _)| *age);
     for (_, source) in ages.iter().take(MAX_SOURCES / 10) {
         sources.remove(source);
@@ -113,7 +115,7 @@ fn delayed_from(source: Source) -> u32 {
 /// Thirty at once, or thirty a minute.
 const REFUSED_AT: u32 = 30;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
-const REFUSED_FOR: Duration = Duration::from_secs(60);
+pub(super) const REFUSED_FOR: Duration = Duration::from_secs(60);
 const DELAY_STEP: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(2);
 /// Sources that are remembered; about 64 bytes each.

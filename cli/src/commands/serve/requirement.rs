@@ -14,7 +14,9 @@ pub(crate) struct Requirement {
 
 /// A text that is no requirement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected methods joined by `+`, alternatives by `,`: `publickey+password`; the methods are {METHODS}")]
+#[error(
+    "expected methods joined by `+`, alternatives by `,`: `publickey+password`; the methods are {METHODS}"
+)]
 pub(crate) struct BadRequirement;
 
 /// Where a step leads.
@@ -75,14 +77,16 @@ impl FromStr for Requirement {
             let steps = text.split('+').map(method).collect::<Option<Vec<_>>>()?;
             (steps.len() <= MAX_STEPS).then_some(steps)
         };
-        let alternatives = text.split(',').map(alternative).collect::<Option<Vec<_>>>().ok_or(BadRequirement)?;
+        let alternatives =
+            text.split(',').map(alternative).collect::<Option<Vec<_>>>().ok_or(BadRequirement)?;
         Ok(Self { alternatives })
     }
 }
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let alternative = |steps: &Vec<Method>| steps.iter().map(|step| step.name()).collect::<Vec<_>>().join("+");
+        let alternative =
+            |steps: &Vec<Method>| steps.iter().map(|step| step.name()).collect::<Vec<_>>().join("+");
         f.write_str(&self.alternatives.iter().map(alternative).collect::<Vec<_>>().join(","))
     }
 }
@@ -104,7 +108,8 @@ mod tests {
 
     #[test]
     fn steps_lead_on_in_their_order_only() {
-        let requirement: Requirement = "publickey+password,keyboard-interactive,publickey+publickey".parse().unwrap();
+        let requirement: Requirement =
+            "publickey+password,keyboard-interactive,publickey+publickey".parse().unwrap();
         assert_eq!(requirement.first(), [PublicKey, KeyboardInteractive]);
         assert_eq!(requirement.after(&[], Password), Progress::NotDue);
         assert_eq!(requirement.after(&[], KeyboardInteractive), Progress::Done);
@@ -123,7 +128,18 @@ mod tests {
         for text in ["publickey", "publickey+password", "password+publickey,publickey+publickey"] {
             assert_eq!(text.parse::<Requirement>().unwrap().to_string(), text);
         }
-        for text in ["", "+", ",", "publickey,", "publickey+", "none", "hostbased", "PublicKey", "a", &"password+".repeat(4).trim_end_matches('+').replace("password+password+password+password", "password+password+password+password+password")] {
+        for text in [
+            "",
+            "+",
+            ",",
+            "publickey,",
+            "publickey+",
+            "none",
+            "hostbased",
+            "PublicKey",
+            "a",
+            "password+password+password+password+password",
+        ] {
             assert!(text.parse::<Requirement>().is_err(), "{text}");
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::limits::Source;
+use super::penalties::REFUSED_FOR;
 use crate::output::{Event, Output};
 
 /// Says what a source causes, up to a limit a second; the rest is counted and the count is said.
@@ -34,6 +35,16 @@ impl SourceLog {
         if self.admits(Source::of(from.ip()), Instant::now()) {
             self.output.event(event);
         }
+    }
+
+    /// Says that the source is turned away from now on.
+    pub(super) fn penalised(&self, from: SocketAddr) {
+        let source = Source::of(from.ip());
+        let seconds = REFUSED_FOR.as_secs();
+        let message = format!(
+            "{source} is turned away for {seconds} s: too many of its logins failed (--no-penalties turns this off)"
+        );
+        self.event(from, &Event::Warning { message });
     }
 
     /// Says how many lines were left out about sources that are silent since. To be called about once a second.

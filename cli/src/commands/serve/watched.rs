@@ -16,7 +16,10 @@ pub(super) struct Watched<T> {
 }
 
 struct State<T> {
+    /// `None` if there was no file.
     stamp: Option<Stamp>,
+    /// Whether another writing would surely have left another stamp.
+    is_settled: bool,
     /// `None` if the file cannot be used: nobody comes in by it until it can.
     content: Option<Arc<T>>,
 }
@@ -26,7 +29,7 @@ struct State<T> {
 struct Stamp {
     len: u64,
     modified: SystemTime,
-    #[cfg(unix)]
+    /// Device, number and change of the inode, where there are any.
     inode: (u64, u64, i64, i64),
 }
 
@@ -48,10 +51,10 @@ impl<T> Watched<T> {
         path: &Path,
         read: impl Fn(&Path) -> Result<T, CliError> + Send + Sync + 'static,
     ) -> Result<Self, CliError> {
-        let stamp = Stamp::of(path);
-        let content = read(path)?;
-        let state = State { stamp, content: Some(Arc::new(content)) };
-        Ok(Self { path: path.to_owned(), read: Box::new(read), state: Mutex::new(state) })
+        let (stamp, is_settled) = Stamp::of(path);
+        let content = Some(Arc::new(read(path)?));
+        let state = Mutex::new(State { stamp, is_settled, content });
+        Ok(Self { path: path.to_owned(), read: Box::new(read), state })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -63,48 +66,47 @@ impl<T> Watched<T> {
     pub(super) fn current(&self, changed: impl FnOnce(Change<'_, T>)) -> Option<Arc<T>> {
         // The lock is held while reading: one reads, the others wait for what it finds.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = Stamp::of(&self.path);
-        if stamp.is_some() && stamp == state.stamp {
+        let (stamp, is_settled) = Stamp::of(&self.path);
+        if state.is_settled && stamp == state.stamp {
             return state.content.clone();
         }
         let was_usable = state.content.is_some();
-        let was_stamp = std::mem::replace(&mut state.stamp, stamp);
+        let is_other = std::mem::replace(&mut state.stamp, stamp) != stamp;
+        state.is_settled = is_settled;
         match (self.read)(&self.path) {
             Ok(content) => {
-                let content = Arc::new(content);
-                state.content = Some(Arc::clone(&content));
-                if was_stamp.is_some() || !was_usable {
+                if is_other || !was_usable {
                     changed(Change::New(&content));
                 }
-                Some(content)
+                state.content = Some(Arc::new(content));
             }
             Err(error) => {
-                state.content = None;
-                // A file that is missing has no stamp, so it is tried each time but complained about once.
-                if was_usable || was_stamp != stamp {
+                if is_other || was_usable {
                     changed(Change::Broken(error));
                 }
-                None
+                state.content = None;
             }
         }
+        state.content.clone()
     }
 }
 
 impl Stamp {
-    /// `None` if the file cannot be asked, or was written so recently that another writing might leave the same stamp.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        let modified = metadata.modified().ok()?;
-        let age = SystemTime::now().duration_since(modified);
-        if age.is_ok_and(|age| age < SETTLED_AFTER) || !metadata.is_file() {
-            return None;
+    /// The stamp, and whether it is old enough to tell this content from any later one. What is no file, such as a pipe,
+    /// can be read only once, so it counts as settled.
+    fn of(path: &Path) -> (Option<Self>, bool) {
+        let Ok(metadata) = std::fs::metadata(path) else { return (None, false) };
+        if !metadata.is_file() {
+            return (
+                Some(Self { len: 0, modified: SystemTime::UNIX_EPOCH, inode: Default::default() }),
+                true,
+            );
         }
-        Some(Self {
-            len: metadata.len(),
-            modified,
-            #[cfg(unix)]
-            inode: inode(&metadata),
-        })
+        // Without a time it is read each time.
+        let modified = metadata.modified().unwrap_or_else(|_| SystemTime::now());
+        let age = SystemTime::now().duration_since(modified);
+        let stamp = Self { len: metadata.len(), modified, inode: inode(&metadata) };
+        (Some(stamp), age.is_ok_and(|age| age >= SETTLED_AFTER))
     }
 }
 
@@ -114,5 +116,76 @@ fn inode(metadata: &Metadata) -> (u64, u64, i64, i64) {
     (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
+#[cfg(not(unix))]
+fn inode(_metadata: &Metadata) -> (u64, u64, i64, i64) {
+    Default::default()
+}
+
 /// Coarser than the clock of any file system.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::error::Code;
+
+    fn read(path: &Path) -> Result<String, CliError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| CliError::new(Code::File, error.to_string()))?;
+        if text.contains("broken") { Err(CliError::new(Code::File, "broken")) } else { Ok(text) }
+    }
+
+    #[test]
+    fn changes_are_seen_at_once_and_said_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let file = Watched::load(&path, read).unwrap();
+        let said = RefCell::new(Vec::new());
+        let current = || {
+            let found = file.current(|change| {
+                said.borrow_mut().push(match change {
+                    Change::New(text) => text.clone(),
+                    Change::Broken(error) => error.message,
+                });
+            });
+            found.map(|text| text.to_string())
+        };
+        assert_eq!((current().as_deref(), current().as_deref()), (Some("one"), Some("one")));
+        for (text, expected) in [("two", Some("two")), ("broken", None), ("six", Some("six"))] {
+            // As long as the one before, and most likely in the same tick.
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(current().as_deref(), expected);
+            assert_eq!(current().as_deref(), expected);
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((current(), current()), (None, None));
+        std::fs::write(&path, "seven").unwrap();
+        assert_eq!(current().as_deref(), Some("seven"));
+        let said = said.into_inner();
+        assert_eq!(said.len(), 5, "{said:?}");
+        assert_eq!([&said[0], &said[1], &said[2], &said[4]], ["two", "broken", "six", "seven"]);
+    }
+
+    #[test]
+    fn a_settled_file_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let old = SystemTime::now() - Duration::from_secs(60);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let reads = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&reads);
+        let file = Watched::load(&path, move |path| {
+            *counted.lock().unwrap() += 1;
+            read(path)
+        })
+        .unwrap();
+        for _ in 0..10 {
+            assert!(file.current(|_| ()).is_some());
+        }
+        assert_eq!(*reads.lock().unwrap(), 1);
+    }
+}
