@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::commands::session::now;
 use crate::error::CliError;
 
 /// What a file says, as of now.
 pub(super) struct Watched<T> {
     path: PathBuf,
     /// Reads the file; has a limit for its size.
-    read: Box<dyn Fn(&Path) -> Result<T, CliError> + Send + Sync>,
+    read: Read<T>,
     state: Mutex<State<T>>,
 }
+
+type Read<T> = Box<dyn Fn(&Path) -> Result<T, CliError> + Send + Sync>;
 
 struct State<T> {
     /// `None` if there was no file.
@@ -103,8 +106,8 @@ impl Stamp {
             );
         }
         // Without a time it is read each time.
-        let modified = metadata.modified().unwrap_or_else(|_| SystemTime::now());
-        let age = SystemTime::now().duration_since(modified);
+        let modified = metadata.modified().unwrap_or_else(|_| now());
+        let age = now().duration_since(modified);
         let stamp = Self { len: metadata.len(), modified, inode: inode(&metadata) };
         (Some(stamp), age.is_ok_and(|age| age >= SETTLED_AFTER))
     }
@@ -174,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "one").unwrap();
-        let old = SystemTime::now() - Duration::from_secs(60);
+        let old = now() - Duration::from_secs(60);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
         let reads = Arc::new(Mutex::new(0));
         let counted = Arc::clone(&reads);

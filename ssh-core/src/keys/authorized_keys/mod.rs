@@ -186,7 +186,10 @@ mod tests {
     }
 
     fn from(source: &str) -> LoginFacts {
-        LoginFacts { source: Some(source.parse::<IpAddr>().unwrap()), now: SystemTime::now() }
+        LoginFacts {
+            source: Some(source.parse::<IpAddr>().unwrap()),
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        }
     }
 
     #[test]

@@ -59,17 +59,13 @@ impl Keys {
         self.files.is_empty()
     }
 
-    /// Whether somebody may log in with a key of this kind. Of a fingerprint or an authority nobody knows.
+    /// Whether somebody may log in with a key of this kind. Of a fingerprint nobody knows.
     pub(super) fn may_have_key_of(&self, kind: KeyKind) -> bool {
-        let may_be = |of: &KeysOf, entry: &AuthorizedKey| match &entry.key {
-            StoredKey::Whole(key) => {
-                key.kind() == kind || of.is_of_authorities || entry.options.cert_authority
-            }
+        let may_be = |entry: &AuthorizedKey| match &entry.key {
+            StoredKey::Whole(key) => key.kind() == kind,
             StoredKey::Fingerprint(_) => true,
         };
-        self.files.iter().any(|of| {
-            self.current(of).is_some_and(|keys| keys.entries().iter().any(|entry| may_be(of, entry)))
-        })
+        self.files.iter().any(|of| self.current(of).is_some_and(|keys| keys.entries().iter().any(may_be)))
     }
 
     /// What the key lets the user do.

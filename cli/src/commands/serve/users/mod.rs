@@ -7,7 +7,6 @@ mod passwords;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::error::escape_text;
@@ -29,6 +28,7 @@ use super::requirement::{Progress, Requirement};
 use super::source_log::SourceLog;
 use super::watched::{Change, Watched};
 use crate::args::ServeArgs;
+use crate::commands::session;
 use crate::error::{CliError, Code};
 use crate::output::{Event, Output};
 
@@ -118,7 +118,7 @@ impl Users {
         let method = attempt.method.method();
         let facts = LoginFacts {
             source: attempt.connection.addresses.peer.map(|peer| peer.ip()),
-            now: SystemTime::now(),
+            now: session::now(),
         };
         let checked = tokio::task::spawn_blocking(move || {
             let decision = inner.decide(&user, method, &what, &succeeded, facts);
