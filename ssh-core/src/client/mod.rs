@@ -1,15 +1,21 @@
 //! The client's side: from a stream to an authenticated [`Session`].
 
+mod attempts;
 mod config;
+mod credential;
+mod history;
+mod identity;
 mod login;
+mod policy;
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use config::{
-    Config, ConfigBuilder, Credential, HostKeyVerifier, NeedsHostKeyVerifier, PasswordPrompt, Ready, danger,
-};
+pub use config::{Config, ConfigBuilder, HostKeyVerifier, NeedsHostKeyVerifier, Ready, danger};
+pub use credential::{Credential, HostBased, InfoRequest, PasswordPrompt, Prompt, PromptResponder};
+pub use identity::{AsyncSigner, Identity, KeySource};
+pub use policy::{AuthChoice, AuthContext, AuthPolicy, PolicyError};
 
 use crate::config::Common;
 use crate::connection_info::Addresses;

@@ -11,8 +11,8 @@ pub(crate) mod transport;
 pub mod wire;
 
 pub use auth::{
-    AuthAnswer, AuthReply, ClientAuthRequest, Method, OfferedKey, Prompt, Prompts, Refusal, RefusedAttempt,
-    Secret, ServerAttempt, ServerMethod, Succeeded,
+    AuthAnswer, AuthReply, ClientAuthRequest, InfoRequest, Method, OfferedKey, Prompt, Prompts, Refusal,
+    RefusedAttempt, Secret, ServerAttempt, ServerMethod, Succeeded, ToSign,
 };
 pub use connection::{
     ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError, OpenFailure,

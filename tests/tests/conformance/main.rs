@@ -8,5 +8,6 @@ mod exchange;
 mod limits;
 mod negotiation;
 mod packets;
+mod server_login;
 mod strict;
 mod version;

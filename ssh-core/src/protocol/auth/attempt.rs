@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::Prompt;
 use crate::crypto::SignatureAlgorithm;
 use crate::keys::{Certificate, PublicKey};
 
@@ -79,15 +80,6 @@ pub struct Prompts {
     pub instruction: String,
     /// The questions, at most [`Prompts::MAX`]. None at all is a message that wants no answer but to be shown.
     pub prompts: Vec<Prompt>,
-}
-
-/// A question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prompt {
-    /// Its words.
-    pub text: String,
-    /// Whether the answer may be shown while it is typed.
-    pub echo: bool,
 }
 
 impl Prompts {

@@ -3,15 +3,17 @@
 mod attempt;
 mod authenticated;
 mod client;
+mod info_request;
 mod server;
 
 pub use attempt::{
-    AuthAnswer, Method, OfferedKey, Prompt, Prompts, Refusal, RefusedAttempt, Secret, ServerAttempt,
-    ServerMethod, Succeeded,
+    AuthAnswer, Method, OfferedKey, Prompts, Refusal, RefusedAttempt, Secret, ServerAttempt, ServerMethod,
+    Succeeded,
 };
 pub(crate) use authenticated::Authenticated;
-pub(crate) use client::ClientAuth;
-pub use client::{AuthReply, ClientAuthRequest};
+pub use client::{AuthReply, ClientAuthRequest, ToSign};
+pub(crate) use client::{ClientAuth, ClientProgress};
+pub use info_request::{InfoRequest, Prompt};
 pub(crate) use server::{ServerAuth, ServerProgress};
 
 /// RFC 4252 §4.

@@ -9,12 +9,11 @@ use zeroize::Zeroize as _;
 
 use crate::config::Common;
 use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
-use crate::crypto::SignatureAlgorithm;
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
 use crate::keys::{HostKey, PublicKey, SigningKey};
 use crate::protocol::auth::{
-    AuthAnswer, AuthReply, Authenticated, ClientAuth, ClientAuthRequest, Method, RefusedAttempt,
-    ServerAttempt, ServerAuth, ServerProgress,
+    AuthAnswer, AuthReply, Authenticated, ClientAuth, ClientAuthRequest, ClientProgress, Method,
+    RefusedAttempt, ServerAttempt, ServerAuth, ServerProgress, ToSign,
 };
 use crate::protocol::connection::{Connection, KEEPALIVE};
 use crate::protocol::messages::{
@@ -47,8 +46,8 @@ pub struct Engine {
     ended: Option<Error>,
     login_deadline: Option<Instant>,
     keepalive: KeepAlive,
-    /// The signature algorithms of the server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
-    server_sig_algs: Option<Vec<SignatureAlgorithm>>,
+    /// The server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
+    server_sig_algs: Option<Vec<String>>,
 }
 
 /// Keys, payloads and session ids stay out of logs.
@@ -95,6 +94,9 @@ pub enum Event {
     AuthReady,
     /// Client: the answer to the last attempt.
     AuthReply(AuthReply),
+    /// Client: what the server wants the user to read before the login (RFC 4252 §5.4). Control characters but line
+    /// feeds are escaped, and it is cut at about 8 KiB and 100 lines.
+    Banner(String),
     /// Server, if it is [asked](Engine::ask_auth_methods): say with [`Engine::auth_begin`] what this user may try.
     AuthBegin(String),
     /// Server: decide with [`Engine::auth_answer`].
@@ -344,10 +346,8 @@ impl Engine {
             let (name, value) = (reader.string()?, reader.string()?);
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
-                let known = crate::protocol::wire::NameList::parse(value)?
-                    .iter()
-                    .filter_map(SignatureAlgorithm::from_name);
-                self.server_sig_algs = Some(known.collect());
+                let names = crate::protocol::wire::NameList::parse(value)?;
+                self.server_sig_algs = Some(names.iter().map(str::to_owned).collect());
             }
         }
         reader.finish()?;
@@ -359,11 +359,17 @@ impl Engine {
         let session_id = self.transport.kex.session_id().unwrap_or_default();
         match &mut self.auth {
             Auth::Client(auth) => {
-                if let Some(reply) = auth.handle(payload)? {
-                    let proof = Authenticated::by_client(&reply);
-                    self.events.push_back(Event::AuthReply(reply));
-                    if let Some(proof) = proof {
-                        self.on_authenticated(proof);
+                let from_dev_tunnels =
+                    self.transport.kex.peer_version().is_some_and(PeerVersion::is_dev_tunnels);
+                match auth.handle(payload, from_dev_tunnels)? {
+                    ClientProgress::Nothing => {}
+                    ClientProgress::Banner(text) => self.events.push_back(Event::Banner(text)),
+                    ClientProgress::Reply(reply) => {
+                        let proof = Authenticated::by_client(&reply);
+                        self.events.push_back(Event::AuthReply(reply));
+                        if let Some(proof) = proof {
+                            self.on_authenticated(proof);
+                        }
                     }
                 }
                 Ok(())
@@ -662,9 +668,9 @@ impl Engine {
         }
     }
 
-    /// The signature algorithms that the server takes, as far as it said.
+    /// The names of the signature algorithms that the server takes, as far as it said (RFC 8308 §3.1).
     #[must_use]
-    pub fn server_sig_algs(&self) -> Option<&[SignatureAlgorithm]> {
+    pub fn server_sig_algs(&self) -> Option<&[String]> {
         self.server_sig_algs.as_deref()
     }
 
@@ -702,11 +708,11 @@ impl Engine {
         }
     }
 
-    /// Client: what a signature with this key has to cover (RFC 4252 §7).
+    /// Client: what the signature of this request has to cover (RFC 4252 §7 and §9).
     #[must_use]
-    pub fn auth_data_to_sign(&self, key: &PublicKey, algorithm: SignatureAlgorithm) -> Option<Vec<u8>> {
+    pub fn auth_data_to_sign(&self, what: &ToSign<'_>) -> Option<Vec<u8>> {
         match (&self.auth, self.transport.kex.session_id()) {
-            (Auth::Client(auth), Some(session_id)) => Some(auth.data_to_sign(session_id, key, algorithm)),
+            (Auth::Client(auth), Some(session_id)) => Some(auth.data_to_sign(session_id, what)),
             _ => None,
         }
     }

@@ -145,8 +145,8 @@ pub struct PortForwardingBuilder {
 }
 
 impl PortForwardingBuilder {
-    /// What the peer may ask for; nothing otherwise. On a server it is limited to what the session's principal may do
-    /// ([`Permissions`](crate::server::Permissions)).
+    /// What the peer may ask for; nothing otherwise. On a server the permissions of the session's
+    /// [principal](Session::principal) take from it.
     pub fn policy(mut self, policy: ForwardPolicy) -> Self {
         self.policy = policy;
         self
@@ -169,7 +169,7 @@ impl PortForwardingBuilder {
     #[must_use = "dropping it stops everything"]
     pub fn start(self) -> PortForwarding {
         let policy = match self.session.principal() {
-            Some(principal) => self.policy.limited_to(&principal.permissions),
+            Some(principal) => self.policy.for_permissions(&principal.permissions),
             None => self.policy,
         };
         let shared = Arc::new(Shared {

@@ -17,15 +17,26 @@ use crate::server::Permissions;
 pub struct ForwardPolicy {
     open: Vec<PermitTarget>,
     listen: Vec<PermitListen>,
-    /// Each of these must admit what `open` admits.
-    narrow_open: Vec<Vec<PermitTarget>>,
-    /// And each of these what `listen` admits.
-    narrow_listen: Vec<Vec<PermitListen>>,
-    /// From then on nothing is permitted.
-    expires: Option<SystemTime>,
+    /// What the peer's own permissions leave of that.
+    principal: Limited,
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) max_listeners: usize,
     pub(super) max_connections: usize,
+}
+
+/// The permissions of a principal; each limit applies beside the policy.
+#[derive(Debug, Clone, Default)]
+struct Limited {
+    open: Option<Vec<PermitTarget>>,
+    listen: Option<Vec<PermitListen>>,
+    expires: Option<SystemTime>,
+}
+
+impl Limited {
+    #[expect(clippy::disallowed_methods, reason = "permissions end by the wall clock")]
+    fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= SystemTime::now())
+    }
 }
 
 impl Default for ForwardPolicy {
@@ -41,9 +52,7 @@ impl ForwardPolicy {
         Self {
             open: Vec::new(),
             listen: Vec::new(),
-            narrow_open: Vec::new(),
-            narrow_listen: Vec::new(),
-            expires: None,
+            principal: Limited::default(),
             resolver: Arc::new(SystemResolver),
             max_listeners: 64,
             max_connections: 256,
@@ -70,44 +79,6 @@ impl ForwardPolicy {
         self
     }
 
-    /// From here on the peer may connect only to what these admit too, whatever else is permitted: for a session whose
-    /// user may do less than the others. Without any, to nothing.
-    #[must_use]
-    pub fn narrow_open(mut self, permits: impl IntoIterator<Item = PermitTarget>) -> Self {
-        self.narrow_open.push(permits.into_iter().collect());
-        self
-    }
-
-    /// From here on the peer may listen only on what these admit too, whatever else is permitted. Without any, on
-    /// nothing.
-    #[must_use]
-    pub fn narrow_listen(mut self, permits: impl IntoIterator<Item = PermitListen>) -> Self {
-        self.narrow_listen.push(permits.into_iter().collect());
-        self
-    }
-
-    /// From here on the peer may do only what these permissions allow too, and nothing after they have expired.
-    /// [`PortForwarding`](super::PortForwarding) does this by itself with those of the session's principal.
-    #[must_use]
-    pub fn limited_to(mut self, permissions: &Permissions) -> Self {
-        if !permissions.port_forwarding {
-            self = self.narrow_open([]).narrow_listen([]);
-        }
-        if let Some(permits) = &permissions.permit_open {
-            self = self.narrow_open(permits.iter().cloned());
-        }
-        if let Some(permits) = &permissions.permit_listen {
-            self = self.narrow_listen(permits.iter().cloned());
-        }
-        self.expires = self.expires.into_iter().chain(permissions.expires).min();
-        self
-    }
-
-    /// Whether the time is over in which anything was permitted.
-    pub(super) fn has_expired(&self) -> bool {
-        self.expires.is_some_and(|expires| expires <= wall_clock())
-    }
-
     /// Who turns the names of a peer's targets into addresses; the system's resolver otherwise.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
@@ -129,31 +100,47 @@ impl ForwardPolicy {
         self
     }
 
+    /// What is left of the policy for somebody with these permissions. They can only take from it.
+    /// [`PortForwarding`](super::PortForwarding) does it for the session's
+    /// [principal](crate::session::Session::principal) by itself.
+    #[must_use]
+    pub fn for_permissions(mut self, permissions: &Permissions) -> Self {
+        let none = !permissions.port_forwarding;
+        self.principal = Limited {
+            open: if none { Some(Vec::new()) } else { permissions.permit_open.clone() },
+            listen: if none { Some(Vec::new()) } else { permissions.permit_listen.clone() },
+            expires: permissions.expires,
+        };
+        self
+    }
+
+    /// Whether the permissions of the peer's login are over.
+    pub(super) fn has_expired(&self) -> bool {
+        self.principal.has_expired()
+    }
+
     /// Whether a target is worth resolving: no permit can be met if none names the port.
     pub(super) fn may_open(&self, port: u16) -> bool {
-        !self.has_expired()
-            && self.open_lists().all(|permits| permits.iter().any(|permit| permit.admits_port(port)))
+        let names = |permits: &Vec<PermitTarget>| permits.iter().any(|permit| permit.admits_port(port));
+        names(&self.open) && self.principal.open.as_ref().is_none_or(names) && !self.principal.has_expired()
     }
 
     /// Whether the peer may connect to `address`, which is what the `host` of its request was resolved to.
     #[must_use]
     pub fn permits_open(&self, host: &str, address: SocketAddr) -> bool {
-        !self.has_expired()
-            && self.open_lists().all(|permits| permits.iter().any(|permit| permit.admits(host, address)))
-    }
-
-    fn open_lists(&self) -> impl Iterator<Item = &Vec<PermitTarget>> {
-        std::iter::once(&self.open).chain(&self.narrow_open)
+        let admits = |permits: &Vec<PermitTarget>| permits.iter().any(|permit| permit.admits(host, address));
+        admits(&self.open) && self.principal.open.as_ref().is_none_or(admits) && !self.principal.has_expired()
     }
 
     /// Where to listen for a request, if that is permitted (RFC 4254 §7.1). An empty host means all interfaces, or
     /// just localhost if that is all that is permitted. Names other than `localhost` are not resolved for a peer.
     pub(super) fn listen_on(&self, host: &str, port: u16) -> Option<Bind> {
-        if self.has_expired() {
-            return None;
-        }
-        let lists = || std::iter::once(&self.listen).chain(&self.narrow_listen);
-        let permits = |bind: &Bind| lists().all(|permits| permits.iter().any(|permit| permit.admits(bind)));
+        let permits = |bind: &Bind| {
+            let admits = |permits: &Vec<PermitListen>| permits.iter().any(|permit| permit.admits(bind));
+            admits(&self.listen)
+                && self.principal.listen.as_ref().is_none_or(admits)
+                && !self.principal.has_expired()
+        };
         let bind = match host {
             "" => Bind::AllInterfaces(port),
             host => Bind::new(host, port),
@@ -164,11 +151,6 @@ impl ForwardPolicy {
         let local = Bind::Localhost(port);
         (host.is_empty() && permits(&local)).then_some(local)
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a service has the clock that the protocol has not")]
-fn wall_clock() -> SystemTime {
-    SystemTime::now()
 }
 
 #[cfg(test)]
@@ -244,50 +226,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_narrowed_needs_both() {
-        let to = |text: &str| text.parse::<PermitTarget>().unwrap();
-        let on = |text: &str| text.parse::<PermitListen>().unwrap();
-        let policy =
-            ForwardPolicy::deny_all().permit_open(to("127.0.0.1:*")).permit_listen(on("localhost:*"));
-        let narrow = policy.clone().narrow_open([to("*:80"), to("*:81")]).narrow_listen([on("*:5")]);
-        let opens =
-            |policy: &ForwardPolicy, address: &str| policy.permits_open("x", address.parse().unwrap());
-        assert!(opens(&narrow, "127.0.0.1:80") && opens(&narrow, "127.0.0.1:81"));
-        assert!(!opens(&narrow, "127.0.0.1:82") && !opens(&narrow, "10.0.0.1:80"));
-        assert!(narrow.may_open(80) && !narrow.may_open(82));
-        assert_eq!(narrow.listen_on("", 5), Some(Bind::Localhost(5)));
-        assert_eq!(narrow.listen_on("0.0.0.0", 5), None);
-        assert_eq!(narrow.listen_on("", 6), None);
-        // Each step takes away, none gives back.
-        let twice = narrow.narrow_open([to("*:81"), to("*:82")]);
-        assert!(
-            opens(&twice, "127.0.0.1:81") && !opens(&twice, "127.0.0.1:80") && !opens(&twice, "127.0.0.1:82")
-        );
-        let none = policy.narrow_open([]).narrow_listen([]);
-        assert!(!opens(&none, "127.0.0.1:80") && !none.may_open(80) && none.listen_on("", 5).is_none());
+    fn permissions_take_and_never_add() {
+        let address = |text: &str| text.parse().unwrap();
+        let policy = ForwardPolicy::deny_all()
+            .permit_open("127.0.0.1:*".parse().unwrap())
+            .permit_listen(PermitListen::loopback());
+        let local = |port| Some(Bind::Localhost(port));
+
+        let all = policy.clone().for_permissions(&Permissions::default());
+        assert!(all.may_open(80) && all.permits_open("x", address("127.0.0.1:80")));
+        assert_eq!(all.listen_on("localhost", 5), local(5));
+
+        let none = policy.clone().for_permissions(&Permissions::restricted());
+        assert!(!none.may_open(80) && !none.permits_open("x", address("127.0.0.1:80")));
+        assert_eq!(none.listen_on("localhost", 5), None);
+
+        let mut some = Permissions::default();
+        some.permit_open = Some(vec!["127.0.0.1:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap()]);
+        some.permit_listen = Some(vec!["localhost:5".parse().unwrap(), "0.0.0.0:5".parse().unwrap()]);
+        let limited = policy.clone().for_permissions(&some);
+        assert!(limited.may_open(80) && !limited.may_open(81));
+        assert!(limited.permits_open("x", address("127.0.0.1:80")));
+        // Not beyond the policy.
+        assert!(!limited.permits_open("x", address("10.0.0.1:80")));
+        assert_eq!((limited.listen_on("localhost", 5), limited.listen_on("localhost", 6)), (local(5), None));
+        assert_eq!(limited.listen_on("0.0.0.0", 5), None);
+
+        for (expires, open) in [(SystemTime::UNIX_EPOCH, false), (far_future(), true)] {
+            let mut expiring = Permissions::default();
+            expiring.expires = Some(expires);
+            let policy = policy.clone().for_permissions(&expiring);
+            assert_eq!(policy.permits_open("x", address("127.0.0.1:80")), open);
+            assert_eq!(policy.listen_on("localhost", 5).is_some(), open);
+        }
     }
 
-    #[test]
-    fn permissions_narrow_and_expire() {
-        let all = ForwardPolicy::allow_all();
-        let opens = |policy: &ForwardPolicy| policy.permits_open("x", "10.0.0.1:80".parse().unwrap());
-        let listens = |policy: &ForwardPolicy| policy.listen_on("localhost", 80).is_some();
-        let hour = std::time::Duration::from_secs(3600);
-        let mut permissions = Permissions::default();
-        assert!(opens(&all.clone().limited_to(&permissions)));
-        permissions.permit_open = Some(vec!["10.0.0.2:80".parse().unwrap()]);
-        permissions.expires = Some(wall_clock() + hour);
-        let limited = all.clone().limited_to(&permissions);
-        assert!(!opens(&limited) && listens(&limited));
-        permissions = Permissions::default();
-        permissions.permit_listen = Some(Vec::new());
-        let limited = all.clone().limited_to(&permissions);
-        assert!(opens(&limited) && !listens(&limited));
-        let limited = all.clone().limited_to(&Permissions::restricted());
-        assert!(!opens(&limited) && !listens(&limited));
-        permissions = Permissions::default();
-        permissions.expires = Some(wall_clock() - hour);
-        let limited = all.limited_to(&permissions);
-        assert!(!opens(&limited) && !listens(&limited) && !limited.may_open(80) && limited.has_expired());
+    fn far_future() -> SystemTime {
+        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 34)
     }
 }
