@@ -220,7 +220,7 @@ impl Door {
     }
 
     fn ssh(&self, options: &[&str], password: &str) -> Outcome<Command> {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::fs::PermissionsExt;
         let known_hosts = self.files.path().join("known_hosts");
         std::fs::write(&known_hosts, format!("[127.0.0.1]:{} {}\n", self.port, self.host_key))?;
         let askpass = self.files.path().join("askpass");
@@ -296,9 +296,6 @@ async fn hashed_passwords_let_in_and_a_changed_file_counts_at_once() -> Outcome 
     door.expect(PASSWORD_ONLY, "wrong", false).await?;
     let event = adit::event(&mut door.process, "login_failed").await?;
     ensure(event["reason"] == "wrong password" && event["user"] == USER, || event.to_string())?;
-    door.expect(&["-l", "nobody", "-o", "PreferredAuthentications=password"], PASSWORD, true)
-        .await
-        .map_or(Ok(()), |()| Ok::<_, Failure>(()))?;
 
     // The same password under another hash, another password, none, and a hash that costs too much.
     std::fs::write(&path, &crypt)?;
@@ -463,7 +460,7 @@ async fn a_source_whose_logins_fail_too_often_is_turned_away() -> Outcome {
             let _ = client::connect(stream, config).await;
         };
         // Five guesses and the end of each connection: three hundred are too many for loopback.
-        futures::StreamExt::for_each_concurrent(futures::stream::iter(0..55), 30, fail).await;
+        futures::StreamExt::for_each_concurrent(futures::stream::iter(0..75), 30, fail).await;
         let (came_in, log) = door.lets_in(PASSWORD_ONLY, PASSWORD).await?;
         ensure(came_in != is_refused, || format!("refused {is_refused}: {log}"))?;
         if is_refused {

@@ -117,7 +117,7 @@ const REFUSED_AT: u32 = 30;
 const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
 pub(super) const REFUSED_FOR: Duration = Duration::from_secs(60);
 const DELAY_STEP: Duration = Duration::from_millis(100);
-const MAX_DELAY: Duration = Duration::from_secs(2);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 /// Sources that are remembered; about 64 bytes each.
 const MAX_SOURCES: usize = 16 * 1024;
 
