@@ -136,6 +136,8 @@ pub struct Succeeded {
     pub method: Method,
     /// The key whose possession was proven, if the method has one.
     pub key: Option<PublicKey>,
+    /// The certificate that the key came in, if it did.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// The method of an attempt.

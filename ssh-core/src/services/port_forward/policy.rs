@@ -114,6 +114,11 @@ impl ForwardPolicy {
         self
     }
 
+    /// Whether the permissions of the peer's login are over.
+    pub(super) fn has_expired(&self) -> bool {
+        self.principal.has_expired()
+    }
+
     /// Whether a target is worth resolving: no permit can be met if none names the port.
     pub(super) fn may_open(&self, port: u16) -> bool {
         let names = |permits: &Vec<PermitTarget>| permits.iter().any(|permit| permit.admits_port(port));

@@ -489,12 +489,13 @@ impl Deciding {
         let (method, key) = match self {
             Self::Plain { method, .. } => (method, None),
             Self::Query { .. } => (Method::PublicKey, None),
-            Self::Unverified(request) => (Method::PublicKey, Some(request.key.key)),
-            Self::Verified(key) => (Method::PublicKey, Some(key.key)),
-            Self::HostBased(key) => (Method::HostBased, Some(key.key)),
+            Self::Unverified(request) => (Method::PublicKey, Some(request.key)),
+            Self::Verified(key) => (Method::PublicKey, Some(key)),
+            Self::HostBased(key) => (Method::HostBased, Some(key)),
             Self::Interactive(_) => (Method::KeyboardInteractive, None),
         };
-        Succeeded { method, key }
+        let (key, certificate) = key.map_or((None, None), |offered| (Some(offered.key), offered.certificate));
+        Succeeded { method, key, certificate }
     }
 }
 
