@@ -8,7 +8,7 @@ use ssh_core::services::port_forward::{PermitListen, PermitTarget};
 
 use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
 use crate::commands::keygen::Validity;
-use crate::commands::serve::{AuthorizedKeysArg, UserArg};
+use crate::commands::serve::{AuthorizedKeysArg, Requirement, UserArg};
 use crate::error::EXIT_CODES;
 
 /// SSH tunnels: forward ports, serve forwards, make keys.
@@ -38,6 +38,9 @@ pub(crate) enum Command {
     /// Make a key, show the fingerprint of one, or certify one
     #[command(after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
     Keygen(Box<KeygenArgs>),
+    /// Turn a password into a hash for `serve --user`
+    #[command(after_help = EXIT_CODES)]
+    HashPassword,
 }
 
 #[derive(Debug, Args)]
@@ -112,9 +115,28 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "[NAME:]FILE")]
     pub(crate) authorized_keys: Vec<AuthorizedKeysArg>,
 
-    /// Who may log in by password: the first line of the file
+    /// Whose certificates let in the users that they name: the public keys of authorities, one a line; for any user
+    /// name, or only NAME
+    #[arg(long, value_name = "[NAME:]FILE")]
+    pub(crate) trusted_ca: Vec<AuthorizedKeysArg>,
+
+    /// Who may log in by password: the first line of the file holds its hash, by `adit hash-password` or
+    /// `openssl passwd -6`
     #[arg(long, value_name = "NAME:PASSWORDFILE")]
     pub(crate) user: Vec<UserArg>,
+
+    /// The methods that a login takes, in order; `,` parts alternatives, as in `publickey+password,publickey+publickey`.
+    /// Any one method unless given
+    #[arg(long, value_name = "METHOD+METHOD,...")]
+    pub(crate) require: Option<Requirement>,
+
+    /// A text for everybody who is about to log in
+    #[arg(long, value_name = "FILE")]
+    pub(crate) banner: Option<PathBuf>,
+
+    /// Do not delay and turn away sources whose logins fail too often
+    #[arg(long)]
+    pub(crate) no_penalties: bool,
 
     /// Where clients may connect to: `any`, HOST:PORT or HOST:*
     #[arg(long, value_name = "any|HOST:PORT", required_unless_present = "permit_listen", num_args = 1..)]

@@ -15,6 +15,7 @@ use crate::protocol::{
     ConnectionEvent, GlobalPeerRequest, GlobalReply, Negotiated, OfferedChannel, OpenError,
 };
 pub use crate::protocol::{OpenFailure, OpenFailureReason};
+use crate::server::Principal;
 
 /// An authenticated session. Clones are handles to the same session; dropping the last one disconnects.
 #[derive(Debug, Clone)]
@@ -26,6 +27,7 @@ pub struct Session {
 struct Inner {
     shared: Arc<Shared>,
     info: SessionInfo,
+    principal: Option<Principal>,
 }
 
 impl Drop for Inner {
@@ -64,7 +66,23 @@ impl Session {
             host_key: engine.host_key().cloned(),
             connection: engine.connection_info(),
         });
-        Self { inner: Arc::new(Inner { shared, info }) }
+        Self { inner: Arc::new(Inner { shared, info, principal: None }) }
+    }
+
+    /// A server's: `principal` is whom its authenticator has let in.
+    pub(crate) fn of_principal(shared: Arc<Shared>, user: Arc<str>, principal: Option<Principal>) -> Self {
+        let mut session = Self::new(shared, user);
+        if let Some(inner) = Arc::get_mut(&mut session.inner) {
+            inner.principal = principal;
+        }
+        session
+    }
+
+    /// On a server, whom its [`Authenticator`](crate::server::Authenticator) has let in. `None` on a client, and where both
+    /// sides agreed on no security at all.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Principal> {
+        self.inner.principal.as_ref()
     }
 
     /// What was agreed.

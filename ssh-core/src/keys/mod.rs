@@ -13,6 +13,7 @@ mod certificate;
 mod error;
 mod files;
 mod fingerprint;
+mod forward_permit;
 mod host_key;
 mod host_names;
 mod key_pair;
@@ -28,8 +29,12 @@ mod public;
 mod public_line;
 mod sec1;
 mod signing_key;
+mod source_patterns;
 
-pub use authorized_keys::{AuthorizedKey, AuthorizedKeys, KeyOption, MAX_AUTHORIZED_KEYS_LEN};
+pub use authorized_keys::{
+    AuthorizedKey, AuthorizedKeys, KeyOptions, LoginFacts, MAX_AUTHORIZED_KEYS_LEN, NotAuthorized,
+    OptionRefusal, StoredKey,
+};
 pub use certificate::{
     Certificate, CertificateAuthorities, CertificateBuilder, CertificateError, CertificateKind,
     CertificateLine, CertificateOption, CertificatePermissions, CertificateRefusal, CertificateUse,
@@ -38,6 +43,7 @@ pub use certificate::{
 pub use error::{KeyFileError, KeyFormatError};
 pub use files::Overwrite;
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use forward_permit::{ForwardPermit, PermitHost};
 pub use host_key::HostKey;
 pub use key_pair::KeyPair;
 pub use known_hosts::{HostKeyStatus, KnownHosts, KnownKey, KnownName, MAX_KNOWN_HOSTS_LEN};
@@ -46,6 +52,7 @@ pub use private::PrivateKey;
 pub use public::{Curve, KeyError, KeyKind, PublicKey};
 pub use public_line::{MAX_COMMENT_CHARS, MAX_LINE_LEN, PublicLine};
 pub use signing_key::{SigningKey, WrongCertificate};
+pub use source_patterns::SourcePatterns;
 
 /// A private key file may not be longer, in bytes. A 16384 bit RSA key takes under 20 KiB.
 pub const MAX_KEY_FILE_LEN: usize = 256 * 1024;

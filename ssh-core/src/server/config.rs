@@ -1,12 +1,10 @@
-use std::fmt;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-
+use super::authenticator::Authenticator;
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{ApiMisuse, Error};
-use crate::keys::{Certificate, CertificateKind, PublicKey, SigningKey};
+use crate::keys::{Certificate, CertificateKind, SigningKey};
 
 /// How a server accepts. Made by [`Config::builder`].
 #[derive(Debug)]
@@ -16,61 +14,7 @@ pub struct Config {
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
     pub(super) provider: &'static CryptoProvider,
-}
-
-/// Decides who may come in. A refusal looks the same on the wire whatever its reason.
-pub trait Authenticator: Send + Sync + fmt::Debug {
-    /// The methods that refusals offer, in order: `publickey`, `password`.
-    fn methods(&self) -> &[&'static str];
-
-    /// Decides on one attempt. A public key is asked about twice: when the peer names it, before its signature is
-    /// worth checking, and again once the signature has been verified.
-    fn authenticate<'a>(&'a self, attempt: AuthAttempt<'a>) -> BoxFuture<'a, AuthDecision>;
-}
-
-/// An attempt.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct AuthAttempt<'a> {
-    /// Who the peer says it is.
-    pub user: &'a str,
-    /// How it tries.
-    pub method: AuthMethod<'a>,
-}
-
-/// The method of an attempt.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub enum AuthMethod<'a> {
-    /// No credentials.
-    None,
-    /// A password, in the clear. It is zeroised after the decision.
-    Password(&'a str),
-    /// Would this key do for this user? Accepting authenticates nobody.
-    PublicKeyQuery(&'a PublicKey),
-    /// The peer has proved that it holds this key.
-    PublicKey(&'a PublicKey),
-}
-
-impl fmt::Debug for AuthMethod<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Password(_) => f.write_str("Password[..]"),
-            Self::PublicKeyQuery(key) => write!(f, "PublicKeyQuery({key:?})"),
-            Self::PublicKey(key) => write!(f, "PublicKey({key:?})"),
-        }
-    }
-}
-
-/// The decision on an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AuthDecision {
-    /// Yes.
-    Accept,
-    /// No.
-    Reject,
+    pub(super) banner: Option<String>,
 }
 
 /// Builds a [`Config`].
@@ -82,6 +26,7 @@ pub struct ConfigBuilder {
     algorithms: Algorithms,
     limits: Limits,
     provider: Option<&'static CryptoProvider>,
+    banner: Option<String>,
 }
 
 impl Config {
@@ -95,6 +40,7 @@ impl Config {
             algorithms: Algorithms::default(),
             limits: Limits::default(),
             provider: None,
+            banner: None,
         }
     }
 }
@@ -136,6 +82,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// Words for everybody's user before anybody is let in (RFC 4252 §5.4), at most 4 KiB; the rest is cut off. They are not
+    /// sent to Dev Tunnels peers, which do not know such a message.
+    #[must_use]
+    pub fn banner(mut self, text: impl Into<String>) -> Self {
+        self.banner = Some(text.into());
+        self
+    }
+
     /// The finished configuration.
     ///
     /// # Errors
@@ -155,6 +109,7 @@ impl ConfigBuilder {
             algorithms: self.algorithms,
             limits: self.limits,
             provider,
+            banner: self.banner,
         }))
     }
 }
@@ -180,25 +135,4 @@ fn with_certificates(
         }
     };
     keys.into_iter().map(certified).collect()
-}
-
-/// Choices that weaken security.
-pub mod danger {
-    use futures::future::{BoxFuture, FutureExt as _};
-
-    use super::{AuthAttempt, AuthDecision, Authenticator};
-
-    /// Lets everybody in, under whatever name.
-    #[derive(Debug, Clone, Copy)]
-    pub struct AcceptEverybody;
-
-    impl Authenticator for AcceptEverybody {
-        fn methods(&self) -> &[&'static str] {
-            &["none", "password", "publickey"]
-        }
-
-        fn authenticate<'a>(&'a self, _attempt: AuthAttempt<'a>) -> BoxFuture<'a, AuthDecision> {
-            std::future::ready(AuthDecision::Accept).boxed()
-        }
-    }
 }

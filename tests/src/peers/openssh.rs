@@ -134,7 +134,6 @@ impl OpenSsh {
         if let Some(bytes) = settings.rekey_bytes {
             text.push_str(&format!("RekeyLimit {bytes}\n"));
         }
-        text.push_str(lines);
         std::fs::write(&config, text)?;
         let sshd = self.sshd.clone();
         let command = move || {

@@ -9,5 +9,6 @@ mod exchange;
 mod limits;
 mod negotiation;
 mod packets;
+mod server_login;
 mod strict;
 mod version;
