@@ -327,3 +327,27 @@ pub(super) const KEYS: &str = "keys";
 /// Passwords at once, however many processors there are: a hash may take 256 MiB.
 const MAX_CHECKS: usize = 4;
 const MAX_BANNER_LEN: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_steps_allow_what_both_allow() {
+        let permit = |text: &str| text.parse::<ssh_core::services::port_forward::PermitTarget>().unwrap();
+        let time = |seconds| session::now() + std::time::Duration::from_secs(seconds);
+        let (early, late) = (time(10), time(20));
+        let mut one = Permissions::default();
+        one.permit_open = Some(vec![permit("a:1"), permit("b:2")]);
+        one.expires = Some(late);
+        let mut other = Permissions::restricted();
+        other.permit_open = Some(vec![permit("b:2"), permit("c:3")]);
+        other.expires = Some(early);
+        for both in [both(one.clone(), other.clone()), both(other, one)] {
+            assert_eq!(both.permit_open, Some(vec![permit("b:2")]));
+            assert_eq!((both.permit_listen, both.expires), (None, Some(early)));
+            assert!(!both.port_forwarding && !both.pty);
+        }
+        assert_eq!(both(Permissions::default(), Permissions::default()), Permissions::default());
+    }
+}
