@@ -1,11 +1,21 @@
 //! The server's side: from a stream to an authenticated [`Session`].
+//!
+//! [`accept`] needs a [`Config`] with host keys and an [`Authenticator`], which decides on every attempt of a client to log
+//! in. Where users are kept somewhere, [`UserStore`] is less to write: `MemoryUsers` is one (feature `passwords`), and the example `user_stores`
+//! has one each for a file, a program and a web service. Whoever knows wolfSSH's `UserAuthCb` finds each of its parts in
+//! [`coming_from_wolfssh`].
 
 mod authenticator;
+#[doc = include_str!("coming_from_wolfssh.md")]
+pub mod coming_from_wolfssh {}
 mod config;
 pub mod danger;
 mod decision;
 mod login;
+#[cfg(feature = "passwords")]
+mod memory_users;
 mod principal;
+mod store;
 
 use std::sync::Arc;
 
@@ -14,7 +24,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use authenticator::{AuthAttempt, AuthMethod, AuthOffer, AuthStart, Authenticator};
 pub use config::{Config, ConfigBuilder};
 pub use decision::{AuthDecision, AuthOutcome, AuthRecord, RejectReason};
+#[cfg(feature = "passwords")]
+pub use memory_users::MemoryUsers;
 pub use principal::{Permissions, Principal};
+pub use store::{CannotCheck, StoreAuthenticator, StoredUser, UserStore};
 
 use crate::config::Common;
 use crate::connection_info::Addresses;

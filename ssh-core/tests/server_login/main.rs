@@ -3,6 +3,7 @@
 
 mod handler;
 mod orders;
+mod stores;
 mod timing;
 
 use std::fmt;
