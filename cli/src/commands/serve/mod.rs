@@ -48,7 +48,7 @@ use crate::signals;
 pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliError> {
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
-    let (server, made_key) = configure(&args, output)?;
+    let (server, made_key, warnings) = configure(&args, output)?;
     let server = Arc::new(server);
     let listener = bind(&args.listen.listen).await?;
     let shards = Shards::start()
@@ -57,6 +57,9 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     output.event(&Event::Listening { addr: addr.to_string() });
     if let Some(made) = made_key {
         output.event(&made);
+    }
+    for warning in warnings {
+        output.warning(warning);
     }
     if args.authorized_keys.is_empty() && args.trusted_ca.is_empty() && args.user.is_empty() {
         output.warning(
@@ -78,13 +81,16 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     Ok(Ended::Closed(name))
 }
 
-/// The server, and the event of the host key that was made for it, if one was.
-fn configure(args: &ServeArgs, output: &Output) -> Result<(Server, Option<Event<'static>>), CliError> {
+/// The server, the event of the host key that was made for it, if one was, and what should be better about the files.
+fn configure(
+    args: &ServeArgs,
+    output: &Output,
+) -> Result<(Server, Option<Event<'static>>, Vec<String>), CliError> {
     let mut algorithms = session::algorithms(&args.session)?;
     let limits = session::limits(&args.session);
     let penalties = Arc::new(Penalties::new(!args.no_penalties));
     let log = Arc::new(SourceLog::new(output.clone()));
-    let users = Users::load(args, Arc::clone(&penalties), Arc::clone(&log), output)?;
+    let (users, warnings) = Users::load(args, Arc::clone(&penalties), Arc::clone(&log), output)?;
     let (host_keys, made_key) = host_keys::load(&args.host_key)?;
     let certificates = host_keys::load_certificates(&args.host_cert, &host_keys)?;
     let p521 = KeyKind::Ecdsa(Curve::P521);
@@ -119,7 +125,7 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<(Server, Option<Event<
         sessions: Semaphore::new(sessions),
         max_sessions: args.max_sessions,
     };
-    Ok((server, made_key))
+    Ok((server, made_key, warnings))
 }
 
 async fn bind(listen: &Listen) -> Result<TcpListener, CliError> {

@@ -34,7 +34,7 @@ struct KeysOf {
 }
 
 impl Keys {
-    /// Reads the files.
+    /// Reads the files. `warnings` gets what is wrong with single lines.
     ///
     /// # Errors
     /// One cannot be used.
@@ -42,16 +42,19 @@ impl Keys {
         keys: &[AuthorizedKeysArg],
         authorities: &[AuthorizedKeysArg],
         output: &Output,
+        warnings: &mut Vec<String>,
     ) -> Result<Self, CliError> {
-        let load = |arg: &AuthorizedKeysArg, is_of_authorities| {
+        let mut load = |arg: &AuthorizedKeysArg, is_of_authorities| {
             let file = Watched::load(&arg.file, read)?;
             if let Some(keys) = file.current(|_| ()) {
-                warn(output, &keys);
+                warnings.extend(keys.warnings().iter().map(ToString::to_string));
             }
             Ok::<_, CliError>(KeysOf { user: arg.user.clone(), is_of_authorities, file })
         };
-        let keys = keys.iter().map(|arg| load(arg, false));
-        let files = keys.chain(authorities.iter().map(|arg| load(arg, true))).collect::<Result<_, _>>()?;
+        let keys = keys.iter().map(|arg| (arg, false));
+        let files = keys.chain(authorities.iter().map(|arg| (arg, true)));
+        let files =
+            files.map(|(arg, is_of_authorities)| load(arg, is_of_authorities)).collect::<Result<_, _>>()?;
         Ok(Self { files, output: output.clone() })
     }
 

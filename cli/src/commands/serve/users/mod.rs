@@ -56,7 +56,7 @@ enum Attempt {
 }
 
 impl Users {
-    /// Reads the files.
+    /// Reads the files. What should be better about them is said once the server listens.
     ///
     /// # Errors
     /// One cannot be used, or what is required cannot be met.
@@ -65,9 +65,10 @@ impl Users {
         penalties: Arc<Penalties>,
         log: Arc<SourceLog>,
         output: &Output,
-    ) -> Result<Self, CliError> {
-        let keys = Keys::load(&args.authorized_keys, &args.trusted_ca, output)?;
-        let passwords = Passwords::load(&args.user, output)?;
+    ) -> Result<(Self, Vec<String>), CliError> {
+        let mut warnings = Vec::new();
+        let keys = Keys::load(&args.authorized_keys, &args.trusted_ca, output, &mut warnings)?;
+        let passwords = Passwords::load(&args.user, output, &mut warnings)?;
         let mut has = Vec::new();
         if !keys.is_empty() {
             has.push(Method::PublicKey);
@@ -94,12 +95,8 @@ impl Users {
         let banner = args.banner.as_deref().map(|path| Watched::load(path, read_banner)).transpose()?;
         let inner = Inner { keys, passwords, requirement, banner, output: output.clone() };
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            inner: Arc::new(inner),
-            checks: Arc::new(Semaphore::new(processors.min(MAX_CHECKS))),
-            penalties,
-            log,
-        })
+        let checks = Arc::new(Semaphore::new(processors.min(MAX_CHECKS)));
+        Ok((Self { inner: Arc::new(inner), checks, penalties, log }, warnings))
     }
 
     /// Whether somebody may log in with a key of this kind.
@@ -330,3 +327,27 @@ pub(super) const KEYS: &str = "keys";
 /// Passwords at once, however many processors there are: a hash may take 256 MiB.
 const MAX_CHECKS: usize = 4;
 const MAX_BANNER_LEN: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_steps_allow_what_both_allow() {
+        let permit = |text: &str| text.parse::<ssh_core::services::port_forward::PermitTarget>().unwrap();
+        let time = |seconds| session::now() + std::time::Duration::from_secs(seconds);
+        let (early, late) = (time(10), time(20));
+        let mut one = Permissions::default();
+        one.permit_open = Some(vec![permit("a:1"), permit("b:2")]);
+        one.expires = Some(late);
+        let mut other = Permissions::restricted();
+        other.permit_open = Some(vec![permit("b:2"), permit("c:3")]);
+        other.expires = Some(early);
+        for both in [both(one.clone(), other.clone()), both(other, one)] {
+            assert_eq!(both.permit_open, Some(vec![permit("b:2")]));
+            assert_eq!((both.permit_listen, both.expires), (None, Some(early)));
+            assert!(!both.port_forwarding && !both.pty);
+        }
+        assert_eq!(both(Permissions::default(), Permissions::default()), Permissions::default());
+    }
+}

@@ -35,11 +35,15 @@ struct Stored {
 }
 
 impl Passwords {
-    /// Reads the files.
+    /// Reads the files. `warnings` gets what should be better.
     ///
     /// # Errors
     /// One cannot be used, or a user has two.
-    pub(super) fn load(args: &[UserArg], output: &Output) -> Result<Self, CliError> {
+    pub(super) fn load(
+        args: &[UserArg],
+        output: &Output,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, CliError> {
         let mut salt = Zeroizing::new([0; 32]);
         let filled = PROVIDER.random.fill(&mut *salt);
         filled.map_err(|error| CliError::new(Code::Internal, format!("there is no randomness: {error}")))?;
@@ -49,7 +53,7 @@ impl Passwords {
         for arg in args {
             let file = Watched::load(&arg.file, read)?;
             if let Some(stored) = file.current(|_| ()) {
-                warn(output, &arg.file, &stored);
+                warnings.extend(stored.warning(&arg.file));
             }
             if users.insert(arg.name.clone(), file).is_some() {
                 return Err(CliError::usage(format!("--user {} is given twice", arg.name)));
@@ -84,7 +88,11 @@ impl Passwords {
 
     fn current(&self, file: &Watched<Stored>) -> Option<Arc<Stored>> {
         let path = file.path();
-        file.current(|change| complain(&self.output, path, change, |stored| warn(&self.output, path, stored)))
+        file.current(|change| {
+            complain(&self.output, path, change, |stored| {
+                stored.warning(path).into_iter().for_each(|text| self.output.warning(text));
+            });
+        })
     }
 
     /// The user whose hash stands in for that of an unknown one.
@@ -92,6 +100,17 @@ impl Passwords {
         let digest = PROVIDER.hashes.digest(HashAlgorithm::Sha256, &[&*self.salt, unknown.as_bytes()]);
         let number = digest.iter().take(4).fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
         self.users.values().nth(number.checked_rem(self.users.len())?)
+    }
+}
+
+impl Stored {
+    fn warning(&self, path: &Path) -> Option<String> {
+        let path = path.display();
+        self.was_plain.then(|| {
+            format!(
+                "{path} holds a password in the clear; put its hash there, which `adit hash-password` prints"
+            )
+        })
     }
 }
 
@@ -109,13 +128,4 @@ fn read(path: &Path) -> Result<Stored, CliError> {
         PasswordHash::parse(&line).map_err(|error| failed(&error))?
     };
     Ok(Stored { hash, was_plain })
-}
-
-fn warn(output: &Output, path: &Path, stored: &Stored) {
-    if stored.was_plain {
-        let path = path.display();
-        output.warning(format!(
-            "{path} holds a password in the clear; put its hash there, which `adit hash-password` prints"
-        ));
-    }
 }
