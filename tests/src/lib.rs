@@ -5,6 +5,8 @@
 pub mod adit;
 pub mod algorithms;
 pub mod cases;
+#[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
+pub mod driven;
 pub mod endpoint;
 pub mod keys;
 pub mod link;

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::spares::Spares;
 use super::{Connection, Row, StderrMode, set_waker};
 use crate::error::{ApiMisuse, Error};
 use crate::protocol::messages::{ChannelData, ChannelWindowAdjust};
@@ -80,7 +81,7 @@ impl Connection {
         buffer: &mut [u8],
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
-        self.poll_queue(id, cx, out, |row| row.receive.queue.read(buffer))
+        self.poll_queue(id, cx, out, |row, spares| row.receive.queue.read(buffer, spares))
     }
 
     /// Takes received data without copying, up to `max_len` bytes in at most `max_chunks`; 0 at the end.
@@ -93,7 +94,9 @@ impl Connection {
         chunks: &mut Vec<Bytes>,
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
-        self.poll_queue(id, cx, out, |row| row.receive.queue.take_chunks(max_len, max_chunks, chunks))
+        self.poll_queue(id, cx, out, |row, spares| {
+            row.receive.queue.take_chunks(max_len, max_chunks, chunks, spares)
+        })
     }
 
     fn poll_queue(
@@ -101,13 +104,13 @@ impl Connection {
         id: u32,
         cx: &Context<'_>,
         out: &mut Outbound,
-        take: impl FnOnce(&mut Row) -> usize,
+        take: impl FnOnce(&mut Row, &mut Spares) -> usize,
     ) -> Poll<Result<usize, Error>> {
         let Some(row) = self.rows.get_mut(&id) else {
             return Poll::Ready(Err(self.failure()));
         };
         if !row.receive.queue.is_empty() {
-            let n = take(row);
+            let n = take(row, &mut self.spares);
             return Poll::Ready(self.credit(id, n, out).map(|()| n));
         }
         if row.receive_ended() {
@@ -155,7 +158,7 @@ impl Connection {
             return Poll::Ready(Ok(0));
         };
         if !queue.is_empty() {
-            let n = queue.read(buffer);
+            let n = queue.read(buffer, &mut self.spares);
             return Poll::Ready(self.credit(id, n, out).map(|()| n));
         }
         if ended {
