@@ -5,6 +5,7 @@
 pub mod adit;
 pub mod algorithms;
 pub mod cases;
+pub mod delay;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod driven;
 pub mod endpoint;

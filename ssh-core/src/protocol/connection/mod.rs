@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     received_requests: ReceivedRequests<GlobalReply>,
     /// Keepalives are in `requests` like any other; these are their numbers.
     round_trip: RoundTrip,
+    /// When the round trip was last asked for.
+    probed_at: Option<Instant>,
     /// The time of the last input, good enough to pace windows by.
     now: Instant,
     /// Channels that wait for room in the output.
@@ -119,6 +121,7 @@ impl Connection {
             sent_at: VecDeque::new(),
             received_requests: ReceivedRequests::default(),
             round_trip: RoundTrip::default(),
+            probed_at: None,
             now,
             parked: Vec::new(),
             round: 0,
