@@ -14,6 +14,8 @@ use ssh_core::server::{self, danger::AcceptEverybody};
 use ssh_core::session::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
+use crate::backend;
+
 /// What both ends are.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -35,7 +37,7 @@ impl Default for Settings {
             algorithms: Algorithms::default().with_kex("curve25519-sha256").unwrap_or_default(),
             client: Limits::default(),
             server: Limits::default(),
-            provider: default_provider(),
+            provider: backend::current(),
             capacity: 1 << 20,
         }
     }

@@ -13,7 +13,6 @@ use ssh_core::Error;
 use ssh_core::config::{Algorithms, Common, Limits};
 use ssh_core::crypto::{
     ActiveKeyExchange, CryptoProvider, MacKey, Opener, Sealer, ShareEncoding, SignatureAlgorithm,
-    default_provider,
 };
 use ssh_core::error::PeerMisbehaved;
 use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
@@ -22,6 +21,7 @@ use ssh_core::protocol::{
     Role, ServerMethod,
 };
 
+use crate::backend;
 use crate::pair::start_of_time;
 
 /// The engine under test and the peer that it talks to.
@@ -211,7 +211,7 @@ impl RawPeer {
     /// If the engine cannot be made.
     #[must_use]
     pub fn with(ours: Role, algorithms: Algorithms, limits: Limits) -> Self {
-        let provider = default_provider();
+        let provider = backend::current();
         let now = start_of_time();
         let common = Common { algorithms, limits, provider };
         let key = || {

@@ -86,7 +86,10 @@ async fn a_window_that_holds_a_channel_back_grows() {
         println!("{arrived} bytes in one window");
         // 12.8 s with the first window, 0.8 to 1.6 s with all that a session may have: credit comes at half a window.
         assert!(then < Duration::from_millis(1700), "128 MiB took {then:?}");
-        assert!(then > Duration::from_millis(700), "128 MiB took {then:?}: more than the session's cap was out");
+        assert!(
+            then > Duration::from_millis(700),
+            "128 MiB took {then:?}: more than the session's cap was out"
+        );
         assert!((8 * MIB..=SESSION).contains(&arrived), "{arrived} bytes in one window");
     }
 }

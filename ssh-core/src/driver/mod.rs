@@ -44,6 +44,9 @@ impl Driver {
 
     /// The reading and the writing loop, for a caller who wants to know when each is done: the writing loop ends after
     /// the peer has been told of the end of the session.
+    ///
+    /// # Cancel safety
+    /// A loop that is dropped ends the session.
     #[must_use = "a session does nothing unless its loops are polled"]
     pub fn into_loops(
         self,
@@ -52,6 +55,9 @@ impl Driver {
     }
 
     /// Runs the two loops in the caller's task.
+    ///
+    /// # Cancel safety
+    /// A dropped future ends the session, and the peer is not told why.
     pub async fn run(self) {
         futures::future::join(self.reading, self.writing).await;
     }

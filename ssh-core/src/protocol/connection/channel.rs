@@ -63,27 +63,38 @@ pub(super) struct SendHalf {
 }
 
 /// What a channel may write until the output is taken again, in bytes on the wire. A packet may go over it; the debt is
-/// carried to the next round, so that over several rounds nobody gets more than others (deficit round robin).
+/// carried to the next round, and so is what a channel had left when there was no room, so that over several rounds
+/// nobody gets more than others (deficit round robin).
 #[derive(Debug, Default)]
 pub(super) struct Share {
     round: u64,
     quantum: usize,
     written: usize,
+    /// It wanted to write and there was no room.
+    starved: bool,
 }
+
+/// No more than this is saved up for later, in bytes, so that nobody who waited long pushes everybody else aside.
+const MOST_SAVED: usize = 256 * 1024;
 
 impl Share {
     /// Begins the round, if it is another than the last.
     pub(super) fn enter(&mut self, round: u64, quantum: usize) {
         let passed = round.saturating_sub(self.round);
         if passed > 0 {
-            let rounds = usize::try_from(passed).unwrap_or(usize::MAX);
-            let debt = self.written.saturating_sub(self.quantum.saturating_mul(rounds));
-            *self = Self { round, quantum, written: debt };
+            let due = self.quantum.saturating_mul(usize::try_from(passed).unwrap_or(usize::MAX));
+            let debt = self.written.saturating_sub(due);
+            let saved = if self.starved { due.saturating_sub(self.written).min(MOST_SAVED) } else { 0 };
+            *self = Self { round, quantum: quantum.saturating_add(saved), written: debt, starved: false };
         }
     }
 
     pub(super) fn left(&self) -> usize {
         self.quantum.saturating_sub(self.written)
+    }
+
+    pub(super) fn starve(&mut self) {
+        self.starved = true;
     }
 
     pub(super) fn spend(&mut self, bytes: usize) {

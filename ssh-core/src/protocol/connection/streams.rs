@@ -48,6 +48,9 @@ impl Connection {
                     break;
                 }
                 set_waker(&mut row.send.waker, cx);
+                if window > 0 && share > 0 {
+                    row.send.share.starve();
+                }
                 // Without window, the peer's WINDOW_ADJUST wakes; without room, the taking of the output.
                 if window > 0 && !std::mem::replace(&mut row.send.parked, true) {
                     self.parked.push(id);
@@ -191,7 +194,8 @@ impl Connection {
             return Ok(());
         }
         let size = row.receive.window.size();
-        let may_take = if size < share { room.min(share.saturating_sub(size)) } else { room.saturating_sub(reserve) };
+        let may_take =
+            if size < share { room.min(share.saturating_sub(size)) } else { room.saturating_sub(reserve) };
         let may_grow_by = most.saturating_sub(size).min(may_take);
         let bounds = Bounds { may_grow_by, shrink_to };
         let Some(credit) = row.receive.window.on_read(len, round_trip, now, bounds) else {
