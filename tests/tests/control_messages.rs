@@ -122,10 +122,8 @@ fn control_messages_wait_for_no_more_than_two_batches() {
 
     saturated.pair.client.engine.channel_request(first, "signal", false, b"").unwrap();
     saturated.until("CHANNEL_REQUEST", |pair| {
-        pair.server
-            .engine
-            .poll_peer_request(first_there, &mut Context::from_waker(Waker::noop()))
-            .is_ready_and(|request| request.is_some())
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(pair.server.engine.poll_peer_request(first_there, &mut cx), Poll::Ready(Some(_)))
     });
 
     // The client's application reads: a window that was used up opens again.
@@ -160,19 +158,6 @@ fn control_messages_wait_for_no_more_than_two_batches() {
         let mut cx = Context::from_waker(Waker::noop());
         pair.server.engine.poll_channel_closed(first_there, &mut cx).is_ready()
     });
-}
-
-trait IsReadyAnd<T> {
-    fn is_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> IsReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, f: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Self::Ready(value) => f(value),
-            Self::Pending => false,
-        }
-    }
 }
 
 /// The same through the driver: 1 MB/s, so that two batches and what the stream in memory holds take half a second.
