@@ -14,7 +14,6 @@ use ssh_core::Error;
 use ssh_core::config::{Algorithms, Common, Limits};
 use ssh_core::crypto::{
     ActiveKeyExchange, CryptoProvider, MacKey, Opener, Sealer, ShareEncoding, SignatureAlgorithm,
-    default_provider,
 };
 use ssh_core::error::PeerMisbehaved;
 use ssh_core::keys::{HostKey, KeyKind, PublicKey, SigningKey};
@@ -23,6 +22,7 @@ use ssh_core::protocol::{
     OfferedChannel, Refusal, Role, ServerAttempt, ServerMethod,
 };
 
+use crate::backend;
 use crate::pair::start_of_time;
 
 /// The engine under test and the peer that it talks to.
@@ -226,7 +226,7 @@ impl RawPeer {
     /// If the engine cannot be made.
     #[must_use]
     pub fn with(ours: Role, algorithms: Algorithms, limits: Limits) -> Self {
-        Self::with_provider(ours, algorithms, limits, default_provider())
+        Self::with_provider(ours, algorithms, limits, backend::current())
     }
 
     /// Against an engine with these settings and this cryptography.

@@ -62,6 +62,9 @@ where
 ///
 /// # Errors
 /// If the algorithms leave nothing to offer, or there is no randomness.
+///
+/// # Cancel safety
+/// Dropping the future ends the session, as long as it is not done.
 pub fn connect_with_driver<S>(
     stream: S,
     config: Arc<Config>,

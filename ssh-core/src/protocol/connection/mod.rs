@@ -4,6 +4,7 @@ mod channel;
 mod incoming;
 mod receive_queue;
 mod requests;
+mod spares;
 mod streams;
 mod window;
 
@@ -18,6 +19,7 @@ pub use channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
 use channel::{Row, RowPhase, StderrMode};
 pub(crate) use incoming::KEEPALIVE;
 use requests::{ReceivedRequests, SentRequests};
+use spares::Spares;
 use window::RoundTrip;
 
 use crate::config::Common;
@@ -44,6 +46,8 @@ pub(crate) struct Connection {
     received_requests: ReceivedRequests<GlobalReply>,
     /// Keepalives are in `requests` like any other; these are their numbers.
     round_trip: RoundTrip,
+    /// When the round trip was last asked for.
+    probed_at: Option<Instant>,
     /// The time of the last input, good enough to pace windows by.
     now: Instant,
     /// Channels that wait for room in the output.
@@ -58,6 +62,7 @@ pub(crate) struct Connection {
     event_wakers: Vec<Waker>,
     /// Bytes of requests and offers that nobody has looked at.
     waiting_bytes: usize,
+    spares: Spares,
     failed: Option<Error>,
 }
 
@@ -118,6 +123,7 @@ impl Connection {
             sent_at: VecDeque::new(),
             received_requests: ReceivedRequests::default(),
             round_trip: RoundTrip::default(),
+            probed_at: None,
             now,
             parked: Vec::new(),
             round: 0,
@@ -127,6 +133,7 @@ impl Connection {
             events: VecDeque::new(),
             event_wakers: Vec::new(),
             waiting_bytes: 0,
+            spares: Spares::default(),
             failed: None,
         }
     }
@@ -175,12 +182,17 @@ impl Connection {
     pub(crate) fn on_room(&mut self, out: &Outbound) {
         self.round = self.round.wrapping_add(1);
         self.quantum = out.share(self.parked.len());
-        for id in std::mem::take(&mut self.parked) {
+        for id in self.parked.drain(..) {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.send.parked = false;
                 self.wakes.extend(row.send.waker.take());
             }
         }
+    }
+
+    /// Gives memory back that a busy moment needed.
+    pub(crate) fn shrink(&mut self) {
+        self.spares.clear();
     }
 
     fn failure(&self) -> Error {

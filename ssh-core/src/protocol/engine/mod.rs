@@ -474,6 +474,11 @@ impl Engine {
         !self.connection.wakes.is_empty()
     }
 
+    /// Gives memory back that a busy moment needed.
+    pub fn shrink(&mut self) {
+        self.connection.shrink();
+    }
+
     // ---- Time ---------------------------------------------------------------------------------------
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
@@ -520,6 +525,8 @@ impl Engine {
         if let Auth::Done(proof) = self.auth
             && passed(self.keepalive_deadline())
         {
+            // Nothing has come for long.
+            self.connection.shrink();
             if self.keepalive.unanswered >= self.common.limits.keepalive_misses {
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
