@@ -391,6 +391,18 @@ impl Connection {
         now: Instant,
         out: &mut Outbound,
     ) -> Result<Option<u64>, Error> {
+        self.send_global_request(name, want_reply, fields, now, out)
+    }
+
+    /// As [`global_request`](Self::global_request), for what only an open channel leads to.
+    fn send_global_request(
+        &mut self,
+        name: &str,
+        want_reply: bool,
+        fields: &[u8],
+        now: Instant,
+        out: &mut Outbound,
+    ) -> Result<Option<u64>, Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }

@@ -219,7 +219,7 @@ impl Connection {
             return Ok(());
         }
         self.probed_at = Some(self.now);
-        if let Some(number) = self.global_request(KEEPALIVE, true, &[], self.now, out)? {
+        if let Some(number) = self.send_global_request(KEEPALIVE, true, &[], self.now, out)? {
             self.abandon_global_reply(number);
         }
         Ok(())
