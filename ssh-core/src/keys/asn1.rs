@@ -42,7 +42,8 @@ pub(super) const fn oid(curve: Curve) -> ObjectIdentifier {
 /// `name` is what an error calls the structure.
 pub(super) fn to_der(value: &impl Encode, name: &'static str) -> Result<Zeroizing<Vec<u8>>, KeyFormatError> {
     let broken = |_| KeyFormatError::Asn1(name);
-    let len = usize::try_from(value.encoded_len().map_err(broken)?).map_err(|_| KeyFormatError::Asn1(name))?;
+    let len =
+        usize::try_from(value.encoded_len().map_err(broken)?).map_err(|_| KeyFormatError::Asn1(name))?;
     let mut out = Zeroizing::new(vec![0; len]);
     value.encode_to_slice(&mut out).map_err(broken)?;
     Ok(out)

@@ -15,7 +15,8 @@ pub(super) fn decrypt(
     passphrase: Option<&[u8]>,
 ) -> Result<Zeroizing<Vec<u8>>, KeyFormatError> {
     let unsupported = || KeyFormatError::UnsupportedCipher(shown(dek_info));
-    let (name, iv) = std::str::from_utf8(dek_info).ok().and_then(|text| text.split_once(',')).ok_or_else(unsupported)?;
+    let (name, iv) =
+        std::str::from_utf8(dek_info).ok().and_then(|text| text.split_once(',')).ok_or_else(unsupported)?;
     let cipher = match name.trim() {
         "AES-128-CBC" => CbcCipher::Aes128,
         "AES-192-CBC" => CbcCipher::Aes192,

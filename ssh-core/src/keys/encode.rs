@@ -62,7 +62,9 @@ impl PublicLine {
             KeyFormat::Rfc4716 | KeyFormat::Ssh2 => Ok(ssh2::write_public(key, comment)),
             KeyFormat::Jwk => Ok(jwk::write_public(key, comment, CurveNames::Registered)),
             KeyFormat::JwkNist => Ok(jwk::write_public(key, comment, CurveNames::Ssh)),
-            KeyFormat::Sec1 => Err(KeyFormatError::CannotHold { format, half: Half::Public, kind: key.kind() }),
+            KeyFormat::Sec1 => {
+                Err(KeyFormatError::CannotHold { format, half: Half::Public, kind: key.kind() })
+            }
         }
     }
 }

@@ -25,7 +25,9 @@ pub enum KeyFormatError {
     )]
     IsPublic,
     /// A private key where a public one was asked for.
-    #[error("this is a private key, not a public one; give the public key file (usually the name with `.pub`)")]
+    #[error(
+        "this is a private key, not a public one; give the public key file (usually the name with `.pub`)"
+    )]
     IsPrivate,
     /// The `BEGIN` and `END` lines or what is between them are broken.
     #[error("the `-----BEGIN`/`-----END` armor of the key is damaged; restore the file from a backup")]
@@ -91,7 +93,9 @@ pub enum KeyFormatError {
         kind: KeyKind,
     },
     /// The format has no encryption, or none that is worth the name.
-    #[error("the format {0} is never written with a passphrase, because it has no safe encryption; use openssh or pkcs8, or write the key without a passphrase")]
+    #[error(
+        "the format {0} is never written with a passphrase, because it has no safe encryption; use openssh or pkcs8, or write the key without a passphrase"
+    )]
     CannotEncrypt(KeyFormat),
     /// A file with no key or with several.
     #[error("the file holds {0} keys; keep exactly one key in a file")]

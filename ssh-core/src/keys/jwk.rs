@@ -180,7 +180,11 @@ impl Object {
             PublicKey::Ecdsa { curve, point } => {
                 self.text("kty", "\"EC\"");
                 self.text("crv", name_of(*curve, names));
-                let (x, y) = point.get(1..).unwrap_or_default().split_at_checked(curve.field_len()).unwrap_or_default();
+                let (x, y) = point
+                    .get(1..)
+                    .unwrap_or_default()
+                    .split_at_checked(curve.field_len())
+                    .unwrap_or_default();
                 self.number("x", x);
                 self.number("y", y);
             }

@@ -124,12 +124,22 @@ impl<'a> BoundedKdf<'a> {
                 let (salt, count) = (params.salt.as_ref(), params.iteration_count);
                 match params.prf {
                     Pbkdf2Prf::HmacWithSha1 => pbkdf2::pbkdf2_hmac::<Sha1>(passphrase, salt, count, &mut key),
-                    Pbkdf2Prf::HmacWithSha224 => pbkdf2::pbkdf2_hmac::<Sha224>(passphrase, salt, count, &mut key),
-                    Pbkdf2Prf::HmacWithSha256 => pbkdf2::pbkdf2_hmac::<Sha256>(passphrase, salt, count, &mut key),
-                    Pbkdf2Prf::HmacWithSha384 => pbkdf2::pbkdf2_hmac::<Sha384>(passphrase, salt, count, &mut key),
-                    Pbkdf2Prf::HmacWithSha512 => pbkdf2::pbkdf2_hmac::<Sha512>(passphrase, salt, count, &mut key),
+                    Pbkdf2Prf::HmacWithSha224 => {
+                        pbkdf2::pbkdf2_hmac::<Sha224>(passphrase, salt, count, &mut key)
+                    }
+                    Pbkdf2Prf::HmacWithSha256 => {
+                        pbkdf2::pbkdf2_hmac::<Sha256>(passphrase, salt, count, &mut key)
+                    }
+                    Pbkdf2Prf::HmacWithSha384 => {
+                        pbkdf2::pbkdf2_hmac::<Sha384>(passphrase, salt, count, &mut key)
+                    }
+                    Pbkdf2Prf::HmacWithSha512 => {
+                        pbkdf2::pbkdf2_hmac::<Sha512>(passphrase, salt, count, &mut key)
+                    }
                     other => {
-                        return Err(KeyFormatError::UnsupportedKdf(shown(other.oid().to_string().as_bytes())));
+                        return Err(KeyFormatError::UnsupportedKdf(shown(
+                            other.oid().to_string().as_bytes(),
+                        )));
                     }
                 }
             }

@@ -1,8 +1,8 @@
 //! PKCS#8 private keys (RFC 5958, RFC 8410) and SubjectPublicKeyInfo (RFC 5280 §4.1), without their encryption.
 
 use ::pkcs8::PrivateKeyInfoRef;
-use ::pkcs8::der::asn1::{AnyRef, BitStringRef, OctetStringRef};
 use ::pkcs8::der::Decode as _;
+use ::pkcs8::der::asn1::{AnyRef, BitStringRef, OctetStringRef};
 use ::pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use zeroize::Zeroizing;
 
@@ -83,9 +83,7 @@ pub(super) fn encode_public(key: &PublicKey) -> Result<Zeroizing<Vec<u8>>, KeyFo
 fn with_algorithm<T>(key: &PublicKey, run: impl FnOnce(AlgorithmIdentifierRef<'_>) -> T) -> T {
     match key {
         PublicKey::Ed25519(_) => run(AlgorithmIdentifierRef { oid: ED25519, parameters: None }),
-        PublicKey::Rsa { .. } => {
-            run(AlgorithmIdentifierRef { oid: RSA, parameters: Some(AnyRef::NULL) })
-        }
+        PublicKey::Rsa { .. } => run(AlgorithmIdentifierRef { oid: RSA, parameters: Some(AnyRef::NULL) }),
         PublicKey::Ecdsa { curve, .. } => {
             let curve = oid(*curve);
             run(AlgorithmIdentifierRef { oid: EC, parameters: Some(AnyRef::from(&curve)) })

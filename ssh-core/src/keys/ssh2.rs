@@ -143,11 +143,7 @@ impl Block {
         let comment = String::from_utf8_lossy(&comment);
         let comment = comment.trim();
         let unquoted = comment.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(comment);
-        Ok(Self {
-            half,
-            comment: clean_comment(unquoted),
-            body: pem::decode(&base64)?,
-        })
+        Ok(Self { half, comment: clean_comment(unquoted), body: pem::decode(&base64)? })
     }
 }
 

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
 mod files;
+mod formats;
 mod hostile;
 mod known_hosts;
+mod openssl;
 mod ssh_keygen;
 mod tools;
