@@ -1,12 +1,15 @@
 //! Writing a key in a format of the caller's choice.
 
+use std::path::Path;
+
 use zeroize::Zeroizing;
 
+use super::files::{self, Overwrite};
 use super::jwk::CurveNames;
 use super::pem::armor;
 use super::{
-    Half, KeyFormat, KeyFormatError, KeyPair, PublicKey, PublicLine, jwk, openssh, pbes2, pkcs1, pkcs8, sec1,
-    ssh2,
+    Half, KeyFileError, KeyFormat, KeyFormatError, KeyPair, PublicKey, PublicLine, jwk, openssh, pbes2,
+    pkcs1, pkcs8, sec1, ssh2,
 };
 
 /// RFC 7468 §2.
@@ -66,6 +69,24 @@ impl PublicLine {
                 Err(KeyFormatError::CannotHold { format, half: Half::Public, kind: key.kind() })
             }
         }
+    }
+}
+
+impl PublicLine {
+    /// Writes a file with mode 0644, whole or not at all, as [`KeyPair::write_file`] does.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Exists`], or [`KeyFileError::Format`] with what [`encode`](Self::encode) says.
+    pub fn write_file(
+        &self,
+        path: impl AsRef<Path>,
+        format: KeyFormat,
+        overwrite: Overwrite,
+    ) -> Result<(), KeyFileError> {
+        let path = path.as_ref();
+        let text =
+            self.encode(format).map_err(|source| KeyFileError::Format { path: path.into(), source })?;
+        files::write_whole(path, text.as_bytes(), 0o644, overwrite)
     }
 }
 

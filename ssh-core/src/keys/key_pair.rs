@@ -117,6 +117,24 @@ impl KeyPair {
         files::write_whole(path, text.as_bytes(), 0o600, overwrite)
     }
 
+    /// Puts the key in the place of a file that exists, whole or not at all, and keeps the file's mode. A symbolic link
+    /// stays one: the file that it leads to is replaced.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Format`] with what [`encode`](Self::encode) says, or what the operating system says.
+    pub fn replace_file(
+        &self,
+        path: impl AsRef<Path>,
+        format: KeyFormat,
+        passphrase: Option<&[u8]>,
+    ) -> Result<(), KeyFileError> {
+        let path = path.as_ref();
+        let text = self
+            .encode(format, passphrase)
+            .map_err(|source| KeyFileError::Format { path: path.into(), source })?;
+        files::replace_whole(path, text.as_bytes())
+    }
+
     /// Writes the public line to a file with mode 0644, in the same way.
     ///
     /// # Errors
