@@ -106,7 +106,7 @@ impl<'a> BoundedKdf<'a> {
                 let ScryptParams { cost_parameter: n, block_size: r, parallelization: p, .. } = *params;
                 let cost = n.saturating_mul(u64::from(r)).saturating_mul(u64::from(p));
                 within("scrypt", cost, limits.scrypt_cost.min(MAX_SCRYPT_COST))?;
-                if !n.is_power_of_two() {
+                if n < 2 || !n.is_power_of_two() {
                     return Err(BROKEN);
                 }
                 let log_n = u8::try_from(n.trailing_zeros()).map_err(|_| BROKEN)?;

@@ -4,6 +4,7 @@
 mod files;
 mod formats;
 mod hostile;
+mod hostile_formats;
 mod known_hosts;
 mod openssl;
 mod ssh_keygen;

@@ -2,6 +2,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use ssh_core::crypto::default_provider;
 use ssh_core::keys::{Curve, KeyKind, KeyPair, PrivateKey};
@@ -78,6 +79,13 @@ pub(crate) fn write_private(path: &Path, content: impl AsRef<[u8]>) -> String {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     path.to_str().unwrap().to_owned()
+}
+
+/// What it gives, and how long it took.
+#[expect(clippy::disallowed_methods, reason = "the time that it takes is what is asked for")]
+pub(crate) fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let start = std::time::Instant::now();
+    (run(), start.elapsed())
 }
 
 /// Everything that a key is, to compare. Only tests may look at a private key in this way.
