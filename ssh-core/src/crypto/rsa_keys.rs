@@ -61,8 +61,8 @@ impl RsaSigner {
             vec![number(p)?, number(q)?],
         )
         .map_err(|_| CryptoError::BadKey)?;
-        let coefficient = key.crt_coefficient().ok_or(CryptoError::BadKey)?;
-        if coefficient != number(iqmp)? {
+        let coefficient = Zeroizing::new(key.crt_coefficient().ok_or(CryptoError::BadKey)?);
+        if *coefficient != *Zeroizing::new(number(iqmp)?) {
             return Err(CryptoError::BadKey);
         }
         Ok(Self { key, random })
@@ -91,7 +91,7 @@ pub(super) fn generate(bits: u32, random: &dyn SecureRandom) -> Result<PrivateKe
     let bits = usize::try_from(bits).unwrap_or(MAX_BITS);
     let key = RsaPrivateKey::new(&mut seeded(random)?, bits).map_err(|_| CryptoError::Backend)?;
     let [p, q] = key.primes() else { return Err(CryptoError::Backend) };
-    let iqmp = key.crt_coefficient().ok_or(CryptoError::Backend)?;
+    let iqmp = Zeroizing::new(key.crt_coefficient().ok_or(CryptoError::Backend)?);
     Ok(PrivateKey::Rsa {
         e: key.e().to_be_bytes_trimmed_vartime(),
         n: key.n().to_be_bytes_trimmed_vartime(),
