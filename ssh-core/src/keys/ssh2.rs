@@ -122,19 +122,20 @@ impl Block {
                 break;
             }
             if line.contains(&b':') {
-                let mut header = line.to_vec();
+                let mut header = line.trim_ascii_start().to_vec();
                 while header.last() == Some(&b'\\') {
                     header.pop();
                     header.extend_from_slice(lines.next().ok_or(KeyFormatError::BadArmor)?);
                 }
                 // The tag's case does not count (RFC 4716 §3.3).
-                if let Some((tag, value)) = header.split_at_checked(8).filter(|_| comment.is_empty()) {
-                    if tag.eq_ignore_ascii_case(b"comment:") {
-                        comment = value.to_vec();
-                    }
+                if let Some((tag, value)) = header.split_at_checked(8)
+                    && tag.eq_ignore_ascii_case(b"comment:")
+                    && comment.is_empty()
+                {
+                    comment = value.to_vec();
                 }
             } else {
-                base64.extend_from_slice(line);
+                base64.extend_from_slice(line.trim_ascii_start());
             }
         }
         if lines.any(|line| !line.is_empty()) {
@@ -147,12 +148,17 @@ impl Block {
     }
 }
 
+/// Blanks at the beginning stay: a header may have been folded in front of one.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii)
+    text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end)
 }
 
 fn half_at(line: &[u8], word: &str) -> Option<Half> {
-    let label = line.strip_prefix(b"---- ")?.strip_prefix(word.as_bytes())?.strip_suffix(b" ----")?;
+    let label = line
+        .trim_ascii_start()
+        .strip_prefix(b"---- ")?
+        .strip_prefix(word.as_bytes())?
+        .strip_suffix(b" ----")?;
     match label.strip_prefix(b" ")? {
         label if label == PUBLIC.as_bytes() => Some(Half::Public),
         label if label == PRIVATE.as_bytes() => Some(Half::Private),

@@ -447,6 +447,15 @@ proptest! {
     }
 
     #[test]
+    fn comments_are_read_back(comment in prop_oneof!["\\PC{0,300}", "[ -~]{0,300}", "( |\"|\\\\|:|é|a){0,300}"]) {
+        let line = PublicLine::new(key(KINDS[0]).public_key(), &comment);
+        for format in [KeyFormat::OpenSsh, KeyFormat::Rfc4716, KeyFormat::Jwk] {
+            let again = PublicLine::decode(line.encode(format).unwrap().as_bytes()).unwrap();
+            prop_assert_eq!(&again, &line, "{}", format);
+        }
+    }
+
+    #[test]
     fn noise_in_any_armor_does_no_harm(noise in proptest::collection::vec(any::<u8>(), 0..600), der in any::<bool>()) {
         let noise = if der { tlv(0x30, &noise) } else { noise };
         let _ = read(&noise);
