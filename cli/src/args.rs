@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use ssh_core::keys::Fingerprint;
+use ssh_core::keys::{Fingerprint, KeyFormat};
 use ssh_core::services::port_forward::{PermitListen, PermitTarget};
 
 use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Be an SSH server that does forwards and nothing else
     #[command(after_help = EXIT_CODES)]
     Serve(Box<ServeArgs>),
-    /// Make a key, show the fingerprint of one, or certify one
+    /// Make a key, show the fingerprint of one, convert one, change its passphrase, or certify one
     #[command(after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
     Keygen(Box<KeygenArgs>),
     /// Turn a password into a hash for `serve --user`
@@ -212,6 +212,36 @@ pub(crate) struct KeygenArgs {
     /// Show the fingerprint of a private or public key file, or what a certificate says, instead
     #[arg(long)]
     pub(crate) fingerprint: bool,
+
+    /// Write FILE in another format instead: openssh, pkcs8, pkcs1, sec1, rfc4716, ssh2, jwk (curves named P-256) or
+    /// jwk-nist (nistp256). A public key stays one; rfc4716 holds public keys only. A passphrase is kept where the
+    /// format can
+    #[arg(long, value_name = "FORMAT", conflicts_with = "fingerprint")]
+    pub(crate) convert: Option<KeyFormat>,
+
+    /// Where to write it; stdout unless given
+    #[arg(short = 'o', value_name = "OUT", requires = "convert")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Convert the public half of a private key
+    #[arg(long, requires = "convert")]
+    pub(crate) public: bool,
+
+    /// Change the passphrase of FILE instead, in its own format
+    #[arg(short = 'p', requires = "file", conflicts_with_all = ["fingerprint", "convert"])]
+    pub(crate) change_passphrase: bool,
+
+    /// A file with the passphrase of FILE on its first line; asked on the terminal unless given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+
+    /// A file with the passphrase of what is written on its first line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+
+    /// Write the private key in the clear
+    #[arg(long, conflicts_with = "new_passphrase_file")]
+    pub(crate) no_passphrase: bool,
 }
 
 #[derive(Debug, Subcommand)]

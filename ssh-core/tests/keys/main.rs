@@ -4,7 +4,10 @@
 mod certificate_checks;
 mod certificates;
 mod files;
+mod formats;
 mod hostile;
+mod hostile_formats;
 mod known_hosts;
+mod openssl;
 mod ssh_keygen;
 mod tools;

@@ -85,7 +85,7 @@ impl Scripts<'_> {
         })
     }
 
-    fn command(&self, script: &str, settings: &Value) -> Command {
+    pub(super) fn command(&self, script: &str, settings: &Value) -> Command {
         let mut command = Command::new(self.interpreter);
         command.arg(self.folder.join(format!("{script}.{}", self.extension))).arg(settings.to_string());
         command.env_remove("SSH_AUTH_SOCK").env("PYTHONDONTWRITEBYTECODE", "1");
