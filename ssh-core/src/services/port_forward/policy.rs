@@ -241,9 +241,11 @@ mod tests {
         assert!(!none.may_open(80) && !none.permits_open("x", address("127.0.0.1:80")));
         assert_eq!(none.listen_on("localhost", 5), None);
 
-        let mut some = Permissions::default();
-        some.permit_open = Some(vec!["127.0.0.1:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap()]);
-        some.permit_listen = Some(vec!["localhost:5".parse().unwrap(), "0.0.0.0:5".parse().unwrap()]);
+        let some = Permissions {
+            permit_open: Some(vec!["127.0.0.1:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap()]),
+            permit_listen: Some(vec!["localhost:5".parse().unwrap(), "0.0.0.0:5".parse().unwrap()]),
+            ..Permissions::default()
+        };
         let limited = policy.clone().for_permissions(&some);
         assert!(limited.may_open(80) && !limited.may_open(81));
         assert!(limited.permits_open("x", address("127.0.0.1:80")));
@@ -253,8 +255,7 @@ mod tests {
         assert_eq!(limited.listen_on("0.0.0.0", 5), None);
 
         for (expires, open) in [(SystemTime::UNIX_EPOCH, false), (far_future(), true)] {
-            let mut expiring = Permissions::default();
-            expiring.expires = Some(expires);
+            let expiring = Permissions { expires: Some(expires), ..Permissions::default() };
             let policy = policy.clone().for_permissions(&expiring);
             assert_eq!(policy.permits_open("x", address("127.0.0.1:80")), open);
             assert_eq!(policy.listen_on("localhost", 5).is_some(), open);
