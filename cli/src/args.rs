@@ -219,7 +219,7 @@ pub(crate) struct SignArgs {
 
     /// How long it is valid: 1h, 2w, 1h30m; or START:END, each YYYYMMDD[HHMM[SS]]Z, +1h, -5m, now, always or forever.
     /// For ever unless given
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) valid: Option<Validity>,
 
     /// What it permits or demands, as with `ssh-keygen`: clear, no-port-forwarding, permit-pty, force-command=COMMAND,

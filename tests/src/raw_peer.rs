@@ -16,7 +16,7 @@ use ssh_core::crypto::{
     default_provider,
 };
 use ssh_core::error::PeerMisbehaved;
-use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
+use ssh_core::keys::{HostKey, KeyKind, PublicKey, SigningKey};
 use ssh_core::protocol::{
     AuthAnswer, AuthReply, ClientAuthRequest, ConnectionEvent, Engine, Event, Inbound, Input, OfferedChannel,
     Role, ServerMethod,
@@ -52,7 +52,9 @@ pub struct RawPeer {
     /// How often the engine said that it is authenticated.
     pub authenticated: usize,
     /// Whether a client was shown a host key.
-    pub host_key_seen: bool,
+    pub host_key_seen: Option<HostKey>,
+    /// As a server: what stands in for the blob of `host_key` in replies, such as a certificate.
+    pub host_blob: Option<Vec<u8>>,
     /// The application looks at what it is offered as soon as it is there, unless a test plays one that does not.
     pub looks: bool,
     /// Output is taken as soon as it is there, unless a test plays a peer that does not read.
@@ -238,7 +240,8 @@ impl RawPeer {
             replies: Vec::new(),
             banners: Vec::new(),
             authenticated: 0,
-            host_key_seen: false,
+            host_key_seen: None,
+            host_blob: None,
             reads: true,
             looks: true,
             session_id: Vec::new(),
@@ -417,7 +420,7 @@ impl RawPeer {
         let name = name.split(',').next().expect("a method");
         let method = self.provider.key_exchange(name).expect("a method of the provider");
         let (share, secret) = method.respond(&client_share, self.provider.random).expect("a share");
-        let blob = self.host_key.public_key().to_blob();
+        let blob = self.host_blob.clone().unwrap_or_else(|| self.host_key.public_key().to_blob());
         let hash = self.exchange_hash(&blob, &client_share, &share, secret.encoded());
         let key = Arc::clone(&self.host_key);
         let signature = key.sign(SignatureAlgorithm::Ed25519, &hash).expect("a signature");
@@ -628,8 +631,8 @@ impl RawPeer {
     pub fn settle(&mut self) {
         while let Some(event) = self.engine.poll_event() {
             let done = match event {
-                Event::HostKey(_) => {
-                    self.host_key_seen = true;
+                Event::HostKey(shown) => {
+                    self.host_key_seen = Some(shown);
                     self.engine.accept_host_key()
                 }
                 Event::AuthReady => match self.client_try.clone() {

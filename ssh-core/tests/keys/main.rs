@@ -1,6 +1,8 @@
 //! Key files against `ssh-keygen` and `openssl`, and against files that mean harm.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
+mod certificate_checks;
+mod certificates;
 mod files;
 mod hostile;
 mod known_hosts;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod authentication;
+mod certificates;
 mod connection;
 mod connection_info;
 mod exchange;

@@ -90,12 +90,14 @@ impl Verifier {
         algorithms.with_host_keys([known, other].concat())
     }
 
-    /// Whether the user expects a key that may be of this kind. A pin may be of any.
+    /// Whether the user expects a key that may be of this kind. A pin may be of any, and so may a key that is certified.
     pub(super) fn may_expect(&self, kind: KeyKind) -> bool {
         match &self.trust {
             Trust::Pinned(_) => true,
             Trust::Known { hosts, .. } => {
-                hosts.key_kinds_for(&self.target.host, self.target.port).contains(&kind)
+                let (host, port) = (&self.target.host, self.target.port);
+                hosts.key_kinds_for(host, port).contains(&kind)
+                    || !hosts.cert_authorities_for(host, port).is_empty()
             }
         }
     }
