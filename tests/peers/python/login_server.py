@@ -1,7 +1,7 @@
 """An asyncssh server with every way to log in that is not a plain key or password.
 
-Settings: host_key, user, password, client_host_key. It shows a banner, asks two rounds of questions, wants an expired
-password changed, and takes the word of a host for its user. It says what every attempt came to.
+Settings: host_key, user, password, client_host_key, first_key. It shows a banner, asks two rounds of questions, wants an expired
+password changed, and takes the word of a host for its user. It says what it heard of hosts. With first_key, that key is the first of two steps, and the questions are the second.
 """
 
 import asyncssh
@@ -15,6 +15,19 @@ class Server(asyncssh.SSHServer):
     def connection_made(self, conn):
         self.conn = conn
         self.round = 0
+        self.key_due = bool(settings.get("first_key"))
+        if self.key_due:
+            # asyncssh has no partial success of its own, but all that it takes.
+            succeed = conn.send_userauth_success
+
+            async def step():
+                if self.key_due:
+                    self.key_due = False
+                    conn.send_userauth_failure(True)
+                else:
+                    await succeed()
+
+            conn.send_userauth_success = step
 
     def begin_auth(self, username):
         self.conn.send_auth_banner("Authorised use only\r\n\x1b[2Jand more\n")
@@ -23,8 +36,14 @@ class Server(asyncssh.SSHServer):
     def auth_completed(self):
         say("authenticated")
 
+    def public_key_auth_supported(self):
+        return self.key_due
+
+    def validate_public_key(self, username, key):
+        return key == asyncssh.read_public_key(settings["first_key"])
+
     def password_auth_supported(self):
-        return True
+        return not settings.get("first_key")
 
     def validate_password(self, username, password):
         if password == "expired":
@@ -35,7 +54,7 @@ class Server(asyncssh.SSHServer):
         return old_password == "expired" and new_password == settings["password"]
 
     def kbdint_auth_supported(self):
-        return True
+        return not self.key_due
 
     def get_kbdint_challenge(self, username, lang, submethods):
         return "First", "Two rounds\nfollow", "", [("User: ", True), ("PIN: ", False)]
@@ -47,7 +66,7 @@ class Server(asyncssh.SSHServer):
         return self.round == 2 and list(responses) == ["42"]
 
     def host_based_auth_supported(self):
-        return True
+        return not settings.get("first_key")
 
     def validate_host_based_user(self, username, client_host, client_username):
         say("host", name=client_host, user=client_username)

@@ -32,7 +32,7 @@ impl AsyncSsh {
     }
 
     /// A server with every way to log in that is not a plain key or password; `client_host_key` is the key of the host
-    /// whose word it takes.
+    /// whose word it takes. With `first_key`, that key is the first of two steps and questions are the second.
     ///
     /// # Errors
     /// When it does not start.
@@ -40,8 +40,9 @@ impl AsyncSsh {
         &self,
         host_key: &KeyFile,
         client_host_key: &KeyFile,
+        first_key: Option<&KeyFile>,
     ) -> Outcome<RunningServer> {
-        self.scripts().serve_logins(host_key, client_host_key).await
+        self.scripts().serve_logins(host_key, client_host_key, first_key).await
     }
 
     fn scripts(&self) -> Scripts<'_> {

@@ -53,10 +53,12 @@ impl Scripts<'_> {
         &self,
         host_key: &KeyFile,
         client_host_key: &KeyFile,
+        first_key: Option<&KeyFile>,
     ) -> Outcome<RunningServer> {
         let mut told = common(&Suite::default(), None);
         told.insert("host_key".into(), json!(host_key.path));
         told.insert("client_host_key".into(), json!(client_host_key.public));
+        told.insert("first_key".into(), json!(first_key.map(|key| &key.public)));
         told.insert("password".into(), json!(PASSWORD));
         let mut process = Process::spawn(self.name, &mut self.command("login_server", &Value::Object(told)))?;
         let event = expect(&mut process, "listening").await?;

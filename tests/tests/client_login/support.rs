@@ -91,7 +91,7 @@ impl Login {
     #[track_caller]
     pub(crate) fn assert_refused(&self, script: &[&str]) -> &Error {
         assert_eq!(self.script(), script);
-        self.result.as_ref().err().expect("it should have been refused")
+        self.result.as_ref().expect_err("it should have been refused")
     }
 }
 
