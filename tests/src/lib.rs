@@ -19,6 +19,8 @@ pub mod random;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod raw_peer;
 pub mod scenarios;
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a harness fails by panicking")]
+pub mod simulation;
 pub mod traffic;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;

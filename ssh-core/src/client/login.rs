@@ -62,7 +62,7 @@ impl Login<'_> {
                     return self.try_credentials().await;
                 }
                 Event::Authenticated => return Ok(()),
-                Event::AuthReply(_) | Event::AuthAttempt(_) => {
+                Event::AuthReply(_) | Event::AuthAttempt(_) | Event::ResumeRequested(_) => {
                     return Err(Error::Bug("an event out of order"));
                 }
             }

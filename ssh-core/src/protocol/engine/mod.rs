@@ -1,15 +1,17 @@
 mod channels;
+mod reconnect;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use zeroize::Zeroize as _;
 
 use crate::config::Common;
 use crate::crypto::SignatureAlgorithm;
-use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
+use crate::error::{ApiMisuse, Error, PeerMisbehaved, ReconnectFailure, Timeout, escape_text};
 use crate::keys::{PublicKey, SigningKey};
 use crate::protocol::auth::{
     AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress,
@@ -18,12 +20,16 @@ use crate::protocol::connection::{Connection, KEEPALIVE};
 use crate::protocol::messages::{
     Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
 };
+use crate::protocol::reconnect::trailer::{Trailer, TrailerForm};
+use crate::protocol::reconnect::{Extensions, SessionIndex, is_enable, is_reconnect, put_ext_info};
 use crate::protocol::transport::inbound::{Inbound, NextOpener, Packet};
 use crate::protocol::transport::kex::{Kex, KexProgress, Negotiated};
 use crate::protocol::transport::outbound::{HIGH_BATCH, Outbound};
 use crate::protocol::transport::rekey::RekeyPolicy;
-use crate::protocol::wire::{Reader, WireError, Write as _};
+use crate::protocol::wire::{Reader, WireError};
 use crate::protocol::{PeerVersion, Role};
+pub use reconnect::LinkEvent;
+use reconnect::{Claim, Resumption, Stream, Waiting};
 
 /// One side of a session, without its stream.
 ///
@@ -45,6 +51,12 @@ pub struct Engine {
     keepalive: KeepAlive,
     /// The signature algorithms of the server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
     server_sig_algs: Option<Vec<SignatureAlgorithm>>,
+    stream: Stream,
+    /// What the session needs to outlive its stream; `None` if that is not offered, or not shared by the peer.
+    resumption: Option<Box<Resumption>>,
+    /// Packets that came for the session which this connection is going to carry.
+    waiting: Option<Box<Waiting>>,
+    link_events: VecDeque<LinkEvent>,
 }
 
 /// Keys, payloads and session ids stay out of logs.
@@ -64,6 +76,10 @@ struct Transport {
     packets: u64,
     bytes: u64,
     ident_seen: bool,
+    /// What the peer's EXT_INFO lists, once it has come.
+    extensions: Option<Extensions>,
+    /// What the peer's payloads end in.
+    incoming: Option<TrailerForm>,
 }
 
 /// How far authentication is. Nothing of the connection protocol is reachable before `Done`.
@@ -71,6 +87,8 @@ struct Transport {
 enum Auth {
     Client(ClientAuth),
     Server(ServerAuth),
+    /// Client: there is no login; the connection is to carry a session that has had one.
+    Claim(Box<Claim>),
     Done,
 }
 
@@ -93,6 +111,10 @@ pub enum Event {
     AuthReply(AuthReply),
     /// Server: decide with [`Engine::auth_answer`].
     AuthAttempt(ServerAttempt),
+    /// Server: the peer asks to have this connection carry an older session. Decide with
+    /// [`Engine::hand_over`] or [`Engine::refuse_resume`]; until then nothing that comes is looked at. An Adit
+    /// client says where the session is found.
+    ResumeRequested(Option<SessionIndex>),
     /// Channels and requests may come and go.
     Authenticated,
 }
@@ -154,6 +176,8 @@ impl Engine {
                 packets: 0,
                 bytes: 0,
                 ident_seen: false,
+                extensions: None,
+                incoming: None,
             },
             connection: Connection::new(Arc::clone(&common), now),
             events: VecDeque::new(),
@@ -162,6 +186,10 @@ impl Engine {
             login_deadline: now.checked_add(common.limits.login),
             keepalive: KeepAlive { last_heard: now, unanswered: 0 },
             server_sig_algs: None,
+            stream: Stream::Attached,
+            resumption: None,
+            waiting: None,
+            link_events: VecDeque::new(),
             common,
         };
         Ok((engine, inbound))
@@ -187,24 +215,59 @@ impl Engine {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
-        self.dispatch(packet, now).map_err(|error| self.end(error))
+        if let Stream::Detached(detached) = &self.stream {
+            return Err(detached.cause.clone());
+        }
+        self.dispatch(packet, now).map_err(|error| self.fail(error, now))
     }
 
     fn dispatch(&mut self, packet: Packet, now: Instant) -> Result<(), Error> {
         let Packet { mut payload, sequence, wire_len } = packet;
-        let number = payload.first().copied().unwrap_or_default();
         self.keepalive = KeepAlive { last_heard: now, unanswered: 0 };
         let is_first_packet = self.transport.packets == 0;
+        self.transport.out.acks.on_received(self.transport.packets, wire_len, now);
         self.transport.packets = self.transport.packets.saturating_add(1);
         self.transport.bytes = self.transport.bytes.saturating_add(wire_len as u64);
         self.transport.rekey.on_received(wire_len);
+        if let Some(form) = self.transport.incoming {
+            let (len, trailer) = Trailer::split(&payload, form)?;
+            payload.truncate(len);
+            self.on_trailer(&trailer, now)?;
+        }
+        if self.waiting.is_some() && !is_enable(&payload) {
+            return self.wait(payload, sequence);
+        }
+        self.route(payload, sequence, is_first_packet, now)?;
+        self.say_how_far()?;
+        self.maybe_rekey(now)
+    }
+
+    /// Acts on a message, its trailer gone.
+    fn route(
+        &mut self,
+        mut payload: BytesMut,
+        sequence: u32,
+        is_first_packet: bool,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let number = payload.first().copied().unwrap_or_default();
         self.check_allowed(number)?;
+        if number == GlobalRequest::NUMBER && self.resumption.is_some() {
+            if is_enable(&payload) {
+                return self.on_enable();
+            }
+            if is_reconnect(&payload) {
+                return self.on_resume_request(&payload);
+            }
+        }
+        self.count_received(&payload);
         match phase(number) {
             Phase::Connection if matches!(self.auth, Auth::Done) => {
                 if !self.connection.handle(&payload.freeze(), now, &mut self.transport.out)? {
                     self.unimplemented(sequence)?;
                 }
             }
+            Phase::Connection if self.is_claim_answer(number) => self.on_claim_answer(&payload)?,
             Phase::Connection => self.on_pre_auth_request(&payload)?,
             Phase::Transport => self.on_transport(&payload)?,
             Phase::Kex => self.on_kex(&payload, is_first_packet, now)?,
@@ -217,7 +280,7 @@ impl Engine {
             }
             Phase::Unknown => self.unimplemented(sequence)?,
         }
-        self.maybe_rekey(now)
+        Ok(())
     }
 
     /// What may come now (default deny). Before the first NEWKEYS only the exchange itself, and the transport's
@@ -287,7 +350,7 @@ impl Engine {
                 let authenticated = matches!(self.auth, Auth::Done);
                 self.transport.rekey.on_peer_start(self.transport.out.since_key(), authenticated, now)?;
             }
-            KexProgress::HostKey(key) => self.events.push_back(Event::HostKey(key)),
+            KexProgress::HostKey(key) => self.on_host_key(key)?,
             KexProgress::Insecure => {
                 self.auth = Auth::Done;
                 self.login_deadline = None;
@@ -299,6 +362,9 @@ impl Engine {
                 let ext_info =
                     (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
                 self.transport.out.end_exchange(ext_info)?;
+                if first {
+                    self.claim()?;
+                }
                 self.connection.on_room(&self.transport.out);
                 if first {
                     tracing::debug!(algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
@@ -314,13 +380,8 @@ impl Engine {
             Role::Client => self.common.algorithms.host_keys(),
             Role::Server => self.common.algorithms.user_keys(),
         };
-        let algorithms = algorithms.iter().map(|algorithm| algorithm.name());
-        let mut entries = Vec::new();
-        entries.put_string(b"server-sig-algs");
-        entries.put_names(algorithms);
-        let mut payload = Vec::new();
-        ExtInfo { count: 1, entries: Rest(&entries) }.encode(&mut payload);
-        payload
+        let names = algorithms.iter().map(|algorithm| algorithm.name());
+        put_ext_info(names, self.our_extensions())
     }
 
     fn on_ext_info(&mut self, payload: &[u8]) -> Result<(), Error> {
@@ -329,8 +390,10 @@ impl Engine {
             return Err(WireError::TooLong.into());
         }
         let mut reader = Reader::new(message.entries.0);
+        let mut extensions = Extensions::default();
         for _ in 0..message.count {
             let (name, value) = (reader.string()?, reader.string()?);
+            extensions.note(name);
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
                 let known = crate::protocol::wire::NameList::parse(value)?
@@ -340,7 +403,7 @@ impl Engine {
             }
         }
         reader.finish()?;
-        Ok(())
+        self.on_extensions(extensions)
     }
 
     fn on_auth(&mut self, payload: &[u8], now: Instant) -> Result<(), Error> {
@@ -374,7 +437,7 @@ impl Engine {
                     .out
                     .send(|buffer| crate::protocol::messages::ServiceAccept { name }.encode(buffer))
             }
-            Auth::Done => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
+            Auth::Done | Auth::Claim(_) => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
         }
     }
 
@@ -399,6 +462,7 @@ impl Engine {
     fn on_authenticated(&mut self) {
         self.auth = Auth::Done;
         self.login_deadline = None;
+        self.settle_resumption();
         self.events.push_back(Event::Authenticated);
     }
 
@@ -410,8 +474,9 @@ impl Engine {
 
     /// Exchanges `taken` for everything that is to be sent. Its old content is dropped, its capacity is used.
     pub fn take_output(&mut self, taken: &mut Vec<u8>, now: Instant) {
+        self.transport.out.acks.now = Some(now);
         if self.ended.is_none()
-            && let Err(error) = self.maybe_rekey(now)
+            && let Err(error) = self.maybe_rekey(now).and_then(|()| self.ask_how_far())
         {
             self.end(error);
         }
@@ -422,6 +487,11 @@ impl Engine {
             self.keepalive = KeepAlive { last_heard: now, unanswered };
         }
         self.transport.out.swap(taken, now);
+        if self.ended.is_none()
+            && let Err(error) = self.transport.out.pump()
+        {
+            self.end(error);
+        }
         self.connection.on_room(&self.transport.out);
     }
 
@@ -434,7 +504,7 @@ impl Engine {
     /// The peer does not read what it makes us say: read nothing from it until the output has been taken.
     #[must_use]
     pub fn wants_input_paused(&self) -> bool {
-        self.transport.out.pending() > MAX_OUTPUT
+        self.transport.out.pending() > MAX_OUTPUT || self.waiting.as_ref().is_some_and(|waiting| waiting.is_full())
     }
 
     /// The key for what follows NEWKEYS, for [`Inbound::install`].
@@ -463,9 +533,12 @@ impl Engine {
         if self.ended.is_some() {
             return None;
         }
+        if let Stream::Detached(detached) = &self.stream {
+            return detached.until;
+        }
         let auth = match &self.auth {
             Auth::Server(auth) => auth.deadline(),
-            Auth::Client(_) | Auth::Done => None,
+            Auth::Client(_) | Auth::Claim(_) | Auth::Done => None,
         };
         let kex = &self.transport.kex;
         let rekey = self.transport.rekey.deadline().filter(|_| kex.is_idle() && kex.negotiated().is_some());
@@ -483,11 +556,15 @@ impl Engine {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
-        self.on_timeout(now).map_err(|error| self.end(error))
+        self.on_timeout(now).map_err(|error| self.fail(error, now))
     }
 
     fn on_timeout(&mut self, now: Instant) -> Result<(), Error> {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
+        if let Stream::Detached(detached) = &self.stream {
+            let expired = Error::Reconnect(ReconnectFailure::Expired);
+            return if passed(detached.until) { Err(expired) } else { Ok(()) };
+        }
         if passed(self.login_deadline) {
             return Err(Error::Timeout(Timeout::Login));
         }
@@ -503,6 +580,9 @@ impl Engine {
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
+            if let Some(log) = &mut self.transport.out.log {
+                log.shrink();
+            }
             let number =
                 self.connection.global_request(KEEPALIVE, true, &[], now, &mut self.transport.out)?;
             // Either answer is a sign of life; it takes its place among the others and is dropped.
@@ -524,7 +604,8 @@ impl Engine {
 
     fn maybe_rekey(&mut self, now: Instant) -> Result<(), Error> {
         let Transport { out, kex, rekey, .. } = &mut self.transport;
-        if !kex.is_first()
+        if matches!(self.stream, Stream::Attached)
+            && !kex.is_first()
             && kex.is_idle()
             && kex.negotiated().is_some()
             && rekey.is_due(out.since_key(), now)
@@ -542,7 +623,7 @@ impl Engine {
     pub fn rekey(&mut self, now: Instant) -> Result<(), Error> {
         self.alive()?;
         let Transport { out, kex, .. } = &mut self.transport;
-        if kex.is_first() || kex.negotiated().is_none() {
+        if kex.is_first() || kex.negotiated().is_none() || matches!(self.stream, Stream::Detached(_)) {
             return Ok(());
         }
         kex.start(out, now)
@@ -556,7 +637,7 @@ impl Engine {
             return first.clone();
         }
         tracing::debug!(%error, "session ended");
-        if let Some(reason) = error.disconnect_reason() {
+        if let Some(reason) = error.disconnect_reason().filter(|_| matches!(self.stream, Stream::Attached)) {
             let text = error.disconnect_text();
             // If even this cannot be sealed, the stream just closes.
             let _ = self.transport.out.seal(|buffer| {
@@ -657,7 +738,9 @@ impl Engine {
         self.alive()?;
         match &mut self.auth {
             Auth::Client(auth) => auth.send(request, &mut self.transport.out),
-            Auth::Server(_) | Auth::Done => Err(Error::Bug("authentication without a client")),
+            Auth::Server(_) | Auth::Claim(_) | Auth::Done => {
+                Err(Error::Bug("authentication without a client"))
+            }
         }
     }
 

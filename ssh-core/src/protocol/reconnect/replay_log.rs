@@ -1,0 +1,321 @@
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::ReconnectFailure;
+use crate::error::PeerMisbehaved;
+
+/// The messages of a session that the peer has not acknowledged, in order, copied before they were sealed.
+///
+/// Those in front have been sent on the present connection and have a packet number there; those behind have not been
+/// sent on it yet. All is one ring of bytes and one of entries.
+#[derive(Default)]
+pub(crate) struct ReplayLog {
+    bytes: VecDeque<u8>,
+    entries: VecDeque<Entry>,
+    /// How many of the entries, and of the bytes, have been sent on the present connection.
+    sent: usize,
+    sent_bytes: usize,
+    /// How many messages of the session came before the first entry.
+    first: u64,
+    window: usize,
+    /// The largest size ever, for those who check the bound.
+    most: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    len: u32,
+    /// Its packet number on the present connection, if it has been sent there.
+    number: u64,
+    sent_at: Option<Instant>,
+}
+
+/// What an entry counts for beside its bytes, so that many small messages are bounded too.
+pub(crate) const ENTRY_COST: usize = 64;
+/// Control messages may take this much beyond the window, in bytes. It also covers the one packet of data by which a
+/// writer may pass it.
+const BEYOND_WINDOW: usize = 1024 * 1024 + 64 * 1024;
+/// An emptied ring larger than this, in bytes, is given back.
+const KEPT_CAPACITY: usize = 64 * 1024;
+
+impl ReplayLog {
+    pub(crate) fn new(window: usize) -> Self {
+        Self { window, ..Self::default() }
+    }
+
+    /// What it holds now, in bytes, entries included.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len().saturating_add(self.entries.len().saturating_mul(ENTRY_COST))
+    }
+
+    /// The largest that it ever was.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// How many more bytes data writers may put in.
+    pub(crate) fn room(&self) -> usize {
+        self.window.saturating_sub(self.size())
+    }
+
+    /// Half of the window waits for an acknowledgement: it is time to ask for one.
+    pub(crate) fn wants_acknowledgement(&self) -> bool {
+        self.size() > self.window / 2
+    }
+
+    /// The number of the next message, counted over the whole session.
+    pub(crate) fn next_count(&self) -> u64 {
+        self.first.saturating_add(self.entries.len() as u64)
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.sent < self.entries.len()
+    }
+
+    /// Keeps a message. With a packet number it is being sent now, which only those may be behind which nothing waits.
+    pub(crate) fn push(
+        &mut self,
+        payload: &[u8],
+        sent: Option<(u64, Option<Instant>)>,
+    ) -> Result<(), ReconnectFailure> {
+        debug_assert!(sent.is_none() || !self.has_unsent());
+        let size = self.size().saturating_add(payload.len()).saturating_add(ENTRY_COST);
+        if size > self.window.saturating_add(BEYOND_WINDOW) {
+            return Err(ReconnectFailure::Overflow);
+        }
+        self.most = self.most.max(size);
+        let len = u32::try_from(payload.len()).map_err(|_| ReconnectFailure::Overflow)?;
+        self.reserve(payload.len());
+        self.bytes.extend(payload);
+        let (number, sent_at) = sent.unwrap_or((u64::MAX, None));
+        self.entries.push_back(Entry { len, number, sent_at });
+        if sent.is_some() {
+            self.sent = self.entries.len();
+            self.sent_bytes = self.bytes.len();
+        }
+        Ok(())
+    }
+
+    /// Grows by half at most, so that the ring stays near what it holds.
+    fn reserve(&mut self, len: usize) {
+        let need = self.bytes.len().saturating_add(len);
+        if need > self.bytes.capacity() {
+            let target = need.max(self.bytes.capacity().saturating_mul(3) / 2).max(4096);
+            self.bytes.reserve_exact(target.saturating_sub(self.bytes.len()));
+        }
+    }
+
+    /// The first message that has not been sent on this connection, in at most two pieces.
+    pub(crate) fn next_unsent(&self) -> Option<(&[u8], &[u8])> {
+        let len = usize::try_from(self.entries.get(self.sent)?.len).ok()?;
+        let end = self.sent_bytes.saturating_add(len);
+        let (front, back) = self.bytes.as_slices();
+        let piece = |slice: &'_ [u8], from: usize, to: usize| -> std::ops::Range<usize> {
+            from.min(slice.len())..to.min(slice.len())
+        };
+        let first = front.get(piece(front, self.sent_bytes, end)).unwrap_or_default();
+        let (from, to) = (self.sent_bytes.saturating_sub(front.len()), end.saturating_sub(front.len()));
+        let second = back.get(piece(back, from, to)).unwrap_or_default();
+        Some((first, second))
+    }
+
+    /// It has been sent as this packet.
+    pub(crate) fn mark_sent(&mut self, number: u64, now: Option<Instant>) {
+        if let Some(entry) = self.entries.get_mut(self.sent) {
+            entry.number = number;
+            entry.sent_at = now;
+            self.sent_bytes = self.sent_bytes.saturating_add(usize::try_from(entry.len).unwrap_or(usize::MAX));
+            self.sent = self.sent.saturating_add(1);
+        }
+    }
+
+    /// The peer has received every packet up to this one; when that very one was sent, if it was a message.
+    pub(crate) fn acknowledge(&mut self, number: u64) -> Option<Instant> {
+        let mut sent_at = None;
+        let (mut done, mut bytes) = (0_usize, 0_usize);
+        for entry in self.entries.iter().take(self.sent).take_while(|entry| entry.number <= number) {
+            if entry.number == number {
+                sent_at = entry.sent_at;
+            }
+            done = done.saturating_add(1);
+            bytes = bytes.saturating_add(usize::try_from(entry.len).unwrap_or(usize::MAX));
+        }
+        self.drop_front(done, bytes);
+        sent_at
+    }
+
+    fn drop_front(&mut self, done: usize, bytes: usize) {
+        self.entries.drain(..done.min(self.entries.len()));
+        self.bytes.drain(..bytes.min(self.bytes.len()));
+        self.sent = self.sent.saturating_sub(done);
+        self.sent_bytes = self.sent_bytes.saturating_sub(bytes);
+        self.first = self.first.saturating_add(done as u64);
+    }
+
+    /// The peer has received this many messages of the session, so it says: that has to be one of those that we have.
+    pub(crate) fn check_count(&self, count: u64) -> Result<(), CountError> {
+        if count < self.first {
+            return Err(CountError::Dropped);
+        }
+        if count > self.next_count() { Err(CountError::Misbehaved(PeerMisbehaved::AckOfTheFuture)) } else { Ok(()) }
+    }
+
+    /// Drops what the peer has, by its count.
+    pub(crate) fn trim_to_count(&mut self, count: u64) {
+        let done = usize::try_from(count.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let bytes = self.entries.iter().take(done).map(|entry| entry.len as usize).sum();
+        self.drop_front(done.min(self.entries.len()), bytes);
+    }
+
+    /// There is another connection, on which nothing has been sent.
+    pub(crate) fn unsend(&mut self) {
+        self.sent = 0;
+        self.sent_bytes = 0;
+        for entry in &mut self.entries {
+            (entry.number, entry.sent_at) = (u64::MAX, None);
+        }
+    }
+
+    /// Gives memory back that a busy moment needed.
+    pub(crate) fn shrink(&mut self) {
+        if self.entries.is_empty() && self.bytes.capacity() > KEPT_CAPACITY {
+            self.bytes.shrink_to(0);
+            self.entries.shrink_to(0);
+        }
+    }
+}
+
+/// Why a peer's count cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CountError {
+    /// It has gone back behind what it had acknowledged.
+    Dropped,
+    /// It claims what was never sent.
+    Misbehaved(PeerMisbehaved),
+}
+
+/// Payloads stay out of logs.
+impl std::fmt::Debug for ReplayLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplayLog")
+            .field("entries", &self.entries.len())
+            .field("bytes", &self.bytes.len())
+            .field("sent", &self.sent)
+            .field("first", &self.first)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn drain(log: &mut ReplayLog, mut number: u64) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        while let Some((first, second)) = log.next_unsent() {
+            all.push([first, second].concat());
+            log.mark_sent(number, None);
+            number += 1;
+        }
+        all
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_sent_again_in_order() {
+        let mut log = ReplayLog::new(1000);
+        for number in 3..8_u8 {
+            log.push(&[number; 5], Some((u64::from(number), None))).unwrap();
+        }
+        log.acknowledge(4);
+        log.acknowledge(2);
+        log.push(b"offline", None).unwrap();
+        assert_eq!(log.check_count(1), Err(CountError::Dropped));
+        assert_eq!(log.check_count(7), Err(CountError::Misbehaved(PeerMisbehaved::AckOfTheFuture)));
+        log.check_count(6).unwrap();
+        log.trim_to_count(3);
+        log.unsend();
+        assert_eq!(drain(&mut log, 0), [vec![6; 5], vec![7; 5], b"offline".to_vec()]);
+        assert!(!log.has_unsent());
+        log.acknowledge(2);
+        assert_eq!((log.size(), log.next_count()), (0, 6));
+    }
+
+    #[test]
+    fn the_window_counts_bytes_and_entries_and_control_has_an_end() {
+        let mut log = ReplayLog::new(200);
+        assert!(!log.wants_acknowledgement());
+        log.push(&[0; 36], Some((0, None))).unwrap();
+        assert_eq!((log.room(), log.size()), (100, 100));
+        log.push(&[0; 200], Some((1, None))).unwrap();
+        assert_eq!(log.room(), 0);
+        assert!(log.wants_acknowledgement());
+        let mut number = 1;
+        let full = loop {
+            number += 1;
+            if let Err(full) = log.push(&[0; 30_000], Some((number, None))) {
+                break full;
+            }
+        };
+        assert_eq!(full, ReconnectFailure::Overflow);
+        assert!(log.size() <= 200 + BEYOND_WINDOW && log.bytes.capacity() <= 2 * log.size());
+        log.acknowledge(number);
+        log.shrink();
+        assert_eq!((log.size(), log.bytes.capacity()), (0, 0));
+    }
+
+    proptest! {
+        /// A plain list of messages tells what the ring must hold, whatever is done to it.
+        #[test]
+        fn it_is_a_list_of_messages(ops in proptest::collection::vec((0_u8..5, any::<u16>()), 0..200)) {
+            let mut log = ReplayLog::new(1 << 20);
+            let mut list: VecDeque<(Option<u64>, Vec<u8>)> = VecDeque::new();
+            let (mut number, mut dropped) = (0, 0);
+            for (op, value) in ops {
+                match op {
+                    0 | 1 => {
+                        let payload = vec![value as u8; usize::from(value % 700)];
+                        let now = (op == 0 && !log.has_unsent()).then_some(number);
+                        log.push(&payload, now.map(|number| (number, None))).unwrap();
+                        list.push_back((now, payload));
+                        number += 1;
+                    }
+                    2 => {
+                        let up_to = number.saturating_sub(u64::from(value % 8));
+                        log.acknowledge(up_to);
+                        while list.front().is_some_and(|(sent, _)| sent.is_some_and(|sent| sent <= up_to)) {
+                            list.pop_front();
+                            dropped += 1;
+                        }
+                    }
+                    3 => {
+                        if let Some((first, second)) = log.next_unsent() {
+                            let next = list.iter_mut().find(|(sent, _)| sent.is_none()).unwrap();
+                            prop_assert_eq!(&[first, second].concat(), &next.1);
+                            next.0 = Some(number);
+                            log.mark_sent(number, None);
+                            number += 1;
+                        }
+                    }
+                    _ => {
+                        let keep = list.len().saturating_sub(usize::from(value % 4));
+                        while list.len() > keep {
+                            list.pop_front();
+                            dropped += 1;
+                        }
+                        log.trim_to_count(dropped);
+                        log.unsend();
+                        list.iter_mut().for_each(|(sent, _)| *sent = None);
+                        number = 0;
+                    }
+                }
+                let size: usize = list.iter().map(|(_, payload)| payload.len() + ENTRY_COST).sum();
+                prop_assert_eq!(log.size(), size);
+                prop_assert_eq!(log.next_count(), dropped + list.len() as u64);
+            }
+            log.unsend();
+            prop_assert_eq!(drain(&mut log, 0), list.into_iter().map(|(_, payload)| payload).collect::<Vec<_>>());
+        }
+    }
+}
