@@ -257,7 +257,7 @@ impl Simulation {
                 side.settle();
                 continue;
             }
-            if self.disturb() {
+            if self.disturb(runnable.is_empty()) {
                 continue;
             }
             let pair = &mut self.pair;
@@ -300,7 +300,7 @@ impl Simulation {
     }
 
     /// Cuts the connection, or gives it back. Whether something was done.
-    fn disturb(&mut self) -> bool {
+    fn disturb(&mut self, idle: bool) -> bool {
         let Self { pair, cuts, .. } = self;
         if pair.to_server.is_cut() || pair.to_client.is_cut() {
             if !pair.is_severed() {
@@ -308,8 +308,8 @@ impl Simulation {
                 pair.cut(client, server);
                 return true;
             }
-            // Now and then the applications go on without a connection, and time passes.
-            if pair.client.engine.detached().is_none() || pair.dice.once_in(3) {
+            // The client may have to notice first, and the applications go on for a while without a connection.
+            if pair.client.engine.detached().is_none() || !(idle || pair.dice.once_in(3)) {
                 return false;
             }
             pair.reconnect();
@@ -356,7 +356,21 @@ impl Simulation {
                 )
             })
             .collect();
-        format!("{:?}\n{}", self.pair.ends(), tasks.join("\n"))
+        let links: Vec<String> = [&self.pair.client, &self.pair.server]
+            .into_iter()
+            .map(|side| {
+                let engine = &side.engine;
+                format!(
+                    "lost and resumed {:?}, log {:?} of {:?}, enabled {}, without a stream: {:?}",
+                    side.losses,
+                    engine.replay_bytes(),
+                    self.windows,
+                    engine.is_reconnect_enabled(),
+                    engine.detached()
+                )
+            })
+            .collect();
+        format!("{:?}\n{}\n{}", self.pair.ends(), tasks.join("\n"), links.join("\n"))
     }
 }
 

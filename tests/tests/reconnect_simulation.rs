@@ -8,7 +8,7 @@ use ssh_core::config::Limits;
 use ssh_core::protocol::ReconnectOffer;
 use tests::pair::Setup;
 use tests::random::Dice;
-use tests::simulation::{Simulation, link, play, schedules};
+use tests::simulation::{Simulation, play, schedules};
 
 fn offer(window: usize, latency: bool) -> ReconnectOffer {
     let mut offer = ReconnectOffer::default();
@@ -42,11 +42,7 @@ fn any_cuts_deliver_the_same_bytes_in_order() {
                 reconnect: [0, 1].map(|side| Some(offer(windows[side], latency[side]))),
                 ..Setup::default()
             };
-            let mut simulation = Simulation::new(seed, &setup, false);
-            if dice.once_in(3) {
-                simulation.pair.to_server = link(&mut dice);
-                simulation.pair.to_client = link(&mut dice);
-            }
+            let mut simulation = Simulation::new(seed, &setup, dice.once_in(3));
             for _ in 0..dice.between(1, 3) {
                 let lens = if small { [0, 1, 10, 100] } else { [0, 1, 3000, 30_000] };
                 simulation.open(seed, dice.once_in(2), [0, 1].map(|_| dice.pick(&lens)));

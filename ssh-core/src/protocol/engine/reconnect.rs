@@ -101,8 +101,6 @@ const WAITING_PAUSE: usize = 256 * 1024;
 const MAX_WAITING: usize = 4 * 1024 * 1024;
 /// Requests on one connection that prove nothing, before it ends.
 const MAX_WRONG_TOKENS: u32 = 3;
-/// A log this large, in bytes, asks for an acknowledgement even if no writer waits for it.
-const ASK_FROM: usize = 64 * 1024;
 
 impl Waiting {
     pub(super) fn is_full(&self) -> bool {
@@ -641,8 +639,7 @@ impl Engine {
     pub(super) fn ask_how_far(&mut self) -> Result<(), Error> {
         let out = &mut self.transport.out;
         let Some(log) = &out.log else { return Ok(()) };
-        let size = log.size();
-        if !log.wants_acknowledgement() || !(self.connection.has_parked() || size > ASK_FROM) {
+        if !log.wants_acknowledgement() {
             return Ok(());
         }
         let possible = matches!(self.auth, Auth::Done)

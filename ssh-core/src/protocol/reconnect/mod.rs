@@ -14,7 +14,7 @@ pub(crate) mod trailer;
 use std::time::Duration;
 
 use crate::protocol::messages::{ExtInfo, GlobalRequest, Phase, Rest, phase};
-use crate::protocol::wire::{Reader, WireError, Write as _};
+use crate::protocol::wire::{Reader, Write as _};
 
 pub(crate) use handshake::{Position, ReconnectRequest};
 pub use handshake::{ReconnectFailure, SessionIndex};
@@ -36,8 +36,8 @@ pub(crate) const ENABLE: &str = "enable-session-reconnect@microsoft.com";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReconnectOffer {
-    /// What may wait for the peer's acknowledgement, in bytes, 64 for each message included. Past it data writers wait;
-    /// control messages may take 1 MiB more. 8 MiB.
+    /// Channel data that may wait for the peer's acknowledgement, in bytes, 64 for each message included. Past it
+    /// writers wait; the last one may go over it by a packet. Control messages may take 1 MiB more. 8 MiB.
     pub window: usize,
     /// Whether latency is measured, for 4 bytes more in each packet. On.
     pub latency: bool,
@@ -141,9 +141,4 @@ pub(crate) fn put_ext_info(server_sig_algs: impl Iterator<Item = &'static str>, 
     let mut payload = Vec::new();
     ExtInfo { count, entries: Rest(&entries) }.encode(&mut payload);
     payload
-}
-
-/// Fails on a message that cannot hold the trailer that it must.
-pub(crate) fn split_trailer(payload: &[u8], form: TrailerForm) -> Result<(usize, trailer::Trailer), WireError> {
-    trailer::Trailer::split(payload, form)
 }

@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use super::ReconnectFailure;
 use crate::error::PeerMisbehaved;
+use crate::protocol::messages::{ChannelData, ChannelExtendedData};
 
 /// The messages of a session that the peer has not acknowledged, in order, copied before they were sealed.
 ///
@@ -18,6 +19,8 @@ pub(crate) struct ReplayLog {
     /// How many messages of the session came before the first entry.
     first: u64,
     window: usize,
+    /// What channel data holds of it, in bytes, entries included.
+    data: usize,
     /// The largest size ever, for those who check the bound.
     most: usize,
 }
@@ -28,6 +31,17 @@ struct Entry {
     /// Its packet number on the present connection, if it has been sent there.
     number: u64,
     sent_at: Option<Instant>,
+    is_data: bool,
+}
+
+impl Entry {
+    fn len(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX)
+    }
+
+    fn data_size(&self) -> usize {
+        if self.is_data { self.len().saturating_add(ENTRY_COST) } else { 0 }
+    }
 }
 
 /// What an entry counts for beside its bytes, so that many small messages are bounded too.
@@ -35,6 +49,8 @@ pub(crate) const ENTRY_COST: usize = 64;
 /// Control messages may take this much beyond the window, in bytes. It also covers the one packet of data by which a
 /// writer may pass it.
 const BEYOND_WINDOW: usize = 1024 * 1024 + 64 * 1024;
+/// Control messages of this size together, in bytes, are worth asking for an acknowledgement.
+const ASK_FROM: usize = 64 * 1024;
 /// An emptied ring larger than this, in bytes, is given back.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
@@ -53,14 +69,15 @@ impl ReplayLog {
         self.most
     }
 
-    /// How many more bytes data writers may put in.
+    /// How many more bytes data writers may put in. Control messages do not keep them waiting: the answers to two
+    /// questions that cross would never leave a small window free.
     pub(crate) fn room(&self) -> usize {
-        self.window.saturating_sub(self.size())
+        self.window.saturating_sub(self.data)
     }
 
-    /// Half of the window waits for an acknowledgement: it is time to ask for one.
+    /// Half of the window waits for an acknowledgement, or much else: it is time to ask for one.
     pub(crate) fn wants_acknowledgement(&self) -> bool {
-        self.size() > self.window / 2
+        self.data > self.window / 2 || self.size().saturating_sub(self.data) > ASK_FROM
     }
 
     /// The number of the next message, counted over the whole session.
@@ -88,7 +105,10 @@ impl ReplayLog {
         self.reserve(payload.len());
         self.bytes.extend(payload);
         let (number, sent_at) = sent.unwrap_or((u64::MAX, None));
-        self.entries.push_back(Entry { len, number, sent_at });
+        let is_data = matches!(payload.first(), Some(&(ChannelData::NUMBER | ChannelExtendedData::NUMBER)));
+        let entry = Entry { len, number, sent_at, is_data };
+        self.data = self.data.saturating_add(entry.data_size());
+        self.entries.push_back(entry);
         if sent.is_some() {
             self.sent = self.entries.len();
             self.sent_bytes = self.bytes.len();
@@ -107,7 +127,7 @@ impl ReplayLog {
 
     /// The first message that has not been sent on this connection, in at most two pieces.
     pub(crate) fn next_unsent(&self) -> Option<(&[u8], &[u8])> {
-        let len = usize::try_from(self.entries.get(self.sent)?.len).ok()?;
+        let len = self.entries.get(self.sent)?.len();
         let end = self.sent_bytes.saturating_add(len);
         let (front, back) = self.bytes.as_slices();
         let piece = |slice: &'_ [u8], from: usize, to: usize| -> std::ops::Range<usize> {
@@ -124,7 +144,7 @@ impl ReplayLog {
         if let Some(entry) = self.entries.get_mut(self.sent) {
             entry.number = number;
             entry.sent_at = now;
-            self.sent_bytes = self.sent_bytes.saturating_add(usize::try_from(entry.len).unwrap_or(usize::MAX));
+            self.sent_bytes = self.sent_bytes.saturating_add(entry.len());
             self.sent = self.sent.saturating_add(1);
         }
     }
@@ -138,14 +158,16 @@ impl ReplayLog {
                 sent_at = entry.sent_at;
             }
             done = done.saturating_add(1);
-            bytes = bytes.saturating_add(usize::try_from(entry.len).unwrap_or(usize::MAX));
+            bytes = bytes.saturating_add(entry.len());
         }
         self.drop_front(done, bytes);
         sent_at
     }
 
     fn drop_front(&mut self, done: usize, bytes: usize) {
-        self.entries.drain(..done.min(self.entries.len()));
+        let gone = self.entries.drain(..done.min(self.entries.len()));
+        let data = gone.map(|entry| entry.data_size()).sum();
+        self.data = self.data.saturating_sub(data);
         self.bytes.drain(..bytes.min(self.bytes.len()));
         self.sent = self.sent.saturating_sub(done);
         self.sent_bytes = self.sent_bytes.saturating_sub(bytes);
@@ -163,7 +185,7 @@ impl ReplayLog {
     /// Drops what the peer has, by its count.
     pub(crate) fn trim_to_count(&mut self, count: u64) {
         let done = usize::try_from(count.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let bytes = self.entries.iter().take(done).map(|entry| entry.len as usize).sum();
+        let bytes = self.entries.iter().take(done).map(Entry::len).sum();
         self.drop_front(done.min(self.entries.len()), bytes);
     }
 
@@ -246,12 +268,15 @@ mod tests {
     fn the_window_counts_bytes_and_entries_and_control_has_an_end() {
         let mut log = ReplayLog::new(200);
         assert!(!log.wants_acknowledgement());
-        log.push(&[0; 36], Some((0, None))).unwrap();
+        log.push(&[ChannelData::NUMBER; 36], Some((0, None))).unwrap();
         assert_eq!((log.room(), log.size()), (100, 100));
-        log.push(&[0; 200], Some((1, None))).unwrap();
+        log.push(&[0; 36], Some((1, None))).unwrap();
+        assert_eq!((log.room(), log.size()), (100, 200));
+        assert!(!log.wants_acknowledgement());
+        log.push(&[ChannelData::NUMBER; 200], Some((2, None))).unwrap();
         assert_eq!(log.room(), 0);
         assert!(log.wants_acknowledgement());
-        let mut number = 1;
+        let mut number = 2;
         let full = loop {
             number += 1;
             if let Err(full) = log.push(&[0; 30_000], Some((number, None))) {
