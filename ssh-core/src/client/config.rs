@@ -4,10 +4,12 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use zeroize::Zeroizing;
 
+use super::reconnect::Reconnect;
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{Error, HostKeyError};
 use crate::keys::{PublicKey, SigningKey};
+use crate::protocol::ReconnectOffer;
 
 /// How a client connects. Made by [`Config::builder`].
 #[derive(Debug)]
@@ -18,6 +20,17 @@ pub struct Config {
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
     pub(super) provider: &'static CryptoProvider,
+    pub(super) reconnect: ReconnectMode,
+}
+
+/// Whether sessions outlive their streams.
+#[derive(Debug, Clone, Default)]
+pub(super) enum ReconnectMode {
+    #[default]
+    Never,
+    /// The application brings the streams.
+    Manual(ReconnectOffer),
+    Auto(Reconnect),
 }
 
 /// Decides whether a host key is the right one. Until it has, nothing is sent that the server could use.
@@ -78,6 +91,7 @@ pub struct ConfigBuilder<State> {
     algorithms: Algorithms,
     limits: Limits,
     provider: Option<&'static CryptoProvider>,
+    reconnect: ReconnectMode,
 }
 
 /// The builder's state before [`ConfigBuilder::verify_host_key`].
@@ -99,6 +113,7 @@ impl Config {
             algorithms: Algorithms::default(),
             limits: Limits::default(),
             provider: None,
+            reconnect: ReconnectMode::Never,
         }
     }
 }
@@ -107,8 +122,9 @@ impl ConfigBuilder<NeedsHostKeyVerifier> {
     /// How host keys are verified.
     #[must_use]
     pub fn verify_host_key(self, verifier: impl HostKeyVerifier + 'static) -> ConfigBuilder<Ready> {
-        let Self { user, credentials, algorithms, limits, provider, .. } = self;
-        ConfigBuilder { state: Ready(Arc::new(verifier)), user, credentials, algorithms, limits, provider }
+        let Self { user, credentials, algorithms, limits, provider, reconnect, .. } = self;
+        let state = Ready(Arc::new(verifier));
+        ConfigBuilder { state, user, credentials, algorithms, limits, provider, reconnect }
     }
 }
 
@@ -134,6 +150,22 @@ impl<State> ConfigBuilder<State> {
         self
     }
 
+    /// Offers to resume sessions (`session-reconnect@microsoft.com`) over streams that the application brings to
+    /// [`Session::reconnect`](crate::Session::reconnect). Off otherwise. Towards a server that does not offer it too, it is
+    /// as if it were off.
+    #[must_use]
+    pub fn offer_reconnect(mut self, offer: ReconnectOffer) -> Self {
+        self.reconnect = ReconnectMode::Manual(offer);
+        self
+    }
+
+    /// The same, with streams that `policy` makes by itself.
+    #[must_use]
+    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+        self.reconnect = ReconnectMode::Auto(policy);
+        self
+    }
+
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
@@ -146,9 +178,14 @@ impl ConfigBuilder<Ready> {
     /// The finished configuration.
     ///
     /// # Errors
-    /// [`ApiMisuse::Algorithms`](crate::error::ApiMisuse::Algorithms) if nothing can be offered.
+    /// [`ApiMisuse::Algorithms`](crate::error::ApiMisuse::Algorithms) if nothing can be offered,
+    /// [`ApiMisuse::ReconnectWithoutKeys`](crate::error::ApiMisuse::ReconnectWithoutKeys) if sessions without any
+    /// security are to be resumed.
     pub fn build(self) -> Result<Arc<Config>, Error> {
         let provider = provider_or_default(self.provider)?;
+        if self.algorithms.is_insecure() && !matches!(self.reconnect, ReconnectMode::Never) {
+            return Err(Error::ApiMisuse(crate::error::ApiMisuse::ReconnectWithoutKeys));
+        }
         self.algorithms.supported_by(provider)?;
         Ok(Arc::new(Config {
             user: self.user,
@@ -157,6 +194,7 @@ impl ConfigBuilder<Ready> {
             algorithms: self.algorithms,
             limits: self.limits,
             provider,
+            reconnect: self.reconnect,
         }))
     }
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod login;
+pub(crate) mod reconnect;
 
 use std::sync::Arc;
 
@@ -11,9 +12,13 @@ pub use config::{
     Config, ConfigBuilder, Credential, HostKeyVerifier, NeedsHostKeyVerifier, PasswordPrompt, Ready, danger,
 };
 
+pub use reconnect::{ConnectError, Reconnect};
+
 use crate::config::Common;
-use crate::driver::{Driver, now};
+use crate::driver::{Driver, Supervisor, now};
 use crate::error::Error;
+use config::ReconnectMode;
+use reconnect::AutoReconnect;
 use crate::protocol::Engine;
 use crate::session::Session;
 
@@ -44,12 +49,22 @@ pub fn connect_with_driver<S>(
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let common = Common {
-        algorithms: config.algorithms.clone(),
-        limits: config.limits.clone(),
-        provider: config.provider,
+    let mut limits = config.limits.clone();
+    let (offer, supervisor) = match &config.reconnect {
+        ReconnectMode::Never => (None, None),
+        ReconnectMode::Manual(offer) => (Some(offer.clone()), None),
+        ReconnectMode::Auto(policy) => {
+            limits.keepalive = policy.dead_peer_after.checked_div(3);
+            limits.keepalive_misses = 2;
+            let supervisor = AutoReconnect { policy: policy.clone(), provider: config.provider };
+            (Some(policy.offer.clone()), Some(Arc::new(supervisor) as Arc<dyn Supervisor>))
+        }
     };
-    let (engine, inbound) = Engine::client(common, config.user.to_string(), now())?;
-    let (driver, shared) = Driver::new(stream, engine, inbound);
+    let common = Common { algorithms: config.algorithms.clone(), limits, provider: config.provider };
+    let (mut engine, inbound) = Engine::client(common, config.user.to_string(), now())?;
+    if let Some(offer) = offer {
+        engine.offer_reconnect(offer)?;
+    }
+    let (driver, shared) = Driver::new(stream, engine, inbound, supervisor);
     Ok((login::run(shared, config), driver))
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use super::detached_sessions::DetachedSessions;
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{ApiMisuse, Error};
@@ -16,6 +17,7 @@ pub struct Config {
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
     pub(super) provider: &'static CryptoProvider,
+    pub(super) detached_sessions: Option<DetachedSessions>,
 }
 
 /// Decides who may come in. A refusal looks the same on the wire whatever its reason.
@@ -81,6 +83,7 @@ pub struct ConfigBuilder {
     algorithms: Algorithms,
     limits: Limits,
     provider: Option<&'static CryptoProvider>,
+    detached_sessions: Option<DetachedSessions>,
 }
 
 impl Config {
@@ -93,6 +96,7 @@ impl Config {
             algorithms: Algorithms::default(),
             limits: Limits::default(),
             provider: None,
+            detached_sessions: None,
         }
     }
 }
@@ -119,6 +123,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// Offers clients to resume their sessions (`session-reconnect@microsoft.com`), which are in this set meanwhile. Servers
+    /// that share it are one server to them. Off otherwise.
+    #[must_use]
+    pub fn detached_sessions(mut self, sessions: DetachedSessions) -> Self {
+        self.detached_sessions = Some(sessions);
+        self
+    }
+
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
@@ -129,10 +141,14 @@ impl ConfigBuilder {
     /// The finished configuration.
     ///
     /// # Errors
-    /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no host key signs with an offered algorithm.
+    /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no host key signs with an offered algorithm;
+    /// [`ApiMisuse::ReconnectWithoutKeys`] if sessions without any security are to be resumed.
     pub fn build(self) -> Result<Arc<Config>, Error> {
         let provider = provider_or_default(self.provider)?;
         let algorithms = self.algorithms.supported_by(provider)?;
+        if algorithms.is_insecure() && self.detached_sessions.is_some() {
+            return Err(Error::ApiMisuse(ApiMisuse::ReconnectWithoutKeys));
+        }
         let usable =
             |key: &SigningKey| algorithms.host_keys().iter().any(|algorithm| key.signs_with(*algorithm));
         if !algorithms.is_insecure() && !self.host_keys.iter().any(usable) {
@@ -144,6 +160,7 @@ impl ConfigBuilder {
             algorithms: self.algorithms,
             limits: self.limits,
             provider,
+            detached_sessions: self.detached_sessions,
         }))
     }
 }

@@ -57,6 +57,7 @@ pub struct Engine {
     /// Packets that came for the session which this connection is going to carry.
     waiting: Option<Box<Waiting>>,
     link_events: VecDeque<LinkEvent>,
+    generation: u64,
 }
 
 /// Keys, payloads and session ids stay out of logs.
@@ -190,6 +191,7 @@ impl Engine {
             resumption: None,
             waiting: None,
             link_events: VecDeque::new(),
+            generation: 0,
             common,
         };
         Ok((engine, inbound))

@@ -184,6 +184,12 @@ impl Engine {
         self.transport.out.log.as_ref().map_or((0, 0), |log| (log.size(), log.most()))
     }
 
+    /// Changes whenever the stream is lost or replaced, so that what belongs to an older one can be told.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// What became of the stream.
     pub fn poll_link_event(&mut self) -> Option<LinkEvent> {
         self.link_events.pop_front()
@@ -231,6 +237,7 @@ impl Engine {
             let lifetime = Some(resumption.offer.lifetime).filter(|_| self.role == Role::Server);
             until = lifetime.and_then(|lifetime: Duration| now.checked_add(lifetime));
         }
+        self.generation = self.generation.saturating_add(1);
         self.stream = Stream::Detached(Detached { cause: cause.clone(), until });
         if let Err(error) = self.transport.out.detach() {
             self.end(error);
@@ -389,7 +396,7 @@ impl Engine {
     }
 
     /// Server: where this session is found by an Adit client, and its id, once it may be resumed. The id is a secret.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "the driver's"))]
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "the driver calls it"))]
     pub(crate) fn resume_key(&self) -> Option<(SessionIndex, Zeroizing<Vec<u8>>)> {
         let session_id = self.transport.kex.session_id().filter(|_| self.is_resumable())?;
         Some((self.index(session_id), Zeroizing::new(session_id.to_vec())))
@@ -521,6 +528,7 @@ impl Engine {
         out.log = log;
         self.next_opener = connection.next_opener.take();
         self.stream = Stream::Attached;
+        self.generation = self.generation.saturating_add(1);
         self.keepalive = KeepAlive { last_heard: now, unanswered: 0 };
         if let Some(resumption) = &mut self.resumption {
             resumption.reconnections = resumption.reconnections.saturating_add(1);
