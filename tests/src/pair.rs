@@ -229,7 +229,8 @@ impl Pair {
     #[must_use]
     pub fn attempt_is_over(&self) -> bool {
         let over = |side: &Option<Side>| side.as_ref().is_some_and(|side| side.engine.ended().is_some());
-        let lost = |side: &Side, attempt: &Option<Side>| attempt.is_none() && side.engine.detached().is_some();
+        let lost =
+            |side: &Side, attempt: &Option<Side>| attempt.is_none() && side.engine.detached().is_some();
         over(&self.attempt.0)
             || over(&self.attempt.1)
             || lost(&self.client, &self.attempt.0)

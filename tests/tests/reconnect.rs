@@ -234,7 +234,9 @@ async fn an_application_can_bring_the_stream_itself() {
     let mut read = [0; 6];
     channel.read_exact(&mut read).await.unwrap();
     assert_eq!(&read, b"before");
+    let wire = world.wire.lock().take();
     let early = session.reconnect(world.dial().unwrap()).await.unwrap_err();
+    *world.wire.lock() = wire;
     assert!(matches!(early, Error::Reconnect(ReconnectFailure::NotResumable)), "{early}");
     for _ in 0..3 {
         world.cut_all(&session).await;
@@ -322,7 +324,7 @@ async fn a_user_who_was_revoked_meanwhile_does_not_come_back() {
 async fn waiting_sessions_are_few_and_have_an_end() {
     let mut limits = DetachedLimits::default();
     limits.count = 2;
-    limits.offer.lifetime = Duration::from_millis(700);
+    limits.offer.lifetime = Duration::from_secs(3);
     let world = World::new(DetachedSessions::new(limits));
     let mut sessions = Vec::new();
     for n in 1..=3 {
@@ -331,12 +333,16 @@ async fn waiting_sessions_are_few_and_have_an_end() {
         world.down.store(true, Ordering::Relaxed);
         world.cut();
         until(|| world.sessions.waiting() == n.min(2)).await;
+        // Its one attempt must not find a server.
+        tokio::time::timeout(Duration::from_secs(10), sessions[n - 1].closed()).await.expect("an end");
         world.down.store(false, Ordering::Relaxed);
     }
     let first = world.accepted.lock()[0].clone();
-    assert!(matches!(first.closed().await, Error::Reconnect(ReconnectFailure::Evicted)));
+    let end = tokio::time::timeout(Duration::from_secs(10), first.closed()).await.expect("evicted");
+    assert!(matches!(end, Error::Reconnect(ReconnectFailure::Evicted)), "{end}");
     let third = world.accepted.lock()[2].clone();
-    assert!(matches!(third.closed().await, Error::Reconnect(ReconnectFailure::Expired)));
+    let end = tokio::time::timeout(Duration::from_secs(10), third.closed()).await.expect("expired");
+    assert!(matches!(end, Error::Reconnect(ReconnectFailure::Expired)), "{end}");
     until(|| world.sessions.is_empty()).await;
 }
 

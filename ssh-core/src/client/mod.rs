@@ -17,10 +17,10 @@ pub use reconnect::{ConnectError, Reconnect};
 use crate::config::Common;
 use crate::driver::{Driver, Supervisor, now};
 use crate::error::Error;
-use config::ReconnectMode;
-use reconnect::AutoReconnect;
 use crate::protocol::Engine;
 use crate::session::Session;
+use config::ReconnectMode;
+use reconnect::AutoReconnect;
 
 /// Sets up a session over `stream` and spawns the two tasks that move its bytes.
 ///

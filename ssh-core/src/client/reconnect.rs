@@ -133,7 +133,8 @@ impl Reconnect {
 
     /// How long to wait before an attempt, the first being 1.
     fn delay(&self, attempt: u32, provider: &CryptoProvider) -> Duration {
-        let doubled = self.first_delay.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
+        let doubled =
+            self.first_delay.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
         let delay = doubled.min(self.max_delay);
         let mut random = [0; 2];
         // Without randomness the delay is just not spread.
@@ -299,7 +300,8 @@ mod tests {
             let all: Vec<_> = (0..200).map(|_| policy.delay(attempt, provider).as_millis()).collect();
             (*all.iter().min().unwrap(), *all.iter().max().unwrap())
         };
-        for (attempt, most) in [(1, 100), (2, 200), (5, 1600), (9, 15_000), (40, 15_000), (u32::MAX, 15_000)] {
+        for (attempt, most) in [(1, 100), (2, 200), (5, 1600), (9, 15_000), (40, 15_000), (u32::MAX, 15_000)]
+        {
             let (shortest, longest) = ms(attempt);
             assert!(shortest >= most / 2 && longest <= most && longest > shortest + most / 5, "{attempt}");
         }

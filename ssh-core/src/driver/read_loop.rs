@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, ReadHalf};
 
+use super::Supervisor;
 use super::shared::{EndOnDrop, Gone, Shared};
 use super::stream::{BoxStream, ReadLink};
-use super::Supervisor;
 use crate::error::Error;
 use crate::protocol::{Inbound, Input, Packet};
 

@@ -87,7 +87,8 @@ async fn write(shared: &Shared, link: &mut WriteLink) -> Gone {
                 }
                 Some(gone) => return gone,
                 None => {
-                    let lost = shared.with_stream(generation, |engine| engine.lose(error.into(), super::now()));
+                    let lost =
+                        shared.with_stream(generation, |engine| engine.lose(error.into(), super::now()));
                     return lost.err().or_else(|| shared.gone(generation)).unwrap_or(Gone::Ended);
                 }
             }

@@ -506,7 +506,8 @@ impl Engine {
     /// The peer does not read what it makes us say: read nothing from it until the output has been taken.
     #[must_use]
     pub fn wants_input_paused(&self) -> bool {
-        self.transport.out.pending() > MAX_OUTPUT || self.waiting.as_ref().is_some_and(|waiting| waiting.is_full())
+        self.transport.out.pending() > MAX_OUTPUT
+            || self.waiting.as_ref().is_some_and(|waiting| waiting.is_full())
     }
 
     /// The key for what follows NEWKEYS, for [`Inbound::install`].

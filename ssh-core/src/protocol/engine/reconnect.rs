@@ -300,7 +300,8 @@ impl Engine {
             return Err(Error::Reconnect(ReconnectFailure::NotResumable));
         };
         let theirs = *theirs;
-        self.check_position(&theirs)?.map_err(|()| Error::Reconnect(ReconnectFailure::ClientDroppedMessages))?;
+        self.check_position(&theirs)?
+            .map_err(|()| Error::Reconnect(ReconnectFailure::ClientDroppedMessages))?;
         self.adopt(attempt, &theirs, now);
         Ok(())
     }

@@ -216,8 +216,12 @@ mod tests {
         };
         let (mut ours, mut plain) = (Vec::new(), Vec::new());
         request.encode(&mut ours);
-        ReconnectRequest { index: None, position: Position { count: None, ..request.position }, ..request.clone() }
-            .encode(&mut plain);
+        ReconnectRequest {
+            index: None,
+            position: Position { count: None, ..request.position },
+            ..request.clone()
+        }
+        .encode(&mut plain);
         assert!(ours.starts_with(&plain));
         assert_eq!(ReconnectRequest::decode(&ours), Ok(Some(request)));
         assert!(ReconnectRequest::decode(&ours[..ours.len() - 1]).is_err());

@@ -55,7 +55,10 @@ mod tests {
         // A peer that claims to have held it for longer than it was away.
         latency.add(at(0), Duration::from_secs(9), at(1));
         assert_eq!((latency.min, latency.max), (Duration::ZERO, Duration::from_millis(70)));
-        assert_eq!((latency.average(), latency.samples), (Duration::from_micros(26_666) + Duration::from_nanos(666), 3));
+        assert_eq!(
+            (latency.average(), latency.samples),
+            (Duration::from_micros(26_666) + Duration::from_nanos(666), 3)
+        );
         latency.on_disconnect();
         assert_eq!(latency.current, Duration::ZERO);
     }

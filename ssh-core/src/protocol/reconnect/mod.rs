@@ -41,13 +41,16 @@ pub struct ReconnectOffer {
     pub window: usize,
     /// Whether latency is measured, for 4 bytes more in each packet. On.
     pub latency: bool,
+    /// Whether messages are counted over all connections, if the peer is Adit too. Without that a reconnect that is cut off
+    /// before its answer is the end of the session, as it is with every other peer. On.
+    pub count: bool,
     /// A server's: how long a session without a stream is kept. 5 minutes.
     pub lifetime: Duration,
 }
 
 impl Default for ReconnectOffer {
     fn default() -> Self {
-        Self { window: 8 * 1024 * 1024, latency: true, lifetime: Duration::from_secs(5 * 60) }
+        Self { window: 8 * 1024 * 1024, latency: true, count: true, lifetime: Duration::from_secs(5 * 60) }
     }
 }
 
@@ -64,7 +67,7 @@ impl Extensions {
         offer.map_or_else(Self::default, |offer| Self {
             reconnect: true,
             latency: offer.latency,
-            count: true,
+            count: offer.count,
         })
     }
 

@@ -179,7 +179,11 @@ impl ReplayLog {
         if count < self.first {
             return Err(CountError::Dropped);
         }
-        if count > self.next_count() { Err(CountError::Misbehaved(PeerMisbehaved::AckOfTheFuture)) } else { Ok(()) }
+        if count > self.next_count() {
+            Err(CountError::Misbehaved(PeerMisbehaved::AckOfTheFuture))
+        } else {
+            Ok(())
+        }
     }
 
     /// Drops what the peer has, by its count.

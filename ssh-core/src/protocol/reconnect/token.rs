@@ -58,7 +58,8 @@ impl TokenKey {
     }
 
     fn verify(&self, parts: &[&[u8]], token: &[u8]) -> bool {
-        token.len() == self.mac.tag_len() && self.keyed().is_ok_and(|mut mac| mac.verify(parts, token).is_ok())
+        token.len() == self.mac.tag_len()
+            && self.keyed().is_ok_and(|mut mac| mac.verify(parts, token).is_ok())
     }
 }
 
@@ -153,7 +154,8 @@ pub(super) mod tests {
                     seen += 1;
                 }
                 if packet["dir"] == "s2c" && payload[0] == 81 {
-                    let end = payload.len() - if packet["trailer_last_received_seq"].is_null() { 0 } else { 12 };
+                    let end =
+                        payload.len() - if packet["trailer_last_received_seq"].is_null() { 0 } else { 12 };
                     let answer = Answer::decode(&payload[..end]).unwrap();
                     assert!(keys.verify_server(&session_id, &answer.token));
                     seen += 1;

@@ -4,10 +4,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::acks::Acks;
 use super::ident::OUR_IDENT;
 use super::plain::Plain;
 use crate::crypto::{Sealer, SecureRandom};
-use super::acks::Acks;
 use crate::error::{Error, PeerMisbehaved};
 use crate::protocol::messages::{Phase, phase};
 use crate::protocol::reconnect::replay_log::ReplayLog;
