@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::crypto::CryptoError;
 use crate::keys::{CertificateError, KeyError, PublicKey};
+pub use crate::protocol::ReconnectFailure;
 use crate::protocol::wire::WireError;
 
 /// Why a session ended or could not begin. It is cheap to clone, so that every channel of a lost session can
@@ -39,6 +40,9 @@ pub enum Error {
     /// [`policy_error`](Self::policy_error) gives back.
     #[error(transparent)]
     Policy(Arc<dyn std::error::Error + Send + Sync>),
+    /// A session without a stream could not be resumed, or this connection was the means to resume one.
+    #[error("{0}")]
+    Reconnect(ReconnectFailure),
     /// A deadline passed.
     #[error("timed out: {0}")]
     Timeout(Timeout),
@@ -114,6 +118,17 @@ impl Error {
         }
     }
 
+    /// Whether the stream was lost, and the session was not ended by anybody: it may be resumed over another stream. A
+    /// forged packet is not a loss, or whoever can forge one could make us reconnect at will.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::Timeout(Timeout::KeepAlive | Timeout::KeyExchange) => true,
+            Self::Disconnected { reason, .. } => *reason == DisconnectReason::CONNECTION_LOST,
+            _ => false,
+        }
+    }
+
     /// What the peer is told, or `None` if there is nobody to tell.
     #[must_use]
     pub fn disconnect_reason(&self) -> Option<DisconnectReason> {
@@ -124,7 +139,11 @@ impl Error {
             Self::PeerMisbehaved(rule) => Some(rule.disconnect_reason()),
             Self::PeerIncompatible(PeerIncompatible::Version(_)) => Some(R::PROTOCOL_VERSION),
             Self::PeerIncompatible(_) => Some(R::KEY_EXCHANGE_FAILED),
-            Self::HostKey(_) => Some(R::HOST_KEY_NOT_VERIFIABLE),
+            Self::HostKey(_) | Self::Reconnect(ReconnectFailure::DifferentHostKey) => {
+                Some(R::HOST_KEY_NOT_VERIFIABLE)
+            }
+            Self::Reconnect(ReconnectFailure::HandedOver) => None,
+            Self::Reconnect(_) => Some(R::BY_APPLICATION),
             Self::Auth(AuthFailure::Cancelled) | Self::Policy(_) => Some(R::AUTH_CANCELLED_BY_USER),
             Self::Auth(_) => Some(R::NO_MORE_AUTH_METHODS),
             Self::Timeout(Timeout::KeepAlive) => Some(R::CONNECTION_LOST),
@@ -145,6 +164,7 @@ impl Error {
             Self::Auth(_) => "authentication failed".into(),
             Self::Policy(_) => "authentication cancelled".into(),
             Self::Timeout(what) => what.to_string(),
+            Self::Reconnect(why) => why.to_string(),
             Self::Closed => "closed by application".into(),
             Self::ClosedWith { text, .. } => text.to_string(),
             _ => "internal error".into(),
@@ -269,6 +289,12 @@ pub enum PeerMisbehaved {
     /// Channels opened and dropped faster than anybody needs.
     #[error("channels are opened and closed too fast")]
     ChannelChurn,
+    /// `session-reconnect@microsoft.com`: the peer acknowledges what was never sent.
+    #[error("the peer acknowledges what was never sent")]
+    AckOfTheFuture,
+    /// Too many sessions asked for that the peer could not prove to be its own.
+    #[error("too many attempts to resume a session")]
+    ReconnectGuessing,
     /// A peer that makes us answer but does not read.
     #[error("too many answers are waiting to be read")]
     OutputNotRead,
@@ -410,6 +436,9 @@ pub enum ApiMisuse {
     /// A name with its fields is over 32 KiB.
     #[error("a request or an open may have 32 KiB of fields")]
     TooLong,
+    /// Without keys nobody could prove that a session is theirs.
+    #[error("sessions without any security cannot be reconnected")]
+    ReconnectWithoutKeys,
     /// The algorithm lists are empty or name something that the crypto provider lacks.
     #[error("the algorithm lists are empty or name something that the crypto provider lacks")]
     Algorithms,

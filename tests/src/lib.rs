@@ -26,6 +26,8 @@ pub mod raw_peer;
 pub mod scenarios;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod scripted_server;
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a harness fails by panicking")]
+pub mod simulation;
 pub mod traffic;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;

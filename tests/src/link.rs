@@ -16,6 +16,7 @@ pub struct Link {
     capacity: usize,
     cut_after: Option<u64>,
     carried: u64,
+    severed: bool,
 }
 
 impl Default for Link {
@@ -27,6 +28,7 @@ impl Default for Link {
             capacity: 256 * 1024,
             cut_after: None,
             carried: 0,
+            severed: false,
         }
     }
 }
@@ -58,6 +60,37 @@ impl Link {
     pub fn cut_after(mut self, bytes: u64) -> Self {
         self.cut_after = Some(bytes);
         self
+    }
+
+    /// It is to die after it has carried this many more bytes.
+    pub fn cut_in(&mut self, bytes: u64) {
+        self.cut_after = Some(self.carried + bytes);
+    }
+
+    /// It dies now, with all that is on its way. It still takes what fits, as a socket does.
+    pub fn sever(&mut self) {
+        self.in_flight.clear();
+        self.cut_after = Some(self.carried);
+        self.severed = true;
+    }
+
+    /// Whether it was [severed](Self::sever).
+    #[must_use]
+    pub fn is_severed(&self) -> bool {
+        self.severed
+    }
+
+    /// Whether it is going to die.
+    #[must_use]
+    pub fn has_planned_cut(&self) -> bool {
+        self.cut_after.is_some()
+    }
+
+    /// A new connection over the same kind of network: nothing is on its way, and nothing cuts it.
+    pub fn reset(&mut self) {
+        self.in_flight.clear();
+        self.cut_after = None;
+        self.severed = false;
     }
 
     /// How many bytes the link takes now.

@@ -10,7 +10,8 @@ use ssh_core::config::{Algorithms, Common, Limits};
 use ssh_core::crypto::CryptoProvider;
 use ssh_core::keys::{KeyKind, SigningKey};
 use ssh_core::protocol::{
-    AuthAnswer, AuthReply, ClientAuthRequest, ConnectionEvent, Engine, Event, Inbound, Input,
+    AuthAnswer, AuthReply, ClientAuthRequest, ConnectionEvent, Engine, Event, Inbound, Input, LinkEvent,
+    ReconnectOffer,
 };
 
 use crate::backend;
@@ -31,6 +32,9 @@ pub struct Side {
     pub authenticated: bool,
     /// The largest output that ever waited, in bytes.
     pub most_waiting: usize,
+    /// How often the stream was lost, and found again.
+    pub losses: (u32, u32),
+    asked_to_resume: bool,
 }
 
 /// Both ends and the links between them.
@@ -48,6 +52,28 @@ pub struct Pair {
     pub now: Instant,
     /// Every choice comes from here.
     pub dice: Dice,
+    /// The two ends of a connection that is to carry the session, as long as they do not.
+    pub attempt: (Option<Side>, Option<Side>),
+    server_config: ServerConfig,
+}
+
+/// What a server's end is made of.
+#[derive(Debug, Clone)]
+struct ServerConfig {
+    common: Common,
+    host_key: Arc<[SigningKey]>,
+    offer: Option<ReconnectOffer>,
+}
+
+impl ServerConfig {
+    fn side(&self, now: Instant) -> Side {
+        let server = Engine::server(self.common.clone(), Arc::clone(&self.host_key), &["password"], now);
+        let mut side = Side::new(server.expect("a server"));
+        if let Some(offer) = &self.offer {
+            side.engine.offer_reconnect(offer.clone()).expect("an offer");
+        }
+        side
+    }
 }
 
 /// What makes a [`Pair`].
@@ -61,6 +87,8 @@ pub struct Setup {
     pub server: Limits,
     /// Who does the cryptography.
     pub provider: &'static CryptoProvider,
+    /// What the client and the server offer for reconnecting.
+    pub reconnect: [Option<ReconnectOffer>; 2],
 }
 
 impl Default for Setup {
@@ -71,6 +99,7 @@ impl Default for Setup {
             client: Limits::default(),
             server: Limits::default(),
             provider: backend::current(),
+            reconnect: [None, None],
         }
     }
 }
@@ -92,10 +121,20 @@ impl Pair {
             provider,
         };
         let client = Engine::client(common(&setup.client), "ada".into(), now);
-        let server = Engine::server(common(&setup.server), Arc::new([key]), &["password"], now);
+        let server_config = ServerConfig {
+            common: common(&setup.server),
+            host_key: Arc::new([key]),
+            offer: setup.reconnect[1].clone(),
+        };
+        let mut client = Side::new(client.expect("a client"));
+        if let Some(offer) = &setup.reconnect[0] {
+            client.engine.offer_reconnect(offer.clone()).expect("an offer");
+        }
         Self {
-            client: Side::new(client.expect("a client")),
-            server: Side::new(server.expect("a server")),
+            client,
+            server: server_config.side(now),
+            attempt: (None, None),
+            server_config,
             to_server: Link::default(),
             to_client: Link::default(),
             now,
@@ -130,16 +169,115 @@ impl Pair {
         let client_first = self.dice.once_in(2);
         let mut moved = false;
         for turn in [client_first, !client_first] {
+            let client = self.attempt.0.as_mut().unwrap_or(&mut self.client);
+            let server = self.attempt.1.as_mut().unwrap_or(&mut self.server);
             let (from, to, link) = if turn {
-                (&mut self.client, &mut self.server, &mut self.to_server)
+                (client, server, &mut self.to_server)
             } else {
-                (&mut self.server, &mut self.client, &mut self.to_client)
+                (server, client, &mut self.to_client)
             };
             moved |= from.send(link, self.now);
             let bytes = link.receive(self.now, &mut self.dice);
             moved |= to.receive(&bytes, self.now);
+            self.settle_attempt();
         }
         moved
+    }
+
+    /// The connection breaks: what is on its way is lost. Each side notices, or only later: by its keepalives, or when
+    /// the other comes back.
+    pub fn cut(&mut self, client_notices: bool, server_notices: bool) {
+        for link in [&mut self.to_server, &mut self.to_client] {
+            link.sever();
+        }
+        self.attempt = (None, None);
+        let now = self.now;
+        for (side, notices) in [(&mut self.client, client_notices), (&mut self.server, server_notices)] {
+            side.waiting.clear();
+            if notices {
+                side.engine.lose(Error::unexpected_end(), now);
+                side.settle();
+            }
+        }
+    }
+
+    /// The client connects again, to the server that knows the session.
+    ///
+    /// # Panics
+    /// If the client's session cannot be resumed.
+    pub fn reconnect(&mut self) {
+        for link in [&mut self.to_server, &mut self.to_client] {
+            link.reset();
+        }
+        let attempt = self.client.engine.reconnect(self.now).expect("a session without a stream");
+        self.attempt = (Some(Side::new(attempt)), Some(self.server_config.side(self.now)));
+    }
+
+    /// Whether the connection is gone.
+    #[must_use]
+    pub fn is_severed(&self) -> bool {
+        self.to_server.is_severed() && self.to_client.is_severed()
+    }
+
+    /// Whether the connection is going to break.
+    #[must_use]
+    pub fn has_planned_cut(&self) -> bool {
+        self.to_server.has_planned_cut() || self.to_client.has_planned_cut()
+    }
+
+    /// Whether an end of the connection that was to carry the session has given it up, or the server's end of the session
+    /// has.
+    #[must_use]
+    pub fn attempt_is_over(&self) -> bool {
+        let over = |side: &Option<Side>| side.as_ref().is_some_and(|side| side.engine.ended().is_some());
+        let lost =
+            |side: &Side, attempt: &Option<Side>| attempt.is_none() && side.engine.detached().is_some();
+        over(&self.attempt.0)
+            || over(&self.attempt.1)
+            || lost(&self.client, &self.attempt.0)
+            || lost(&self.server, &self.attempt.1)
+    }
+
+    /// Whether both sides have a stream, and it is the same one.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.attempt.0.is_none()
+            && self.attempt.1.is_none()
+            && self.client.engine.detached().is_none()
+            && self.server.engine.detached().is_none()
+    }
+
+    /// Does for an attempt what drivers do.
+    fn settle_attempt(&mut self) {
+        let now = self.now;
+        if let Some(attempt) = &mut self.attempt.1
+            && std::mem::take(&mut attempt.asked_to_resume)
+        {
+            match self.server.engine.hand_over(&mut attempt.engine, now) {
+                Ok(()) => {
+                    let attempt = self.attempt.1.take().expect("it was there");
+                    self.server.take_stream(attempt, now);
+                }
+                Err(failure) => {
+                    let _ = attempt.engine.refuse_resume(failure, now);
+                }
+            }
+        }
+        if let Some(attempt) = &mut self.attempt.0 {
+            if attempt.engine.is_claim_answered() {
+                match self.client.engine.resume(&mut attempt.engine, now) {
+                    Ok(()) => {
+                        let attempt = self.attempt.0.take().expect("it was there");
+                        self.client.take_stream(attempt, now);
+                    }
+                    Err(error) => drop(self.client.engine.end(error)),
+                }
+            } else if let Some(error) = attempt.engine.ended().cloned()
+                && let Some(end) = self.client.engine.is_end_of_attempts(&attempt.engine, &error)
+            {
+                self.client.engine.end(end);
+            }
+        }
     }
 
     /// Moves the clock to when something arrives.
@@ -150,10 +288,12 @@ impl Pair {
 
     /// Moves the clock to the next deadline of an engine, and tells it.
     pub fn advance_to_timeout(&mut self) -> bool {
-        let next =
-            [&self.client, &self.server].into_iter().filter_map(|side| side.engine.poll_timeout()).min();
+        let sides = [&self.client, &self.server].into_iter();
+        let sides = sides.chain(&self.attempt.0).chain(&self.attempt.1);
+        let next = sides.filter_map(|side| side.engine.poll_timeout()).min();
         let advanced = self.advance_to(next) || next.is_some_and(|at| at <= self.now);
-        for side in [&mut self.client, &mut self.server] {
+        let (client, server) = (self.attempt.0.as_mut(), self.attempt.1.as_mut());
+        for side in [&mut self.client, &mut self.server].into_iter().chain(client).chain(server) {
             if side.engine.poll_timeout().is_some_and(|at| at <= self.now) {
                 let _ = side.engine.handle_timeout(self.now);
                 side.settle();
@@ -184,7 +324,21 @@ impl Side {
             incoming: Vec::new(),
             authenticated: false,
             most_waiting: 0,
+            losses: (0, 0),
+            asked_to_resume: false,
         }
+    }
+
+    /// The stream of `attempt` is ours now.
+    fn take_stream(&mut self, attempt: Self, now: Instant) {
+        self.inbound = attempt.inbound;
+        self.waiting = attempt.waiting;
+        if self.engine.detached().is_none()
+            && let Err(error) = self.dispatch(now)
+        {
+            self.engine.lose(error, now);
+        }
+        self.settle();
     }
 
     /// Gives the link what it takes. Like a driver, it takes new output only when the old one has gone.
@@ -201,18 +355,24 @@ impl Side {
 
     /// As the driver's read loop does it.
     fn receive(&mut self, bytes: &[u8], now: Instant) -> bool {
-        if bytes.is_empty() || self.engine.ended().is_some() {
+        if bytes.is_empty() || self.engine.ended().is_some() || self.engine.detached().is_some() {
             return false;
         }
         self.inbound.buffer().extend_from_slice(bytes);
+        if self.engine.keeps_time() {
+            self.engine.set_now(now);
+        }
         if let Err(error) = self.dispatch(now) {
-            self.engine.end(error);
+            self.engine.lose(error, now);
         }
         self.settle();
         true
     }
 
     fn dispatch(&mut self, now: Instant) -> Result<(), Error> {
+        if let Some(next) = self.engine.take_opener() {
+            self.inbound.install(next);
+        }
         loop {
             while let Some(input) = self.inbound.poll()? {
                 match input {
@@ -238,6 +398,13 @@ impl Side {
                 self.engine.end(error);
             }
         }
+        while let Some(event) = self.engine.poll_link_event() {
+            match event {
+                LinkEvent::Lost(_) => self.losses.0 += 1,
+                LinkEvent::Resumed => self.losses.1 += 1,
+                other => panic!("unexpected event {other:?}"),
+            }
+        }
         let cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(event)) = self.engine.poll_incoming(&cx) {
             self.incoming.push(event);
@@ -260,6 +427,10 @@ impl Side {
             Event::AuthAttempt(_) => self.engine.auth_answer(AuthAnswer::Accept, now),
             Event::Authenticated => {
                 self.authenticated = true;
+                Ok(())
+            }
+            Event::ResumeRequested(_) => {
+                self.asked_to_resume = true;
                 Ok(())
             }
             other => panic!("unexpected event {other:?}"),

@@ -73,7 +73,7 @@ fn bulk_transfer_allocates_nothing_per_packet(
     let algorithms = Setup::default().algorithms.with_ciphers(cipher).unwrap();
     let mut limits = Limits::default();
     limits.channel_window = 4 << 20;
-    let setup = Setup { algorithms, client: limits.clone(), server: limits, provider };
+    let setup = Setup { algorithms, client: limits.clone(), server: limits, provider, ..Setup::default() };
     let mut pair = Pair::new(&setup, 1);
     pair.login();
     let sent_on = pair.client.engine.open_channel("session", b"", pair.now).unwrap();

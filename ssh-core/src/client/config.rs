@@ -3,11 +3,13 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use super::reconnect::Reconnect;
 use super::{AuthPolicy, Credential};
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{Error, HostKeyError};
 use crate::keys::HostKey;
+use crate::protocol::ReconnectOffer;
 
 /// How a client connects. Made by [`Config::builder`].
 #[derive(Debug)]
@@ -20,6 +22,17 @@ pub struct Config {
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
     pub(super) provider: &'static CryptoProvider,
+    pub(super) reconnect: ReconnectMode,
+}
+
+/// Whether sessions outlive their streams.
+#[derive(Debug, Clone, Default)]
+pub(super) enum ReconnectMode {
+    #[default]
+    Never,
+    /// The application brings the streams.
+    Manual(ReconnectOffer),
+    Auto(Reconnect),
 }
 
 /// Decides whether a host key is the right one. Until it has, nothing is sent that the server could use.
@@ -56,6 +69,7 @@ pub struct ConfigBuilder<State> {
     algorithms: Algorithms,
     limits: Limits,
     provider: Option<&'static CryptoProvider>,
+    reconnect: ReconnectMode,
 }
 
 /// The builder's state before [`ConfigBuilder::verify_host_key`].
@@ -79,6 +93,7 @@ impl Config {
             algorithms: Algorithms::default(),
             limits: Limits::default(),
             provider: None,
+            reconnect: ReconnectMode::Never,
         }
     }
 }
@@ -87,9 +102,10 @@ impl ConfigBuilder<NeedsHostKeyVerifier> {
     /// How host keys are verified.
     #[must_use]
     pub fn verify_host_key(self, verifier: impl HostKeyVerifier + 'static) -> ConfigBuilder<Ready> {
-        let Self { state: _, user, credentials, policy, banner, algorithms, limits, provider } = self;
+        let Self { state: _, user, credentials, policy, banner, algorithms, limits, provider, reconnect } =
+            self;
         let state = Ready(Arc::new(verifier));
-        ConfigBuilder { state, user, credentials, policy, banner, algorithms, limits, provider }
+        ConfigBuilder { state, user, credentials, policy, banner, algorithms, limits, provider, reconnect }
     }
 }
 
@@ -132,6 +148,22 @@ impl<State> ConfigBuilder<State> {
         self
     }
 
+    /// Offers to resume sessions (`session-reconnect@microsoft.com`) over streams that the application brings to
+    /// [`Session::reconnect`](crate::Session::reconnect). Off otherwise. Towards a server that does not offer it too, it is
+    /// as if it were off.
+    #[must_use]
+    pub fn offer_reconnect(mut self, offer: ReconnectOffer) -> Self {
+        self.reconnect = ReconnectMode::Manual(offer);
+        self
+    }
+
+    /// The same, with streams that `policy` makes by itself.
+    #[must_use]
+    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+        self.reconnect = ReconnectMode::Auto(policy);
+        self
+    }
+
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
@@ -144,9 +176,14 @@ impl ConfigBuilder<Ready> {
     /// The finished configuration.
     ///
     /// # Errors
-    /// [`ApiMisuse::Algorithms`](crate::error::ApiMisuse::Algorithms) if nothing can be offered.
+    /// [`ApiMisuse::Algorithms`](crate::error::ApiMisuse::Algorithms) if nothing can be offered,
+    /// [`ApiMisuse::ReconnectWithoutKeys`](crate::error::ApiMisuse::ReconnectWithoutKeys) if sessions without any
+    /// security are to be resumed.
     pub fn build(self) -> Result<Arc<Config>, Error> {
         let provider = provider_or_default(self.provider)?;
+        if self.algorithms.is_insecure() && !matches!(self.reconnect, ReconnectMode::Never) {
+            return Err(Error::ApiMisuse(crate::error::ApiMisuse::ReconnectWithoutKeys));
+        }
         self.algorithms.supported_by(provider)?;
         Ok(Arc::new(Config {
             user: self.user,
@@ -157,6 +194,7 @@ impl ConfigBuilder<Ready> {
             algorithms: self.algorithms,
             limits: self.limits,
             provider,
+            reconnect: self.reconnect,
         }))
     }
 }

@@ -8,6 +8,7 @@ mod history;
 mod identity;
 mod login;
 mod policy;
+pub(crate) mod reconnect;
 
 use std::sync::Arc;
 
@@ -19,12 +20,16 @@ pub use credential::{Credential, HostBased, InfoRequest, PasswordPrompt, Prompt,
 pub use identity::{AsyncSigner, Identity, KeySource};
 pub use policy::{AuthChoice, AuthContext, AuthPolicy, PolicyError};
 
+pub use reconnect::{ConnectError, Reconnect};
+
 use crate::config::Common;
 use crate::connection_info::Addresses;
-use crate::driver::{Driver, now};
+use crate::driver::{Driver, Supervisor, now};
 use crate::error::Error;
 use crate::protocol::Engine;
 use crate::session::Session;
+use config::ReconnectMode;
+use reconnect::AutoReconnect;
 
 /// Sets up a session over `stream` and spawns the two tasks that move its bytes.
 ///
@@ -87,13 +92,27 @@ pub fn connect_from_with_driver<S>(
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
+    let mut limits = config.limits.clone();
+    let (offer, supervisor) = match &config.reconnect {
+        ReconnectMode::Never => (None, None),
+        ReconnectMode::Manual(offer) => (Some(offer.clone()), None),
+        ReconnectMode::Auto(policy) => {
+            limits.keepalive = policy.dead_peer_after.checked_div(3);
+            limits.keepalive_misses = 2;
+            let supervisor = AutoReconnect { policy: policy.clone(), provider: config.provider };
+            (Some(policy.offer.clone()), Some(Arc::new(supervisor) as Arc<dyn Supervisor>))
+        }
+    };
     let common = Common {
         algorithms: config.algorithms.clone().with_host_certificates(config.verifier.takes_certificates()),
-        limits: config.limits.clone(),
+        limits,
         provider: config.provider,
     };
     let (mut engine, inbound) = Engine::client(common, config.user.to_string(), now())?;
     engine.set_addresses(addresses);
-    let (driver, shared) = Driver::new(stream, engine, inbound);
+    if let Some(offer) = offer {
+        engine.offer_reconnect(offer)?;
+    }
+    let (driver, shared) = Driver::new(stream, engine, inbound, supervisor);
     Ok((login::run(shared, config), driver))
 }

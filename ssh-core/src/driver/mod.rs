@@ -5,17 +5,25 @@
 
 mod read_loop;
 mod shared;
+mod stream;
 mod write_loop;
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(crate) use shared::{EndIfDropped, Shared};
+pub(crate) use shared::{EndIfDropped, Keeper, Shared};
+pub(crate) use stream::{BoxStream, split};
 
 use crate::protocol::{Engine, Inbound};
 
-/// Moves the bytes of one session. It does nothing unless it is polled; it ends when the session is over.
+/// Finds a stream for a session that has lost its own.
+pub(crate) trait Supervisor: Send + Sync {
+    /// Tries until the session has a stream, or ends it.
+    fn reconnect<'a>(&'a self, shared: &'a Arc<Shared>) -> futures::future::BoxFuture<'a, ()>;
+}
+
+/// Moves the bytes of one session, over one stream after the other if it can be resumed. It does nothing unless it is polled; it ends when the session is over.
 #[must_use = "a session does nothing unless its driver is polled"]
 pub struct Driver {
     reading: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -23,14 +31,19 @@ pub struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new<S>(stream: S, engine: Engine, inbound: Inbound) -> (Self, Arc<Shared>)
+    pub(crate) fn new<S>(
+        stream: S,
+        engine: Engine,
+        inbound: Inbound,
+        supervisor: Option<Arc<dyn Supervisor>>,
+    ) -> (Self, Arc<Shared>)
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let shared = Arc::new(Shared::new(engine));
-        let (reader, writer) = tokio::io::split(stream);
+        let (reader, writer) = split(Box::pin(stream), inbound, 0);
         let driver = Self {
-            reading: Box::pin(read_loop::run(Arc::clone(&shared), reader, inbound)),
+            reading: Box::pin(read_loop::run(Arc::clone(&shared), reader, supervisor)),
             writing: Box::pin(write_loop::run(Arc::clone(&shared), writer)),
         };
         (driver, shared)

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, ReadHalf};
+use tokio::io::{AsyncReadExt as _, ReadHalf};
 
-use super::shared::{EndOnDrop, Shared};
+use super::Supervisor;
+use super::shared::{EndOnDrop, Gone, Shared};
+use super::stream::{BoxStream, ReadLink};
 use crate::error::Error;
 use crate::protocol::{Engine, Inbound, Input, Packet};
 
@@ -17,27 +19,97 @@ const PAUSE_LOOK: Duration = Duration::from_secs(1);
 /// destroy the SSH_MSG_DISCONNECT on its way.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Reads, opens and dispatches until the session is over.
-pub(super) fn run<S>(shared: Arc<Shared>, stream: ReadHalf<S>, inbound: Inbound) -> impl Future<Output = ()>
-where
-    S: AsyncRead,
-{
+/// Reads, opens and dispatches until the session is over, from one stream after the other.
+pub(super) fn run(
+    shared: Arc<Shared>,
+    link: ReadLink,
+    supervisor: Option<Arc<dyn Supervisor>>,
+) -> impl Future<Output = ()> {
     // Made now, so that a loop that is dropped before its first poll ends the session too.
-    let guard = EndOnDrop(shared);
-    read(guard, stream, inbound)
+    let guard = EndOnDrop::new(shared);
+    keep_reading(guard, link, supervisor)
 }
 
-async fn read<S>(guard: EndOnDrop, mut stream: ReadHalf<S>, mut inbound: Inbound)
-where
-    S: AsyncRead,
-{
+async fn keep_reading(guard: EndOnDrop, mut link: ReadLink, supervisor: Option<Arc<dyn Supervisor>>) {
     let shared = Arc::clone(&guard.0);
-    let mut batch = Vec::with_capacity(64);
+    loop {
+        match read(&shared, &mut link).await {
+            Gone::Ended => {
+                drop(guard);
+                return linger(link.stream).await;
+            }
+            Gone::Moved(target, generation) => {
+                guard.disarm();
+                link.generation = generation;
+                return target.deposit_reader(link);
+            }
+            // The socket is closed at once.
+            Gone::Lost => drop(link),
+        }
+        match without_stream(&shared, supervisor.as_deref()).await {
+            Some(next) => link = next,
+            None => return,
+        }
+    }
+}
+
+/// Keeps the session's deadlines until it has a stream again, or `None` when it is over.
+async fn without_stream(shared: &Arc<Shared>, supervisor: Option<&dyn Supervisor>) -> Option<ReadLink> {
+    let supervised = async {
+        match supervisor {
+            Some(supervisor) => supervisor.reconnect(shared).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(supervised);
+    let mut supervising = true;
+    loop {
+        if let Some(link) = shared.take_reader() {
+            return Some(link);
+        }
+        if shared.end_reason().is_some() {
+            return None;
+        }
+        let deadline = shared.arm();
+        let sleep = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shared.reader_deposited() => {}
+            () = shared.reader_notified() => {}
+            () = sleep => { let _ = shared.with(|engine| engine.handle_timeout(super::now())); }
+            () = supervised.as_mut(), if supervising => supervising = false,
+        }
+    }
+}
+
+/// After the end: lets the peer read what was sent.
+async fn linger(mut stream: ReadHalf<BoxStream>) {
+    let mut rest = vec![0; FIRST_READ];
+    let drain = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+/// Reads until the stream is done with.
+async fn read(shared: &Shared, link: &mut ReadLink) -> Gone {
+    let ReadLink { stream, inbound, batch, generation } = link;
+    let generation = *generation;
     let mut read_size = FIRST_READ;
     let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);
-    while shared.with(|engine| engine.ended().is_none()) {
-        if shared.with(|engine| engine.wants_input_paused()) {
+    // What was read for another session's sake, or waited for a key.
+    if let Err(gone) = dispatch(shared, generation, inbound, batch) {
+        return gone;
+    }
+    loop {
+        let paused = match shared.with_stream(generation, |engine| engine.wants_input_paused()) {
+            Ok(paused) => paused,
+            Err(gone) => return gone,
+        };
+        if paused {
             // The deadlines must still be kept, or a peer that never reads would never be given up.
             let look = super::now() + PAUSE_LOOK;
             let at = shared.arm().map_or(look, |deadline| deadline.min(look));
@@ -45,7 +117,8 @@ where
             tokio::select! {
                 () = shared.output_drained() => {}
                 () = shared.reader_notified() => {}
-                () = sleep.as_mut() => on_timeout(&shared),
+                () = shared.replaced(generation) => {}
+                () = sleep.as_mut() => on_timeout(shared, generation),
             }
             continue;
         }
@@ -59,14 +132,15 @@ where
             biased;
             read = stream.read_buf(buffer) => read,
             () = sleep.as_mut(), if deadline.is_some() => {
-                on_timeout(&shared);
+                on_timeout(shared, generation);
                 continue;
             }
             () = shared.reader_notified() => continue,
+            () = shared.replaced(generation) => continue,
         };
         match read {
-            Ok(0) => end(&shared, Error::unexpected_end()),
-            Err(error) => end(&shared, error.into()),
+            Ok(0) => lose(shared, generation, Error::unexpected_end()),
+            Err(error) => lose(shared, generation, error.into()),
             Ok(n) => {
                 let size = next_read_size(read_size, n, room);
                 if size == FIRST_READ && read_size > FIRST_READ {
@@ -74,25 +148,28 @@ where
                     shared.with(Engine::shrink);
                 }
                 read_size = size;
-                if let Err(error) = dispatch(&shared, &mut inbound, &mut batch) {
-                    end(&shared, error);
+                if let Err(gone) = dispatch(shared, generation, inbound, batch) {
+                    return gone;
                 }
                 // A stream that always has more to read must not put the deadlines off.
                 if deadline.is_some_and(|at| super::now() >= at) {
-                    on_timeout(&shared);
+                    on_timeout(shared, generation);
                 }
             }
         }
     }
-    drop(guard);
-    drop(inbound);
-    let mut rest = vec![0; FIRST_READ];
-    let drain = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
-    let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
 /// Opens all that has arrived without the lock, then hands it over under one.
-fn dispatch(shared: &Shared, inbound: &mut Inbound, batch: &mut Vec<Packet>) -> Result<(), Error> {
+fn dispatch(
+    shared: &Shared,
+    generation: u64,
+    inbound: &mut Inbound,
+    batch: &mut Vec<Packet>,
+) -> Result<(), Gone> {
+    if let Some(next) = shared.with_stream(generation, |engine| engine.take_opener())? {
+        inbound.install(next);
+    }
     loop {
         let mut ident = None;
         let failed = loop {
@@ -105,7 +182,7 @@ fn dispatch(shared: &Shared, inbound: &mut Inbound, batch: &mut Vec<Packet>) -> 
         };
         // What came before a broken packet still counts.
         let now = super::now();
-        let next = shared.with(|engine| {
+        let next = shared.with_stream(generation, |engine| {
             if let Some(version) = ident {
                 engine.handle_ident(version);
             }
@@ -114,23 +191,31 @@ fn dispatch(shared: &Shared, inbound: &mut Inbound, batch: &mut Vec<Packet>) -> 
             }
             Ok::<_, Error>(engine.take_opener())
         })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        match next {
-            Some(next) => inbound.install(next),
-            None => return Ok(()),
+        match (next, failed) {
+            (Err(error), _) | (Ok(_), Some(error)) => {
+                lose(shared, generation, error);
+                return Ok(());
+            }
+            (Ok(Some(next)), None) => inbound.install(next),
+            (Ok(None), None) => return Ok(()),
         }
     }
 }
 
-fn on_timeout(shared: &Shared) {
-    // A failure has ended the session, which the loop sees.
-    let _ = shared.with(|engine| engine.handle_timeout(super::now()));
+fn on_timeout(shared: &Shared, generation: u64) {
+    // A failure has ended the session, or taken its stream, which the loop sees.
+    let _ = shared.with_stream(generation, |engine| engine.handle_timeout(super::now()));
 }
 
-fn end(shared: &Shared, error: Error) {
-    shared.with(|engine| engine.end(error));
+fn lose(shared: &Shared, generation: u64, error: Error) {
+    match shared.with_stream(generation, |_| ()) {
+        Err(Gone::Moved(target, generation)) => {
+            let _ = target.with_stream(generation, |engine| engine.lose(error, super::now()));
+        }
+        _ => {
+            let _ = shared.with_stream(generation, |engine| engine.lose(error, super::now()));
+        }
+    }
 }
 
 fn next_read_size(size: usize, read: usize, room: usize) -> usize {

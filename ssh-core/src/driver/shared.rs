@@ -1,13 +1,15 @@
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast, watch};
 
-use crate::error::Error;
-use crate::protocol::{ConnectionEvent, Engine, Event};
+use super::stream::{ReadLink, WriteLink};
+use crate::error::{Error, ReconnectFailure};
+use crate::protocol::{ConnectionEvent, Engine, Event, LinkEvent};
+use crate::session::SessionEvent;
 
 /// What the tasks of a session share.
 #[derive(Debug)]
@@ -19,9 +21,28 @@ pub(crate) struct Shared {
     drained: Notify,
     /// The session is over.
     ended: Notify,
+    /// A reading or a writing half waits for its loop.
+    reader_slot: Notify,
+    writer_slot: Notify,
+    /// The engine's: a loop with an older stream lets go of it.
+    generation: watch::Sender<u64>,
+    events: broadcast::Sender<SessionEvent>,
+    keeper: OnceLock<Box<dyn Keeper>>,
 }
 
-#[derive(Debug)]
+/// Whoever keeps sessions that have no stream. It is called without the lock.
+pub(crate) trait Keeper: Send + Sync + std::fmt::Debug {
+    /// The stream was lost.
+    fn lost(&self);
+    /// There is another.
+    fn resumed(&self);
+    /// The session is over.
+    fn ended(&self);
+}
+
+/// Events that somebody has not looked at; past it the oldest are forgotten.
+const MAX_EVENTS: usize = 32;
+
 struct State {
     engine: Engine,
     /// Wakes the write loop when there is output.
@@ -30,6 +51,26 @@ struct State {
     armed: Option<Instant>,
     login: Queue<Event>,
     end_seen: bool,
+    /// The session that this connection carries now, and its generation.
+    moved: Option<(Arc<Shared>, u64)>,
+    next_reader: Option<ReadLink>,
+    next_writer: Option<WriteLink>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+/// Why a loop lets go of its stream.
+pub(super) enum Gone {
+    /// The session is over.
+    Ended,
+    /// The session has lost it, or has another.
+    Lost,
+    /// It carries another session, whose generation it is.
+    Moved(Arc<Shared>, u64),
 }
 
 #[derive(Debug)]
@@ -61,20 +102,162 @@ const WAKE_BATCH: usize = 8;
 
 impl Shared {
     pub(super) fn new(engine: Engine) -> Self {
-        let state = State { engine, writer: None, armed: None, login: Queue::default(), end_seen: false };
-        Self { state: Mutex::new(state), reader: Notify::new(), drained: Notify::new(), ended: Notify::new() }
+        let state = State {
+            engine,
+            writer: None,
+            armed: None,
+            login: Queue::default(),
+            end_seen: false,
+            moved: None,
+            next_reader: None,
+            next_writer: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            reader: Notify::new(),
+            drained: Notify::new(),
+            ended: Notify::new(),
+            reader_slot: Notify::new(),
+            writer_slot: Notify::new(),
+            generation: watch::Sender::new(0),
+            events: broadcast::Sender::new(MAX_EVENTS),
+            keeper: OnceLock::new(),
+        }
     }
 
     /// Calls into the engine, then wakes whoever has to know, without the lock.
     pub(crate) fn with<R>(&self, call: impl FnOnce(&mut Engine) -> R) -> R {
         let mut state = self.state.lock();
+        if state.engine.keeps_time() {
+            state.engine.set_now(super::now());
+        }
         let result = call(&mut state.engine);
         self.settle(state);
         result
     }
 
+    /// As [`with`](Self::with), for a loop, whose stream may be none of the session's any more.
+    pub(super) fn with_stream<R>(
+        &self,
+        generation: u64,
+        call: impl FnOnce(&mut Engine) -> R,
+    ) -> Result<R, Gone> {
+        let mut state = self.state.lock();
+        if let Some(gone) = state.gone(generation) {
+            return Err(gone);
+        }
+        let result = call(&mut state.engine);
+        self.settle(state);
+        Ok(result)
+    }
+
+    /// Why a loop should let go of its stream, if it should.
+    pub(super) fn gone(&self, generation: u64) -> Option<Gone> {
+        self.state.lock().gone(generation)
+    }
+
+    /// Waits until the stream of this generation is no longer the session's.
+    pub(super) async fn replaced(&self, generation: u64) {
+        let mut watch = self.generation.subscribe();
+        // The sender is ours, so there is no error.
+        let _ = watch.wait_for(|now| *now != generation).await;
+    }
+
+    /// Gives the stream of `connection` to this session.
+    pub(crate) fn hand_over(self: &Arc<Self>, connection: &Self) -> Result<(), ReconnectFailure> {
+        // In this order always: a connection that has not logged in is nobody's target.
+        let mut to = self.state.lock();
+        let mut from = connection.state.lock();
+        let handed = to.engine.hand_over(&mut from.engine, super::now());
+        if handed.is_ok() {
+            from.moved = Some((Arc::clone(self), to.engine.generation()));
+        }
+        connection.settle(from);
+        self.settle(to);
+        handed
+    }
+
+    /// The stream for a session's loops, unless there is a newer one.
+    pub(crate) fn deposit_reader(&self, link: ReadLink) {
+        let mut state = self.state.lock();
+        if link.generation == state.engine.generation() {
+            state.next_reader = Some(link);
+            self.reader_slot.notify_one();
+        }
+    }
+
+    /// As [`deposit_reader`](Self::deposit_reader).
+    pub(crate) fn deposit_writer(&self, link: WriteLink) {
+        let mut state = self.state.lock();
+        if link.generation == state.engine.generation() {
+            state.next_writer = Some(link);
+            self.writer_slot.notify_one();
+        }
+    }
+
+    pub(super) fn take_reader(&self) -> Option<ReadLink> {
+        self.state.lock().next_reader.take()
+    }
+
+    pub(super) fn take_writer(&self) -> Option<WriteLink> {
+        self.state.lock().next_writer.take()
+    }
+
+    pub(super) async fn reader_deposited(&self) {
+        self.reader_slot.notified().await;
+    }
+
+    pub(super) async fn writer_deposited(&self) {
+        self.writer_slot.notified().await;
+    }
+
+    /// What becomes of the stream from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<SessionEvent> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn announce(&self, event: SessionEvent) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+
+    /// Who is told of what becomes of the stream. Once.
+    pub(crate) fn set_keeper(&self, keeper: Box<dyn Keeper>) {
+        let _ = self.keeper.set(keeper);
+    }
+
+    /// A loop stopped without a reason of its own.
+    fn abandon(&self) {
+        let error = if std::thread::panicking() {
+            Error::Bug("the session's driver panicked")
+        } else {
+            std::io::Error::new(std::io::ErrorKind::Interrupted, "the session's driver was dropped").into()
+        };
+        let moved = self.state.lock().moved.clone();
+        match moved {
+            // Its half will never reach the session.
+            Some((target, generation)) => {
+                let _ = target.with_stream(generation, |engine| engine.lose(error, super::now()));
+            }
+            None => self.with(|engine| {
+                if engine.ended().is_none() {
+                    engine.end(error);
+                }
+            }),
+        }
+    }
+
     fn settle(&self, mut state: parking_lot::MutexGuard<'_, State>) {
         let mut early = state.route_events();
+        let (links, ended_now) = (state.link_events(), state.engine.ended().is_some() && !state.end_seen);
+        let generation = state.engine.generation();
+        if !links.is_empty() {
+            // What waited for its loop belongs to an older stream.
+            state.next_reader = state.next_reader.take().filter(|link| link.generation == generation);
+            state.next_writer = state.next_writer.take().filter(|link| link.generation == generation);
+            self.generation.send_replace(generation);
+            early.extend(state.writer.take());
+        }
         let writer = if state.engine.has_output() { state.writer.take() } else { None };
         let mut look = false;
         if state.engine.ended().is_some() && !std::mem::replace(&mut state.end_seen, true) {
@@ -106,19 +289,51 @@ impl Shared {
         if look {
             self.reader.notify_one();
         }
+        self.report(links, ended_now);
     }
 
-    /// Exchanges `buffer` for what is to be sent. `Ready(false)` when the session is over and all has been taken.
-    pub(super) fn poll_output(&self, buffer: &mut Vec<u8>, cx: &Context<'_>) -> Poll<bool> {
+    /// Tells the keeper and the listeners.
+    fn report(&self, links: Vec<LinkEvent>, ended: bool) {
+        for event in links {
+            match event {
+                LinkEvent::Lost(cause) => {
+                    self.announce(SessionEvent::Disconnected(cause));
+                    if let Some(keeper) = self.keeper.get() {
+                        keeper.lost();
+                    }
+                }
+                LinkEvent::Resumed => {
+                    self.announce(SessionEvent::Reconnected);
+                    if let Some(keeper) = self.keeper.get() {
+                        keeper.resumed();
+                    }
+                }
+            }
+        }
+        if ended && let Some(keeper) = self.keeper.get() {
+            keeper.ended();
+        }
+    }
+
+    /// Exchanges `buffer` for what is to be sent. An error when the stream of this generation is done with; if the session
+    /// is over, all has been taken by then.
+    pub(super) fn poll_output(
+        &self,
+        generation: u64,
+        buffer: &mut Vec<u8>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Gone>> {
         let mut state = self.state.lock();
+        match state.gone(generation) {
+            None => {}
+            Some(Gone::Ended) if state.engine.has_output() => {}
+            Some(gone) => return Poll::Ready(Err(gone)),
+        }
         if state.engine.has_output() {
             state.engine.take_output(buffer, super::now());
             self.settle(state);
             self.drained.notify_one();
-            return Poll::Ready(true);
-        }
-        if state.engine.ended().is_some() {
-            return Poll::Ready(false);
+            return Poll::Ready(Ok(()));
         }
         state.writer = Some(cx.waker().clone());
         Poll::Pending
@@ -181,6 +396,24 @@ impl Shared {
 }
 
 impl State {
+    fn gone(&self, generation: u64) -> Option<Gone> {
+        if let Some((target, generation)) = &self.moved {
+            return Some(Gone::Moved(Arc::clone(target), *generation));
+        }
+        if self.engine.generation() != generation {
+            return Some(Gone::Lost);
+        }
+        self.engine.ended().map(|_| Gone::Ended)
+    }
+
+    fn link_events(&mut self) -> Vec<LinkEvent> {
+        let mut events = Vec::new();
+        while let Some(event) = self.engine.poll_link_event() {
+            events.push(event);
+        }
+        events
+    }
+
     /// Hands events to those who act on them; the tasks to wake.
     fn route_events(&mut self) -> Vec<Waker> {
         let mut wakes = Vec::new();
@@ -192,21 +425,25 @@ impl State {
     }
 }
 
-/// Ends the session when a loop stops for whatever reason, a panic or an aborted task included.
-pub(super) struct EndOnDrop(pub(super) Arc<Shared>);
+/// Ends the session when a loop stops for whatever reason, a panic or an aborted task included, unless it was
+/// [let go](Self::disarm).
+pub(super) struct EndOnDrop(pub(super) Arc<Shared>, bool);
+
+impl EndOnDrop {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared, true)
+    }
+
+    pub(super) fn disarm(mut self) {
+        self.1 = false;
+    }
+}
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.with(|engine| {
-            if engine.ended().is_none() {
-                engine.end(if std::thread::panicking() {
-                    Error::Bug("the session's driver panicked")
-                } else {
-                    std::io::Error::new(std::io::ErrorKind::Interrupted, "the session's driver was dropped")
-                        .into()
-                });
-            }
-        });
+        if self.1 {
+            self.0.abandon();
+        }
     }
 }
 

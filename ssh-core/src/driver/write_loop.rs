@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt as _, WriteHalf};
+use tokio::io::AsyncWriteExt as _;
 
-use super::shared::{EndOnDrop, Shared};
-use crate::error::Error;
+use super::shared::{EndOnDrop, Gone, Shared};
+use super::stream::WriteLink;
 
 /// After the end, this much time to get rid of the last output.
 const LAST_WRITE: Duration = Duration::from_secs(2);
@@ -12,23 +12,52 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// or each would be allocated anew; buffers double, so that it may need twice its size.
 const KEPT_CAPACITY: usize = 3 * 1024 * 1024;
 
-/// Writes whatever the engine has to send. What is sealed while a write is under way leaves in the next one.
-pub(super) fn run<S>(shared: Arc<Shared>, stream: WriteHalf<S>) -> impl Future<Output = ()>
-where
-    S: AsyncWrite,
-{
+/// Writes whatever the engine has to send, on one stream after the other. What is sealed while a write is under way
+/// leaves in the next one.
+pub(super) fn run(shared: Arc<Shared>, link: WriteLink) -> impl Future<Output = ()> {
     // Made now, so that a loop that is dropped before its first poll ends the session too.
-    let guard = EndOnDrop(shared);
-    write(guard, stream)
+    let guard = EndOnDrop::new(shared);
+    keep_writing(guard, link)
 }
 
-async fn write<S>(guard: EndOnDrop, mut stream: WriteHalf<S>)
-where
-    S: AsyncWrite,
-{
+async fn keep_writing(guard: EndOnDrop, mut link: WriteLink) {
     let shared = Arc::clone(&guard.0);
+    loop {
+        match write(&shared, &mut link).await {
+            Gone::Ended => {
+                drop(guard);
+                let _ = tokio::time::timeout(LAST_WRITE, link.stream.shutdown()).await;
+                return;
+            }
+            Gone::Moved(target, generation) => {
+                guard.disarm();
+                link.generation = generation;
+                return target.deposit_writer(link);
+            }
+            Gone::Lost => {}
+        }
+        drop(link);
+        link = loop {
+            if let Some(link) = shared.take_writer() {
+                break link;
+            }
+            tokio::select! {
+                () = shared.writer_deposited() => {}
+                _ = shared.ended() => return,
+            }
+        };
+    }
+}
+
+/// Writes until the stream is done with.
+async fn write(shared: &Shared, link: &mut WriteLink) -> Gone {
+    let WriteLink { stream, generation } = link;
+    let generation = *generation;
     let mut buffer = Vec::new();
-    while std::future::poll_fn(|cx| shared.poll_output(&mut buffer, cx)).await {
+    loop {
+        if let Err(gone) = std::future::poll_fn(|cx| shared.poll_output(generation, &mut buffer, cx)).await {
+            return gone;
+        }
         let write = async {
             stream.write_all(&buffer).await?;
             stream.flush().await
@@ -37,21 +66,36 @@ where
         let written = tokio::select! {
             biased;
             written = write.as_mut() => written,
-            // A peer that does not read must not hold on to a session that has ended.
-            _ = shared.ended() => match tokio::time::timeout(LAST_WRITE, write).await {
-                Ok(written) => written,
-                // Nothing may follow half a packet: it would look like a forged one.
-                Err(_) => break,
+            // The stream is gone, and what was to be written is in the log.
+            () = shared.replaced(generation) => return Gone::Lost,
+            _ = shared.ended() => match shared.gone(generation) {
+                // The stream goes on for another session, which needs all of this packet.
+                Some(Gone::Moved(..)) => write.await,
+                // A peer that does not read must not hold on to a session that has ended.
+                _ => match tokio::time::timeout(LAST_WRITE, write).await {
+                    Ok(written) => written,
+                    // Nothing may follow half a packet: it would look like a forged one.
+                    Err(_) => return Gone::Ended,
+                },
             },
         };
         if let Err(error) = written {
-            shared.with(|engine| engine.end(Error::from(error)));
-            break;
+            match shared.gone(generation) {
+                Some(Gone::Moved(target, generation)) => {
+                    let lose = |engine: &mut crate::protocol::Engine| engine.lose(error.into(), super::now());
+                    let _ = target.with_stream(generation, lose);
+                    return Gone::Moved(target, generation);
+                }
+                Some(gone) => return gone,
+                None => {
+                    let lost =
+                        shared.with_stream(generation, |engine| engine.lose(error.into(), super::now()));
+                    return lost.err().or_else(|| shared.gone(generation)).unwrap_or(Gone::Ended);
+                }
+            }
         }
         if buffer.capacity() > KEPT_CAPACITY {
             buffer = Vec::new();
         }
     }
-    drop(guard);
-    let _ = tokio::time::timeout(LAST_WRITE, stream.shutdown()).await;
 }

@@ -7,6 +7,7 @@ pub(crate) mod auth;
 pub(crate) mod connection;
 mod engine;
 pub mod messages;
+pub(crate) mod reconnect;
 pub(crate) mod transport;
 pub mod wire;
 
@@ -18,7 +19,8 @@ pub use connection::{
     ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError, OpenFailure,
     OpenFailureReason, PeerRequest,
 };
-pub use engine::{Engine, Event};
+pub use engine::{Engine, Event, LinkEvent};
+pub use reconnect::{Latency, ReconnectFailure, ReconnectOffer, SessionIndex};
 pub use transport::inbound::NextOpener;
 pub use transport::kex::{Direction, Negotiated};
 pub use transport::{Inbound, Input, Packet, PeerVersion};

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::authenticator::Authenticator;
+use super::detached_sessions::DetachedSessions;
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{ApiMisuse, Error};
@@ -15,6 +16,7 @@ pub struct Config {
     pub(super) limits: Limits,
     pub(super) provider: &'static CryptoProvider,
     pub(super) banner: Option<String>,
+    pub(super) detached_sessions: Option<DetachedSessions>,
 }
 
 /// Builds a [`Config`].
@@ -27,6 +29,7 @@ pub struct ConfigBuilder {
     limits: Limits,
     provider: Option<&'static CryptoProvider>,
     banner: Option<String>,
+    detached_sessions: Option<DetachedSessions>,
 }
 
 impl Config {
@@ -41,6 +44,7 @@ impl Config {
             limits: Limits::default(),
             provider: None,
             banner: None,
+            detached_sessions: None,
         }
     }
 }
@@ -75,6 +79,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// Offers clients to resume their sessions (`session-reconnect@microsoft.com`), which are in this set meanwhile. Servers
+    /// that share it are one server to them. Off otherwise.
+    #[must_use]
+    pub fn detached_sessions(mut self, sessions: DetachedSessions) -> Self {
+        self.detached_sessions = Some(sessions);
+        self
+    }
+
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
@@ -95,9 +107,13 @@ impl ConfigBuilder {
     /// # Errors
     /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no host key signs with an offered algorithm;
     /// [`ApiMisuse::HostCertificate`] for a certificate that is not for hosts, or not for one of the keys.
+    /// [`ApiMisuse::ReconnectWithoutKeys`] if sessions without any security are to be resumed.
     pub fn build(self) -> Result<Arc<Config>, Error> {
         let provider = provider_or_default(self.provider)?;
         let algorithms = self.algorithms.supported_by(provider)?;
+        if algorithms.is_insecure() && self.detached_sessions.is_some() {
+            return Err(Error::ApiMisuse(ApiMisuse::ReconnectWithoutKeys));
+        }
         let usable =
             |key: &SigningKey| algorithms.host_keys().iter().any(|algorithm| key.signs_with(*algorithm));
         if !algorithms.is_insecure() && !self.host_keys.iter().any(usable) {
@@ -110,6 +126,7 @@ impl ConfigBuilder {
             limits: self.limits,
             provider,
             banner: self.banner,
+            detached_sessions: self.detached_sessions,
         }))
     }
 }

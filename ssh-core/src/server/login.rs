@@ -12,7 +12,10 @@ use crate::protocol::{Event, Method, ServerAttempt, ServerMethod};
 
 /// Answers attempts until one is accepted: the user's name as the client sent it, and
 /// whom the authenticator takes it for.
-pub(super) async fn decide(shared: &Shared, config: &Config) -> Result<(Arc<str>, Option<Principal>), Error> {
+pub(super) async fn decide(
+    shared: &Arc<Shared>,
+    config: &Config,
+) -> Result<(Arc<str>, Option<Principal>), Error> {
     let mut login = Login { shared, config, connection: None, greeted: false };
     // Without any security there is nobody to ask, and nobody comes in as anybody.
     let mut accepted: (Arc<str>, Option<Principal>) = ("".into(), None);
@@ -28,6 +31,7 @@ pub(super) async fn decide(shared: &Shared, config: &Config) -> Result<(Arc<str>
                 let outcome = AuthOutcome::Rejected(RejectReason::Protocol(refused.reason));
                 login.record(&refused.user, &refused.method, false, &outcome);
             }
+            Event::ResumeRequested(index) => super::resume(shared, config, index).await?,
             Event::Authenticated => return Ok(accepted),
             _ => return Err(Error::Bug("an event out of order")),
         }

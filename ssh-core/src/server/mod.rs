@@ -11,6 +11,7 @@ pub mod coming_from_wolfssh {}
 mod config;
 pub mod danger;
 mod decision;
+mod detached_sessions;
 mod login;
 #[cfg(feature = "passwords")]
 mod memory_users;
@@ -29,18 +30,21 @@ pub use memory_users::MemoryUsers;
 pub use principal::{Permissions, Principal};
 pub use store::{CannotCheck, StoreAuthenticator, StoredUser, UserStore};
 
+pub use detached_sessions::{DetachedLimits, DetachedSessions, ResumePolicy};
+
 use crate::config::Common;
 use crate::connection_info::Addresses;
 use crate::driver::{Driver, EndIfDropped, Shared, now};
-use crate::error::Error;
-use crate::protocol::Engine;
+use crate::error::{Error, ReconnectFailure};
+use crate::protocol::{Engine, SessionIndex};
 pub use crate::protocol::{Method, OfferedKey, Prompt, Prompts, Refusal, Secret, Succeeded};
 use crate::session::Session;
 
 /// Sets up a session over `stream`, decides on authentication, and spawns the two tasks that move the bytes.
 ///
 /// # Errors
-/// Whatever ended the session before it was authenticated.
+/// Whatever ended the session before it was authenticated. [`ReconnectFailure::HandedOver`] says that nothing went wrong:
+/// the stream now carries an older session, whose own tasks move its bytes.
 ///
 /// # Cancel safety
 /// A dropped future ends the session.
@@ -106,7 +110,10 @@ where
     let (mut engine, inbound) = Engine::server(common, Arc::clone(&config.host_keys), &[], now())?;
     engine.ask_auth_methods();
     engine.set_addresses(addresses);
-    let (driver, shared) = Driver::new(stream, engine, inbound);
+    if let Some(sessions) = &config.detached_sessions {
+        engine.offer_reconnect(sessions.offer())?;
+    }
+    let (driver, shared) = Driver::new(stream, engine, inbound, None);
     Ok((log_in(shared, config), driver))
 }
 
@@ -115,7 +122,27 @@ async fn log_in(shared: Arc<Shared>, config: Arc<Config>) -> Result<Session, Err
     let decided = login::decide(&shared, &config).await;
     guard.disarm();
     match decided {
-        Ok((user, principal)) => Ok(Session::of_principal(shared, user, principal)),
+        Ok((user, principal)) => {
+            if let Some(sessions) = &config.detached_sessions {
+                sessions.add(&shared, &user);
+            }
+            Ok(Session::of_principal(shared, user, principal))
+        }
         Err(error) => Err(shared.with(|engine| engine.end(error))),
+    }
+}
+
+/// The client wants an older session on this connection. Once it has it, the connection is over as such.
+async fn resume(shared: &Arc<Shared>, config: &Config, index: Option<SessionIndex>) -> Result<(), Error> {
+    let resumed = match &config.detached_sessions {
+        Some(sessions) => tokio::select! {
+            resumed = sessions.resume(shared, index) => resumed,
+            error = shared.ended() => return Err(error),
+        },
+        None => Err(ReconnectFailure::SessionNotFound),
+    };
+    match resumed {
+        Ok(()) => Err(Error::Reconnect(ReconnectFailure::HandedOver)),
+        Err(failure) => shared.with(|engine| engine.refuse_resume(failure, now())),
     }
 }

@@ -195,6 +195,16 @@ impl Connection {
         self.spares.clear();
     }
 
+    /// Somebody waits for room.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// The time of the last input.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
     fn failure(&self) -> Error {
         self.failed.clone().unwrap_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))
     }

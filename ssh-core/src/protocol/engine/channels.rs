@@ -51,6 +51,11 @@ impl Engine {
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Error>> {
         let written = self.connection.poll_write(id, cx, slices, &mut self.transport.out);
+        if written.is_pending()
+            && let Err(error) = self.ask_how_far()
+        {
+            return Poll::Ready(self.fatal(Err(error)));
+        }
         written.map(|written| self.fatal(written))
     }
 

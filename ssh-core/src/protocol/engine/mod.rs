@@ -1,15 +1,17 @@
 mod channels;
+mod reconnect;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use zeroize::Zeroize as _;
 
 use crate::config::Common;
 use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
-use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
+use crate::error::{ApiMisuse, Error, PeerMisbehaved, ReconnectFailure, Timeout, escape_text};
 use crate::keys::{HostKey, PublicKey, SigningKey};
 use crate::protocol::auth::{
     AuthAnswer, AuthReply, Authenticated, ClientAuth, ClientAuthRequest, ClientProgress, Method,
@@ -19,13 +21,17 @@ use crate::protocol::connection::{Connection, KEEPALIVE};
 use crate::protocol::messages::{
     Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
 };
+use crate::protocol::reconnect::trailer::{Trailer, TrailerForm};
+use crate::protocol::reconnect::{Extensions, SessionIndex, is_enable, is_reconnect, put_ext_info};
 use crate::protocol::transport::ident::OUR_IDENT;
 use crate::protocol::transport::inbound::{Inbound, NextOpener, Packet};
 use crate::protocol::transport::kex::{Kex, KexProgress, Negotiated};
 use crate::protocol::transport::outbound::{HIGH_BATCH, Outbound};
 use crate::protocol::transport::rekey::RekeyPolicy;
-use crate::protocol::wire::{Reader, WireError, Write as _};
+use crate::protocol::wire::{Reader, WireError};
 use crate::protocol::{PeerVersion, Role};
+pub use reconnect::LinkEvent;
+use reconnect::{Claim, Resumption, Stream, Waiting};
 
 /// One side of a session, without its stream.
 ///
@@ -48,6 +54,13 @@ pub struct Engine {
     keepalive: KeepAlive,
     /// The server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
     server_sig_algs: Option<Vec<String>>,
+    stream: Stream,
+    /// What the session needs to outlive its stream; `None` if that is not offered, or not shared by the peer.
+    resumption: Option<Box<Resumption>>,
+    /// Packets that came for the session which this connection is going to carry.
+    waiting: Option<Box<Waiting>>,
+    link_events: VecDeque<LinkEvent>,
+    generation: u64,
 }
 
 /// Keys, payloads and session ids stay out of logs.
@@ -67,6 +80,10 @@ struct Transport {
     packets: u64,
     bytes: u64,
     ident_seen: bool,
+    /// What the peer's EXT_INFO lists, once it has come.
+    extensions: Option<Extensions>,
+    /// What the peer's payloads end in.
+    incoming: Option<TrailerForm>,
 }
 
 /// How far authentication is. The connection protocol asks for the proof that only `Done` holds.
@@ -74,6 +91,8 @@ struct Transport {
 enum Auth {
     Client(ClientAuth),
     Server(ServerAuth),
+    /// Client: there is no login; the connection is to carry a session that has had one.
+    Claim(Box<Claim>),
     Done(Authenticated),
 }
 
@@ -103,6 +122,10 @@ pub enum Event {
     AuthAttempt(ServerAttempt),
     /// Server: an attempt was refused without asking.
     AuthRefused(RefusedAttempt),
+    /// Server: the peer asks to have this connection carry an older session. Decide with
+    /// [`Engine::hand_over`] or [`Engine::refuse_resume`]; until then nothing that comes is looked at. An Adit
+    /// client says where the session is found.
+    ResumeRequested(Option<SessionIndex>),
     /// Channels and requests may come and go.
     Authenticated,
 }
@@ -164,6 +187,8 @@ impl Engine {
                 packets: 0,
                 bytes: 0,
                 ident_seen: false,
+                extensions: None,
+                incoming: None,
             },
             connection: Connection::new(Arc::clone(&common), now),
             addresses: Addresses::default(),
@@ -173,6 +198,11 @@ impl Engine {
             login_deadline: now.checked_add(common.limits.login),
             keepalive: KeepAlive { last_heard: now, unanswered: 0 },
             server_sig_algs: None,
+            stream: Stream::Attached,
+            resumption: None,
+            waiting: None,
+            link_events: VecDeque::new(),
+            generation: 0,
             common,
         };
         Ok((engine, inbound))
@@ -201,18 +231,52 @@ impl Engine {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
-        self.dispatch(packet, now).map_err(|error| self.end(error))
+        if let Stream::Detached(detached) = &self.stream {
+            return Err(detached.cause.clone());
+        }
+        self.dispatch(packet, now).map_err(|error| self.fail(error, now))
     }
 
     fn dispatch(&mut self, packet: Packet, now: Instant) -> Result<(), Error> {
         let Packet { mut payload, sequence, wire_len } = packet;
-        let number = payload.first().copied().unwrap_or_default();
         self.keepalive = KeepAlive { last_heard: now, unanswered: 0 };
         let is_first_packet = self.transport.packets == 0;
+        self.transport.out.acks.on_received(self.transport.packets, wire_len, now);
         self.transport.packets = self.transport.packets.saturating_add(1);
         self.transport.bytes = self.transport.bytes.saturating_add(wire_len as u64);
         self.transport.rekey.on_received(wire_len);
+        if let Some(form) = self.transport.incoming {
+            let (len, trailer) = Trailer::split(&payload, form)?;
+            payload.truncate(len);
+            self.on_trailer(&trailer, now)?;
+        }
+        if self.waiting.is_some() && !is_enable(&payload) {
+            return self.wait(payload, sequence);
+        }
+        self.route(payload, sequence, is_first_packet, now)?;
+        self.say_how_far()?;
+        self.maybe_rekey(now)
+    }
+
+    /// Acts on a message, its trailer gone.
+    fn route(
+        &mut self,
+        mut payload: BytesMut,
+        sequence: u32,
+        is_first_packet: bool,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let number = payload.first().copied().unwrap_or_default();
         self.check_allowed(number)?;
+        if number == GlobalRequest::NUMBER && self.resumption.is_some() {
+            if is_enable(&payload) {
+                return self.on_enable();
+            }
+            if is_reconnect(&payload) {
+                return self.on_resume_request(&payload);
+            }
+        }
+        self.count_received(&payload);
         match phase(number) {
             Phase::Connection => match self.auth {
                 Auth::Done(proof) => {
@@ -221,7 +285,8 @@ impl Engine {
                         self.unimplemented(sequence)?;
                     }
                 }
-                Auth::Client(_) | Auth::Server(_) => self.on_pre_auth_request(&payload)?,
+                Auth::Claim(_) if self.is_claim_answer(number) => self.on_claim_answer(&payload)?,
+                Auth::Client(_) | Auth::Server(_) | Auth::Claim(_) => self.on_pre_auth_request(&payload)?,
             },
             Phase::Transport => self.on_transport(&payload)?,
             Phase::Kex => self.on_kex(&payload, is_first_packet, now)?,
@@ -234,7 +299,7 @@ impl Engine {
             }
             Phase::Unknown => self.unimplemented(sequence)?,
         }
-        self.maybe_rekey(now)
+        Ok(())
     }
 
     /// What may come now (default deny). Before the first NEWKEYS only the exchange itself, and the transport's
@@ -304,7 +369,7 @@ impl Engine {
                 let authenticated = matches!(self.auth, Auth::Done(_));
                 self.transport.rekey.on_peer_start(self.transport.out.since_key(), authenticated, now)?;
             }
-            KexProgress::HostKey(key) => self.events.push_back(Event::HostKey(key)),
+            KexProgress::HostKey(key) => self.on_host_key(key)?,
             KexProgress::Insecure => self.on_authenticated(Authenticated::without_security()),
             KexProgress::Done { next, first } => {
                 self.next_opener = Some(next);
@@ -312,6 +377,9 @@ impl Engine {
                 let ext_info =
                     (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
                 self.transport.out.end_exchange(ext_info)?;
+                if first {
+                    self.claim()?;
+                }
                 self.connection.on_room(&self.transport.out);
                 if first {
                     tracing::debug!(algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
@@ -327,13 +395,8 @@ impl Engine {
             Role::Client => self.common.algorithms.host_keys(),
             Role::Server => self.common.algorithms.user_keys(),
         };
-        let algorithms = algorithms.iter().map(|algorithm| algorithm.name());
-        let mut entries = Vec::new();
-        entries.put_string(b"server-sig-algs");
-        entries.put_names(algorithms);
-        let mut payload = Vec::new();
-        ExtInfo { count: 1, entries: Rest(&entries) }.encode(&mut payload);
-        payload
+        let names = algorithms.iter().map(|algorithm| algorithm.name());
+        put_ext_info(names, self.our_extensions())
     }
 
     fn on_ext_info(&mut self, payload: &[u8]) -> Result<(), Error> {
@@ -342,8 +405,10 @@ impl Engine {
             return Err(WireError::TooLong.into());
         }
         let mut reader = Reader::new(message.entries.0);
+        let mut extensions = Extensions::default();
         for _ in 0..message.count {
             let (name, value) = (reader.string()?, reader.string()?);
+            extensions.note(name);
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
                 let names = crate::protocol::wire::NameList::parse(value)?;
@@ -351,7 +416,7 @@ impl Engine {
             }
         }
         reader.finish()?;
-        Ok(())
+        self.on_extensions(extensions)
     }
 
     fn on_auth(&mut self, payload: &[u8], now: Instant) -> Result<(), Error> {
@@ -391,7 +456,7 @@ impl Engine {
                     .out
                     .send(|buffer| crate::protocol::messages::ServiceAccept { name }.encode(buffer))
             }
-            Auth::Done(_) => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
+            Auth::Done(_) | Auth::Claim(_) => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
         }
     }
 
@@ -418,6 +483,7 @@ impl Engine {
     fn on_authenticated(&mut self, proof: Authenticated) {
         self.auth = Auth::Done(proof);
         self.login_deadline = None;
+        self.settle_resumption();
         self.events.push_back(Event::Authenticated);
     }
 
@@ -429,8 +495,9 @@ impl Engine {
 
     /// Exchanges `taken` for everything that is to be sent. Its old content is dropped, its capacity is used.
     pub fn take_output(&mut self, taken: &mut Vec<u8>, now: Instant) {
+        self.transport.out.acks.now = Some(now);
         if self.ended.is_none()
-            && let Err(error) = self.maybe_rekey(now)
+            && let Err(error) = self.maybe_rekey(now).and_then(|()| self.ask_how_far())
         {
             self.end(error);
         }
@@ -441,6 +508,11 @@ impl Engine {
             self.keepalive = KeepAlive { last_heard: now, unanswered };
         }
         self.transport.out.swap(taken, now);
+        if self.ended.is_none()
+            && let Err(error) = self.transport.out.pump()
+        {
+            self.end(error);
+        }
         self.connection.on_room(&self.transport.out);
     }
 
@@ -454,6 +526,7 @@ impl Engine {
     #[must_use]
     pub fn wants_input_paused(&self) -> bool {
         self.transport.out.pending() > MAX_OUTPUT
+            || self.waiting.as_ref().is_some_and(|waiting| waiting.is_full())
     }
 
     /// The key for what follows NEWKEYS, for [`Inbound::install`].
@@ -487,9 +560,12 @@ impl Engine {
         if self.ended.is_some() {
             return None;
         }
+        if let Stream::Detached(detached) = &self.stream {
+            return detached.until;
+        }
         let auth = match &self.auth {
             Auth::Server(auth) => auth.deadline(),
-            Auth::Client(_) | Auth::Done(_) => None,
+            Auth::Client(_) | Auth::Claim(_) | Auth::Done(_) => None,
         };
         let kex = &self.transport.kex;
         let rekey = self.transport.rekey.deadline().filter(|_| kex.is_idle() && kex.negotiated().is_some());
@@ -507,11 +583,15 @@ impl Engine {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
-        self.on_timeout(now).map_err(|error| self.end(error))
+        self.on_timeout(now).map_err(|error| self.fail(error, now))
     }
 
     fn on_timeout(&mut self, now: Instant) -> Result<(), Error> {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
+        if let Stream::Detached(detached) = &self.stream {
+            let expired = Error::Reconnect(ReconnectFailure::Expired);
+            return if passed(detached.until) { Err(expired) } else { Ok(()) };
+        }
         if passed(self.login_deadline) {
             return Err(Error::Timeout(Timeout::Login));
         }
@@ -531,6 +611,9 @@ impl Engine {
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
+            if let Some(log) = &mut self.transport.out.log {
+                log.shrink();
+            }
             let number =
                 self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out)?;
             // Either answer is a sign of life; it takes its place among the others and is dropped.
@@ -552,7 +635,8 @@ impl Engine {
 
     fn maybe_rekey(&mut self, now: Instant) -> Result<(), Error> {
         let Transport { out, kex, rekey, .. } = &mut self.transport;
-        if !kex.is_first()
+        if matches!(self.stream, Stream::Attached)
+            && !kex.is_first()
             && kex.is_idle()
             && kex.negotiated().is_some()
             && rekey.is_due(out.since_key(), now)
@@ -570,7 +654,7 @@ impl Engine {
     pub fn rekey(&mut self, now: Instant) -> Result<(), Error> {
         self.alive()?;
         let Transport { out, kex, .. } = &mut self.transport;
-        if kex.is_first() || kex.negotiated().is_none() {
+        if kex.is_first() || kex.negotiated().is_none() || matches!(self.stream, Stream::Detached(_)) {
             return Ok(());
         }
         kex.start(out, now)
@@ -584,7 +668,7 @@ impl Engine {
             return first.clone();
         }
         tracing::debug!(%error, "session ended");
-        if let Some(reason) = error.disconnect_reason() {
+        if let Some(reason) = error.disconnect_reason().filter(|_| matches!(self.stream, Stream::Attached)) {
             let text = error.disconnect_text();
             // If even this cannot be sealed, the stream just closes.
             let _ = self.transport.out.seal(|buffer| {
@@ -711,7 +795,9 @@ impl Engine {
         self.alive()?;
         match &mut self.auth {
             Auth::Client(auth) => auth.send(request, &mut self.transport.out),
-            Auth::Server(_) | Auth::Done(_) => Err(Error::Bug("authentication without a client")),
+            Auth::Server(_) | Auth::Claim(_) | Auth::Done(_) => {
+                Err(Error::Bug("authentication without a client"))
+            }
         }
     }
 

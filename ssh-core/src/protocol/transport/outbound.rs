@@ -4,11 +4,14 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::acks::Acks;
 use super::ident::OUR_IDENT;
 use super::plain::Plain;
 use crate::crypto::{Sealer, SecureRandom};
 use crate::error::{Error, PeerMisbehaved};
 use crate::protocol::messages::{Phase, phase};
+use crate::protocol::reconnect::replay_log::ReplayLog;
+use crate::protocol::reconnect::{is_counted, put_enable, trailer::TrailerForm};
 use crate::protocol::wire::Write as _;
 
 /// The sending half of a transport: payloads in, sealed packets out, all in one buffer.
@@ -23,6 +26,9 @@ pub(crate) struct Outbound {
     /// Whether a full turn of `sequence` under one key must be refused.
     since_key: Counters,
     padding: Padding,
+    pub(crate) acks: Acks,
+    /// What the peer may still have to be sent again; without reconnecting there is none. It outlives the stream.
+    pub(crate) log: Option<Box<ReplayLog>>,
 }
 
 /// What may be sent.
@@ -31,6 +37,8 @@ enum Link {
     Open,
     /// Only messages of the key exchange and of the transport; the rest waits here (RFC 4253 §7.1).
     Exchanging { held: Vec<Zeroizing<Vec<u8>>>, held_bytes: usize },
+    /// Nothing: there is no stream. The log takes what is said.
+    Detached,
 }
 
 /// What went through one direction under its present key.
@@ -98,6 +106,8 @@ impl Outbound {
             sequence: 0,
             since_key: Counters::default(),
             padding: Padding::new(random)?,
+            acks: Acks::default(),
+            log: None,
         })
     }
 
@@ -108,14 +118,19 @@ impl Outbound {
 
     /// What one channel may write until the output is taken again, when `waiting` others wait too.
     pub(crate) fn share(&self, waiting: usize) -> usize {
+        if matches!(self.link, Link::Detached) {
+            return usize::MAX;
+        }
         self.batch.high_water.checked_div(waiting).unwrap_or(self.batch.high_water)
     }
 
     /// How many more bytes data writers may put in now.
     pub(crate) fn data_room(&self) -> usize {
+        let log = self.log.as_ref().map_or(usize::MAX, |log| log.room());
         match self.link {
-            Link::Open => self.batch.high_water.saturating_sub(self.buffer.len()),
+            Link::Open => self.batch.high_water.saturating_sub(self.buffer.len()).min(log),
             Link::Exchanging { .. } => 0,
+            Link::Detached => log,
         }
     }
 
@@ -130,10 +145,23 @@ impl Outbound {
         std::mem::swap(&mut self.buffer, taken);
     }
 
-    /// Sends a message, or holds it back until the key exchange is over.
+    /// Sends a message, or holds it back until the key exchange is over or there is a stream again.
     pub(crate) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
         let Link::Exchanging { held, held_bytes } = &mut self.link else {
-            return self.seal(write);
+            let detached = matches!(self.link, Link::Detached);
+            return match &mut self.log {
+                Some(log) if detached || log.has_unsent() => {
+                    let mut payload = Vec::new();
+                    write(&mut payload);
+                    if is_counted(&payload) {
+                        log.push(&payload, None).map_err(Error::Reconnect)?;
+                        return self.pump();
+                    }
+                    if detached { Ok(()) } else { self.seal(|out| out.put_bytes(&payload)) }
+                }
+                None if detached => Ok(()),
+                _ => self.seal(write),
+            };
         };
         let mut payload = Zeroizing::new(Vec::with_capacity(HELD_ROOM));
         write(&mut payload);
@@ -173,10 +201,72 @@ impl Outbound {
         if let Some(payload) = first {
             self.seal(|out| out.put_bytes(&payload))?;
         }
+        self.send_enable()?;
+        self.pump()?;
         if let Link::Exchanging { held, .. } = link {
             for payload in held {
-                self.seal(|out| out.put_bytes(&payload))?;
+                self.send(|out| out.put_bytes(&payload))?;
             }
+        }
+        Ok(())
+    }
+
+    // ---- Reconnecting -------------------------------------------------------------------------------
+
+    /// The number of the packet that is sealed next: from 0 at KEXINIT, never reset on a connection.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.acks.sent
+    }
+
+    /// Tells the peer that from the next packet on ours end in a trailer, as soon as that may be said.
+    pub(crate) fn enable_trailer(&mut self, form: TrailerForm) -> Result<(), Error> {
+        if self.acks.want_trailer(form) && matches!(self.link, Link::Open) {
+            return self.send_enable();
+        }
+        Ok(())
+    }
+
+    fn send_enable(&mut self) -> Result<(), Error> {
+        if let Some(form) = self.acks.take_wanted_trailer() {
+            self.seal(put_enable)?;
+            self.acks.set_trailer(form);
+        }
+        Ok(())
+    }
+
+    /// The stream has gone. What is not acknowledged stays in the log; what waited goes behind it.
+    pub(crate) fn detach(&mut self) -> Result<(), Error> {
+        self.buffer = Vec::new();
+        self.sealer = Box::new(Plain);
+        let link = std::mem::replace(&mut self.link, Link::Detached);
+        if let Link::Exchanging { held, .. } = link {
+            for payload in held {
+                self.send(|out| out.put_bytes(&payload))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals what was said before and has not been sent on this connection, as far as there is room.
+    pub(crate) fn pump(&mut self) -> Result<(), Error> {
+        if !matches!(self.link, Link::Open) || self.log.as_ref().is_none_or(|log| !log.has_unsent()) {
+            return Ok(());
+        }
+        let Some(mut log) = self.log.take() else { return Ok(()) };
+        let pumped = self.pump_from(&mut log);
+        self.log = Some(log);
+        pumped
+    }
+
+    fn pump_from(&mut self, log: &mut ReplayLog) -> Result<(), Error> {
+        while self.buffer.len() < self.batch.high_water {
+            let number = self.acks.sent;
+            let Some((first, second)) = log.next_unsent() else { break };
+            self.seal(|out| {
+                out.put_bytes(first);
+                out.put_bytes(second);
+            })?;
+            log.mark_sent(number, self.acks.now);
         }
         Ok(())
     }
@@ -202,6 +292,13 @@ impl Outbound {
         }
         self.buffer.extend_from_slice(&[0; HEADER_LEN]);
         write(&mut self.buffer);
+        if let Some(log) = &mut self.log {
+            let payload = self.buffer.get(start.saturating_add(HEADER_LEN)..).unwrap_or_default();
+            if is_counted(payload) {
+                log.push(payload, Some((self.acks.sent, self.acks.now))).map_err(Error::Reconnect)?;
+            }
+        }
+        self.acks.put_trailer(&mut self.buffer);
 
         let separate = if self.sealer.length_is_separate() { 4 } else { 0 };
         let aligned = self.buffer.len().saturating_sub(start).saturating_sub(separate);
@@ -222,6 +319,7 @@ impl Outbound {
         self.since_key.bytes = self.since_key.bytes.saturating_add(packet.len() as u64);
         self.since_key.packets = self.since_key.packets.saturating_add(1);
         self.sequence = self.sequence.wrapping_add(1);
+        self.acks.sent = self.acks.sent.saturating_add(1);
         Ok(())
     }
 }

@@ -24,6 +24,7 @@ use crate::error::{Error, PeerIncompatible, PeerMisbehaved};
 use crate::keys::{Certificate, HostKey, PublicKey, SigningKey};
 use crate::protocol::Role;
 use crate::protocol::messages::{KexInit, KexInitShare, KexReply, NewKeys};
+use crate::protocol::reconnect::token::{TokenKey, TokenKeys};
 use crate::protocol::wire::{NameList, Write as _};
 
 /// The key exchange machine of one connection.
@@ -43,6 +44,8 @@ pub(crate) struct Kex {
     /// The peer guessed a method that was not chosen: its next message of the exchange is to be ignored.
     ignore_guess: bool,
     first_done: bool,
+    /// What the first exchange leaves to prove with, while it may be needed.
+    tokens: Tokens,
     /// When the running exchange must be done.
     deadline: Option<Instant>,
 }
@@ -68,6 +71,16 @@ enum State {
     NewKeysSent {
         opener: Box<dyn Opener>,
     },
+}
+
+/// The keys for tokens.
+#[derive(Debug)]
+enum Tokens {
+    /// Nobody will prove anything.
+    Unwanted,
+    /// The first exchange will leave them.
+    Wanted,
+    Known(TokenKeys),
 }
 
 /// Both KEXINITs and what follows from them.
@@ -108,6 +121,7 @@ impl Kex {
             peer_takes_ext_info: false,
             ignore_guess: false,
             first_done: false,
+            tokens: Tokens::Unwanted,
             deadline: None,
         }
     }
@@ -135,6 +149,29 @@ impl Kex {
 
     pub(crate) fn session_id(&self) -> Option<&[u8]> {
         self.session_id.as_ref().map(|id| id.as_slice())
+    }
+
+    /// The first exchange is to leave the keys for tokens.
+    pub(crate) fn keep_token_keys(&mut self) {
+        self.tokens = Tokens::Wanted;
+    }
+
+    /// The connection will prove nothing more.
+    pub(crate) fn drop_token_keys(&mut self) {
+        self.tokens = Tokens::Unwanted;
+    }
+
+    /// `None` before the first exchange, or if a direction has no MAC to make tokens with.
+    pub(crate) fn token_keys(&self) -> Option<&TokenKeys> {
+        match &self.tokens {
+            Tokens::Known(keys) => Some(keys),
+            Tokens::Unwanted | Tokens::Wanted => None,
+        }
+    }
+
+    /// The connection carries an older session, whose id counts from now on: later keys are derived with it.
+    pub(crate) fn adopt_session_id(&mut self, session_id: Zeroizing<Vec<u8>>) {
+        self.session_id = Some(session_id);
     }
 
     pub(crate) fn negotiated(&self) -> Option<&Negotiated> {
@@ -504,6 +541,9 @@ impl Kex {
             with_keys(&material, &ours, *our_letters, |iv, key, mac| ours.cipher.sealer(key, iv, mac))?;
         let opener =
             with_keys(&material, &theirs, *their_letters, |iv, key, mac| theirs.cipher.opener(key, iv, mac))?;
+        if matches!(self.tokens, Tokens::Wanted) {
+            self.tokens = token_keys(&material, &exchange.chosen).map_or(Tokens::Unwanted, Tokens::Known);
+        }
         out.seal(|buffer| buffer.put_u8(NewKeys::NUMBER))?;
         let sealer: Box<dyn Sealer> = sealer;
         out.set_sealer(sealer, self.strict);
@@ -521,6 +561,19 @@ impl std::fmt::Debug for Kex {
             .field("negotiated", &self.negotiated)
             .finish_non_exhaustive()
     }
+}
+
+/// The MAC keys of both directions, derived even where an AEAD cipher has no use for them.
+fn token_keys(material: &KeyMaterial<'_>, chosen: &Negotiated) -> Option<TokenKeys> {
+    let key = |direction: &Direction, letter| {
+        let mac = direction.mac?;
+        Some(TokenKey { mac, key: material.derive(letter, mac.key_len()) })
+    };
+    Some(TokenKeys {
+        exchange_hash: Zeroizing::new(material.exchange_hash.to_vec()),
+        client: key(&chosen.client_to_server, b'E')?,
+        server: key(&chosen.server_to_client, b'F')?,
+    })
 }
 
 /// Derives IV, key and MAC key of a direction and makes something of them.

@@ -1,0 +1,309 @@
+//! Coming back after a lost stream.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::crypto::CryptoProvider;
+use crate::driver::{BoxStream, Shared, Supervisor, now, split};
+use crate::error::{Error, ReconnectFailure};
+use crate::protocol::{Engine, Inbound, Input, ReconnectOffer};
+use crate::session::SessionEvent;
+
+/// How a client comes back by itself when its stream is lost: where to, how often, and when to give up.
+///
+/// Attempts follow each other with a delay that doubles from [`first_delay`](Self::first_delay) to
+/// [`max_delay`](Self::max_delay), of which a random part up to a half is taken off, so that the clients of a server
+/// that was gone do not all come at once. The first attempt waits for up to the first delay. What cannot get better ends
+/// the session with its cause: another host key, a session that the server does not have, and whatever the
+/// connector says.
+#[derive(Clone)]
+pub struct Reconnect {
+    connector: Arc<dyn Connector>,
+    pub(super) offer: ReconnectOffer,
+    first_delay: Duration,
+    max_delay: Duration,
+    attempts: Option<u32>,
+    pub(super) dead_peer_after: Duration,
+}
+
+/// Makes streams to the server.
+trait Connector: Send + Sync {
+    /// A new stream. `attempt` counts from 1 since the last one was lost.
+    fn connect(&self, attempt: u32) -> BoxFuture<'_, Result<BoxStream, ConnectError>>;
+}
+
+/// Why there is no stream.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// It may be better next time.
+    Temporary(Error),
+    /// It will not get better: the session ends with this.
+    Permanent(Error),
+}
+
+impl From<std::io::Error> for ConnectError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Temporary(error.into())
+    }
+}
+
+impl fmt::Debug for Reconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnect")
+            .field("first_delay", &self.first_delay)
+            .field("max_delay", &self.max_delay)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+struct FromFn<F>(F);
+
+impl<F, Fut, S> Connector for FromFn<F>
+where
+    F: Fn(u32) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<S, ConnectError>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    fn connect(&self, attempt: u32) -> BoxFuture<'_, Result<BoxStream, ConnectError>> {
+        let stream = (self.0)(attempt);
+        async move { Ok(Box::pin(stream.await?) as BoxStream) }.boxed()
+    }
+}
+
+impl Reconnect {
+    /// Comes back over the streams that `connect` makes; it is given the number of the attempt, from 1.
+    #[must_use]
+    pub fn new<F, Fut, S>(connect: F) -> Self
+    where
+        F: Fn(u32) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<S, ConnectError>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        Self {
+            connector: Arc::new(FromFn(connect)),
+            offer: ReconnectOffer::default(),
+            first_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(15),
+            attempts: None,
+            dead_peer_after: Duration::from_secs(15),
+        }
+    }
+
+    /// What is offered; [`ReconnectOffer::default`] otherwise.
+    #[must_use]
+    pub fn offer(mut self, offer: ReconnectOffer) -> Self {
+        self.offer = offer;
+        self
+    }
+
+    /// The delay that the others are multiples of. 100 ms.
+    #[must_use]
+    pub fn first_delay(mut self, delay: Duration) -> Self {
+        self.first_delay = delay;
+        self
+    }
+
+    /// No delay is longer. 15 s.
+    #[must_use]
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// Gives up after this many attempts in a row. By default it never does; the server gives up first.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
+    /// A server that has not been heard of for this long is taken for dead: it is asked for a sign of life after one and
+    /// two thirds of it. This replaces the keepalives of [`Limits`](crate::config::Limits). 15 s.
+    #[must_use]
+    pub fn dead_peer_after(mut self, silence: Duration) -> Self {
+        self.dead_peer_after = silence;
+        self
+    }
+
+    /// How long to wait before an attempt, the first being 1.
+    fn delay(&self, attempt: u32, provider: &CryptoProvider) -> Duration {
+        let doubled =
+            self.first_delay.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
+        let delay = doubled.min(self.max_delay);
+        let mut random = [0; 2];
+        // Without randomness the delay is just not spread.
+        let _ = provider.random.fill(&mut random);
+        let part = delay.checked_div(2 * 0x1_0000).unwrap_or_default();
+        delay.saturating_sub(part.saturating_mul(u32::from(u16::from_be_bytes(random))))
+    }
+}
+
+/// Keeps a client's session going.
+pub(super) struct AutoReconnect {
+    pub(super) policy: Reconnect,
+    pub(super) provider: &'static CryptoProvider,
+}
+
+impl Supervisor for AutoReconnect {
+    fn reconnect<'a>(&'a self, shared: &'a Arc<Shared>) -> BoxFuture<'a, ()> {
+        self.run(shared).boxed()
+    }
+}
+
+impl AutoReconnect {
+    async fn run(&self, shared: &Shared) {
+        let mut attempt = 0_u32;
+        loop {
+            attempt = attempt.saturating_add(1);
+            let delay = self.policy.delay(attempt, self.provider);
+            shared.announce(SessionEvent::Reconnecting { attempt, after: delay });
+            tokio::time::sleep(delay).await;
+            // Somebody else may have been faster, or closed the session.
+            if shared.with(|engine| engine.detached().is_none() || engine.ended().is_some()) {
+                return;
+            }
+            let tried = match self.policy.connector.connect(attempt).await {
+                Ok(stream) => resume(shared, stream).await,
+                Err(ConnectError::Temporary(error)) => Err(Attempt::Failed(error)),
+                Err(ConnectError::Permanent(error)) => Err(Attempt::Hopeless(error)),
+            };
+            let error = match tried {
+                Ok(()) => return,
+                Err(Attempt::Failed(error)) if self.policy.attempts.is_none_or(|most| attempt < most) => {
+                    tracing::debug!(%error, attempt, "reconnecting failed");
+                    continue;
+                }
+                Err(Attempt::Failed(error) | Attempt::Hopeless(error)) => error,
+            };
+            shared.with(|engine| engine.end(error));
+            return;
+        }
+    }
+}
+
+/// How an attempt failed.
+pub(crate) enum Attempt {
+    /// It may be better next time.
+    Failed(Error),
+    /// It will not.
+    Hopeless(Error),
+}
+
+/// Resumes the session over `stream`.
+pub(crate) async fn resume(shared: &Shared, stream: BoxStream) -> Result<(), Attempt> {
+    let made = shared.with(|engine| engine.reconnect(now()));
+    let (mut engine, inbound) = made.map_err(Attempt::Failed)?;
+    let mut link = Handshake { stream, inbound };
+    let asked = link.run(&mut engine).await;
+    let resumed = match asked {
+        Ok(()) => shared.with(|session| {
+            session.resume(&mut engine, now()).map(|()| session.generation()).map_err(Attempt::Hopeless)
+        }),
+        Err(error) => Err(match shared.with(|session| session.is_end_of_attempts(&engine, &error)) {
+            Some(end) => Attempt::Hopeless(end),
+            None => Attempt::Failed(error),
+        }),
+    };
+    let generation = match resumed {
+        Ok(generation) => generation,
+        Err(failed) => {
+            link.say_goodbye(&mut engine).await;
+            return Err(failed);
+        }
+    };
+    let (reader, writer) = split(link.stream, link.inbound, generation);
+    shared.deposit_reader(reader);
+    shared.deposit_writer(writer);
+    Ok(())
+}
+
+/// A new connection until the server has answered.
+struct Handshake {
+    stream: BoxStream,
+    inbound: Inbound,
+}
+
+/// A read of the handshake, in bytes.
+const READ: usize = 16 * 1024;
+/// To tell the server why the connection is given up.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Handshake {
+    async fn run(&mut self, engine: &mut Engine) -> Result<(), Error> {
+        let deadline = engine.poll_timeout().unwrap_or_else(now);
+        let late = || Error::Timeout(crate::error::Timeout::Login);
+        tokio::time::timeout_at(deadline.into(), self.exchange(engine)).await.map_err(|_| late())?
+    }
+
+    /// Both sides take turns, so nothing has to be written and read at once.
+    async fn exchange(&mut self, engine: &mut Engine) -> Result<(), Error> {
+        let mut output = Vec::new();
+        loop {
+            while engine.has_output() {
+                engine.take_output(&mut output, now());
+                self.stream.write_all(&output).await?;
+                self.stream.flush().await?;
+            }
+            if engine.is_claim_answered() {
+                return Ok(());
+            }
+            if self.stream.read_buf(self.inbound.reserve(READ)).await? == 0 {
+                return Err(Error::unexpected_end());
+            }
+            self.dispatch(engine).map_err(|error| engine.end(error))?;
+        }
+    }
+
+    fn dispatch(&mut self, engine: &mut Engine) -> Result<(), Error> {
+        loop {
+            while let Some(input) = self.inbound.poll()? {
+                match input {
+                    Input::Ident(version) => engine.handle_ident(version),
+                    Input::Packet(packet) => engine.handle_packet(packet, now())?,
+                }
+            }
+            match engine.take_opener() {
+                Some(next) => self.inbound.install(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn say_goodbye(&mut self, engine: &mut Engine) {
+        engine.end(Error::Reconnect(ReconnectFailure::UnknownClient));
+        let mut output = Vec::new();
+        engine.take_output(&mut output, now());
+        let goodbye = async {
+            self.stream.write_all(&output).await?;
+            self.stream.shutdown().await
+        };
+        // Whether it gets there makes no difference.
+        let _ = tokio::time::timeout(FAREWELL, goodbye).await;
+    }
+}
+
+#[cfg(all(test, feature = "rustcrypto"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_are_spread() {
+        let provider = &crate::crypto::rustcrypto::PROVIDER;
+        let policy = Reconnect::new(|_| async { Ok(tokio::io::empty()) });
+        let ms = |attempt| {
+            let all: Vec<_> = (0..200).map(|_| policy.delay(attempt, provider).as_millis()).collect();
+            (*all.iter().min().unwrap(), *all.iter().max().unwrap())
+        };
+        for (attempt, most) in [(1, 100), (2, 200), (5, 1600), (9, 15_000), (40, 15_000), (u32::MAX, 15_000)]
+        {
+            let (shortest, longest) = ms(attempt);
+            assert!(shortest >= most / 2 && longest <= most && longest > shortest + most / 5, "{attempt}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Sessions that wait for their client to come back.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+use crate::driver::{Keeper, Shared};
+use crate::error::{Error, ReconnectFailure};
+use crate::protocol::{ReconnectOffer, SessionIndex};
+
+/// The sessions of one or several servers that their clients may resume over another connection, with or without a stream
+/// at the moment. Clones are the same set. A session joins it once it is authenticated, and leaves it when it ends.
+///
+/// An Adit client says where its session is, so the set is not searched. Other clients only prove which one is theirs, and
+/// each has to be tried; that is a MAC of some 100 bytes for each.
+#[derive(Clone)]
+pub struct DetachedSessions {
+    set: Arc<Set>,
+}
+
+/// Bounds of a [`DetachedSessions`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DetachedLimits {
+    /// What is offered to clients, and how long a session is kept.
+    pub offer: ReconnectOffer,
+    /// Sessions without a stream; for another the oldest ends. 1000.
+    pub count: usize,
+    /// The same for each user. 32.
+    pub count_per_user: usize,
+    /// What those hold for their peers, in bytes, looked at whenever one joins them; the oldest end. 256 MiB.
+    pub bytes: usize,
+}
+
+impl Default for DetachedLimits {
+    fn default() -> Self {
+        Self { offer: ReconnectOffer::default(), count: 1000, count_per_user: 32, bytes: 256 * 1024 * 1024 }
+    }
+}
+
+/// Is asked whenever a session is to be resumed.
+pub trait ResumePolicy: Send + Sync + fmt::Debug {
+    /// Whether this user, who was authenticated when the session began, may still come in.
+    fn may_resume<'a>(&'a self, user: &'a str) -> BoxFuture<'a, bool>;
+}
+
+struct Set {
+    limits: DetachedLimits,
+    policy: Option<Arc<dyn ResumePolicy>>,
+    sessions: DashMap<SessionIndex, Entry>,
+    /// Those without a stream, the oldest first.
+    waiting: Mutex<VecDeque<Waiting>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    session_id: Arc<Zeroizing<Vec<u8>>>,
+    user: Arc<str>,
+    shared: Weak<Shared>,
+}
+
+struct Waiting {
+    index: SessionIndex,
+    entry: Entry,
+}
+
+/// Session ids stay out of logs.
+impl fmt::Debug for DetachedSessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DetachedSessions")
+            .field("sessions", &self.len())
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for DetachedSessions {
+    fn default() -> Self {
+        Self::new(DetachedLimits::default())
+    }
+}
+
+impl DetachedSessions {
+    /// An empty set. Users may resume as long as their sessions are kept.
+    #[must_use]
+    pub fn new(limits: DetachedLimits) -> Self {
+        Self::with(limits, None)
+    }
+
+    /// An empty set that asks `policy` before a session is resumed.
+    #[must_use]
+    pub fn with_policy(limits: DetachedLimits, policy: impl ResumePolicy + 'static) -> Self {
+        Self::with(limits, Some(Arc::new(policy)))
+    }
+
+    fn with(limits: DetachedLimits, policy: Option<Arc<dyn ResumePolicy>>) -> Self {
+        let (sessions, waiting) = (DashMap::new(), Mutex::new(VecDeque::new()));
+        Self { set: Arc::new(Set { limits, policy, sessions, waiting }) }
+    }
+
+    /// Sessions that can be resumed, with or without a stream.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.set.sessions.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.sessions.is_empty()
+    }
+
+    /// Sessions that have no stream.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.set.waiting.lock().len()
+    }
+
+    /// How long sessions are kept without a stream.
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        self.set.limits.offer.lifetime
+    }
+
+    pub(super) fn offer(&self) -> ReconnectOffer {
+        self.set.limits.offer.clone()
+    }
+
+    /// A session has been authenticated.
+    pub(super) fn add(&self, shared: &Arc<Shared>, user: &Arc<str>) {
+        let Some((index, session_id)) = shared.with(|engine| engine.resume_key()) else { return };
+        let entry = Entry {
+            session_id: Arc::new(session_id),
+            user: Arc::clone(user),
+            shared: Arc::downgrade(shared),
+        };
+        self.set.sessions.insert(index, entry.clone());
+        shared.set_keeper(Box::new(Member { set: Arc::downgrade(&self.set), index, entry }));
+        // It may have ended, or lost its stream, before anybody was told.
+        if shared.end_reason().is_some() {
+            self.set.remove(&index);
+        } else if shared.with(|engine| engine.detached().is_some()) {
+            self.set.park(&index);
+        }
+    }
+
+    /// Gives the stream of `connection` to the session that its client has asked for.
+    pub(super) async fn resume(
+        &self,
+        connection: &Arc<Shared>,
+        index: Option<SessionIndex>,
+    ) -> Result<(), ReconnectFailure> {
+        let found = match index {
+            Some(index) => self.set.sessions.get(&index).map(|entry| entry.clone()),
+            None => self.search(connection),
+        };
+        let entry = found.filter(|entry| connection.with(|engine| engine.claims(&entry.session_id)));
+        let entry = entry.ok_or(ReconnectFailure::SessionNotFound)?;
+        if let Some(policy) = &self.set.policy
+            && !policy.may_resume(&entry.user).await
+        {
+            if let Some(shared) = entry.shared.upgrade() {
+                shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Revoked)));
+            }
+            return Err(ReconnectFailure::Revoked);
+        }
+        let session = entry.shared.upgrade().ok_or(ReconnectFailure::SessionNotFound)?;
+        session.hand_over(connection)
+    }
+
+    /// Tries all of them, so that the time does not tell which one it was.
+    fn search(&self, connection: &Shared) -> Option<Entry> {
+        let all: Vec<Entry> = self.set.sessions.iter().map(|entry| entry.clone()).collect();
+        let proved = |entry: &Entry| connection.with(|engine| engine.claims(&entry.session_id));
+        all.into_iter().filter(proved).last()
+    }
+}
+
+/// A session's place in the set.
+struct Member {
+    set: Weak<Set>,
+    index: SessionIndex,
+    entry: Entry,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("user", &self.entry.user).finish_non_exhaustive()
+    }
+}
+
+impl Keeper for Member {
+    fn lost(&self) {
+        if let Some(set) = self.set.upgrade() {
+            set.park(&self.index);
+        }
+    }
+
+    fn resumed(&self) {
+        if let Some(set) = self.set.upgrade() {
+            set.unpark(&self.index);
+        }
+    }
+
+    fn ended(&self) {
+        if let Some(set) = self.set.upgrade() {
+            set.remove(&self.index);
+        }
+    }
+}
+
+impl Set {
+    fn remove(&self, index: &SessionIndex) {
+        self.sessions.remove(index);
+        self.unpark(index);
+    }
+
+    fn unpark(&self, index: &SessionIndex) {
+        self.waiting.lock().retain(|waiting| waiting.index != *index);
+    }
+
+    fn park(&self, index: &SessionIndex) {
+        let Some(entry) = self.sessions.get(index).map(|entry| entry.clone()) else { return };
+        let mut evicted = Vec::new();
+        {
+            let mut waiting = self.waiting.lock();
+            waiting.retain(|other| other.index != *index);
+            let user = &entry.user;
+            let of_user = waiting.iter().filter(|other| other.entry.user == *user).count();
+            let mut surplus = of_user.saturating_add(1).saturating_sub(self.limits.count_per_user);
+            waiting.retain(|other| {
+                let goes = surplus > 0 && other.entry.user == *user;
+                if goes {
+                    surplus = surplus.saturating_sub(1);
+                    evicted.push(other.entry.clone());
+                }
+                !goes
+            });
+            waiting.push_back(Waiting { index: *index, entry });
+            while waiting.len() > self.limits.count {
+                evicted.extend(waiting.pop_front().map(|oldest| oldest.entry));
+            }
+        }
+        self.evict_for_bytes(&mut evicted);
+        // Not under the lock: the end of a session comes back here.
+        for shared in evicted.iter().filter_map(|entry| entry.shared.upgrade()) {
+            shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Evicted)));
+        }
+    }
+
+    fn evict_for_bytes(&self, evicted: &mut Vec<Entry>) {
+        let all: Vec<Entry> = self.waiting.lock().iter().map(|waiting| waiting.entry.clone()).collect();
+        let mut left = self.limits.bytes;
+        // The youngest may stay as long as there is room.
+        for entry in all.into_iter().rev() {
+            let Some(shared) = entry.shared.upgrade() else { continue };
+            let (bytes, _) = shared.with(|engine| engine.replay_bytes());
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => {
+                    left = 0;
+                    evicted.push(entry);
+                }
+            }
+        }
+    }
+}

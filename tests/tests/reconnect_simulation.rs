@@ -1,0 +1,127 @@
+//! Two engines whose connection is cut at any byte, any number of times, also while they reconnect.
+//!
+//! `ADIT_RECONNECT_SCHEDULES` says how many schedules are played (2,000 by default, 100,000 in the long run),
+//! `ADIT_SIMULATION_SEED` plays one alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use ssh_core::config::Limits;
+use ssh_core::protocol::ReconnectOffer;
+use tests::pair::Setup;
+use tests::random::Dice;
+use tests::simulation::{Simulation, play, schedules};
+
+fn offer(window: usize, latency: bool) -> ReconnectOffer {
+    let mut offer = ReconnectOffer::default();
+    (offer.window, offer.latency) = (window, latency);
+    offer
+}
+
+fn limits(dice: &mut Dice) -> Limits {
+    let mut limits = Limits::default();
+    limits.channel_window = dice.pick(&[1, 100, 5000, 1 << 20]);
+    limits.max_channel_window = limits.channel_window.max(dice.pick(&[1, 1 << 20]));
+    if limits.channel_window > 1 && dice.once_in(3) {
+        limits.rekey_bytes = dice.pick(&[20_000, 100_000]);
+    }
+    limits
+}
+
+#[test]
+fn any_cuts_deliver_the_same_bytes_in_order() {
+    let mut resumed = 0;
+    for seed in schedules(2000) {
+        play(seed, |seed| {
+            let mut dice = Dice::new(seed ^ 0x7e57);
+            let windows = [0, 1].map(|_| dice.pick(&[1, 1000, 20_000, 1 << 20]));
+            let (client, server) = (limits(&mut dice), limits(&mut dice));
+            let small = client.channel_window.min(server.channel_window) == 1;
+            let latency = [0, 1].map(|_| dice.once_in(2));
+            let setup = Setup {
+                client,
+                server,
+                reconnect: [0, 1].map(|side| Some(offer(windows[side], latency[side]))),
+                ..Setup::default()
+            };
+            let mut simulation = Simulation::new(seed, &setup, dice.once_in(3));
+            for _ in 0..dice.between(1, 3) {
+                let lens = if small { [0, 1, 10, 100] } else { [0, 1, 3000, 10_000] };
+                simulation.open(seed, dice.once_in(2), [0, 1].map(|_| dice.pick(&lens)));
+            }
+            simulation.cuts.0 = dice.between(1, 6);
+            simulation.run(true);
+            simulation.check();
+            resumed += simulation.pair.server.losses.1;
+        });
+    }
+    assert!(resumed > 0, "no session was ever resumed");
+}
+
+/// A peer that does not count messages over all connections, as all but Adit: a reconnect that is cut off before its answer
+/// may be the end of the session, but never gives other bytes.
+#[test]
+fn peers_that_do_not_count_get_the_same_bytes_or_an_error() {
+    let (mut failed, mut all) = (0, 0);
+    for seed in schedules(300) {
+        play(seed, |seed| {
+            let mut dice = Dice::new(seed ^ 0xf0f0);
+            let offers = [0, 1].map(|_| {
+                let mut offer = offer(dice.pick(&[1000, 20_000, 1 << 20]), dice.once_in(2));
+                offer.count = false;
+                Some(offer)
+            });
+            let setup = Setup {
+                client: limits(&mut dice),
+                server: limits(&mut dice),
+                reconnect: offers,
+                ..Setup::default()
+            };
+            let small = setup.client.channel_window.min(setup.server.channel_window) == 1;
+            let mut simulation = Simulation::new(seed, &setup, false);
+            simulation.may_fail = true;
+            for _ in 0..dice.between(1, 2) {
+                let lens = if small { [0, 1, 10, 100] } else { [0, 1, 3000, 30_000] };
+                simulation.open(seed, dice.once_in(2), [0, 1].map(|_| dice.pick(&lens)));
+            }
+            simulation.cuts.0 = dice.between(1, 3);
+            simulation.run(true);
+            simulation.check();
+            failed += usize::from(simulation.has_failed_to_resume());
+            all += 1;
+        });
+    }
+    assert!(failed < all / 2 || all < 10, "{failed} of {all} sessions were lost");
+}
+
+/// Two messages each way, and a cut after every byte of the conversation; and of the reconnect that follows a cut in its
+/// middle, in either direction.
+#[test]
+fn a_small_conversation_survives_a_cut_after_every_byte() {
+    let algorithms = Setup::default().algorithms.with_ciphers("aes256-gcm@openssh.com").unwrap();
+    let algorithms = algorithms.with_macs("hmac-sha2-256").unwrap();
+    let setup = Setup { algorithms, reconnect: [0, 1].map(|_| Some(offer(1000, true))), ..Setup::default() };
+    let talk = |planned: &[(bool, u64)]| {
+        let mut simulation = Simulation::new(1, &setup, false);
+        simulation.open(1, true, [9, 9]);
+        let before = [simulation.pair.to_server.carried(), simulation.pair.to_client.carried()];
+        simulation.planned = planned.iter().copied().collect();
+        simulation.plan_cut();
+        simulation.run(false);
+        simulation.check();
+        let pair = &simulation.pair;
+        // Everything may have been read when the last byte is cut.
+        assert!(pair.client.losses.0 - pair.client.losses.1 <= 1);
+        (before, [pair.to_server.carried(), pair.to_client.carried()])
+    };
+    let (before, after) = talk(&[]);
+    for (to_server, at) in [(true, 0), (false, 1)] {
+        let len = after[at] - before[at];
+        assert!(len > 50, "there is nothing to cut");
+        for bytes in 0..=len {
+            talk(&[(to_server, bytes)]);
+        }
+        // A reconnect carries less than the first connection up to its first message.
+        for bytes in 0..before[at] {
+            talk(&[(!to_server, 30), (to_server, bytes)]);
+        }
+    }
+}
