@@ -50,6 +50,8 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "tokio")]
+mod accept;
+#[cfg(feature = "tokio")]
 pub mod channel;
 #[cfg(feature = "tokio")]
 pub mod client;

@@ -63,6 +63,10 @@ impl Session {
         Self { inner: Arc::new(Inner { shared, info }) }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
     /// What was agreed.
     #[must_use]
     pub fn info(&self) -> &SessionInfo {
@@ -162,6 +166,12 @@ impl Session {
         });
     }
 
+    /// Whether the session is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.shared.end_reason().is_some()
+    }
+
     /// Waits for the end of the session; why it ended.
     ///
     /// # Cancel safety
@@ -225,6 +235,10 @@ pub struct IncomingChannel {
 }
 
 impl IncomingChannel {
+    pub(crate) fn new(shared: &Arc<Shared>, offer: OfferedChannel) -> Self {
+        Self { shared: Arc::clone(shared), offer: Some(offer) }
+    }
+
     /// Its type, for instance `direct-tcpip`.
     #[must_use]
     pub fn kind(&self) -> &str {

@@ -12,8 +12,8 @@ pub mod wire;
 
 pub use auth::{AuthAnswer, AuthReply, ClientAuthRequest, Secret, ServerAttempt, ServerMethod};
 pub use connection::{
-    ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError, OpenFailure,
-    OpenFailureReason, PeerRequest,
+    AcceptTicket, ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError,
+    OpenFailure, OpenFailureReason, PeerRequest,
 };
 pub use engine::{Engine, Event};
 pub use transport::inbound::NextOpener;

@@ -79,10 +79,13 @@ pub(super) enum StderrMode {
     /// Nobody reads it: it is credited and dropped.
     #[default]
     Discard,
-    Queue {
-        queue: ReceiveQueue,
-        waker: Option<Waker>,
-    },
+    Queue(Box<StderrQueue>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct StderrQueue {
+    pub(super) queue: ReceiveQueue,
+    pub(super) waker: Option<Waker>,
 }
 
 /// Why an open was refused (RFC 4254 §5.1).
@@ -207,8 +210,8 @@ impl Row {
         wakes.extend(self.receive.waker.take());
         wakes.append(&mut self.closed_wakers);
         wakes.append(&mut self.request_wakers);
-        if let StderrMode::Queue { waker, .. } = &mut self.receive.stderr {
-            wakes.extend(waker.take());
+        if let StderrMode::Queue(stderr) = &mut self.receive.stderr {
+            wakes.extend(stderr.waker.take());
         }
         if let RowPhase::Opening { waker, .. } = &mut self.phase {
             wakes.extend(waker.take());

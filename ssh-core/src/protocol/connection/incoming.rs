@@ -62,6 +62,8 @@ impl Connection {
         let was_used = channel < self.next_id;
         match self.rows.get_mut(&channel) {
             Some(row) if row.is_open() => Ok(Some(row)),
+            // Dev Tunnels' TypeScript peers close what they have refused.
+            Some(row) if matches!(row.phase, RowPhase::Refused(_)) => Ok(None),
             Some(_) => Err(unknown.into()),
             None if was_used => Ok(None),
             None => Err(unknown.into()),
@@ -99,9 +101,9 @@ impl Connection {
         let id = message.recipient;
         let Some(row) = self.accept_data(ChannelExtendedData::NUMBER, id, len)? else { return Ok(()) };
         match &mut row.receive.stderr {
-            StderrMode::Queue { queue, waker } if message.code == STDERR => {
-                queue.push(data);
-                let waker = waker.take();
+            StderrMode::Queue(stderr) if message.code == STDERR => {
+                stderr.queue.push(data);
+                let waker = stderr.waker.take();
                 self.wakes.extend(waker);
                 Ok(())
             }
@@ -142,7 +144,7 @@ impl Connection {
         let window = self.new_window();
         self.rows.insert(
             id,
-            Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window),
+            Box::new(Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window)),
         );
         let (kind, fields) = (message.kind.to_owned(), Bytes::copy_from_slice(message.fields.0));
         self.push_event(ConnectionEvent::Offered(OfferedChannel { id, kind, fields }));
@@ -195,8 +197,8 @@ impl Connection {
         let Some(row) = self.row_for(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
         row.receive.eof = true;
         let mut wakes: Vec<_> = row.receive.waker.take().into_iter().collect();
-        if let StderrMode::Queue { waker, .. } = &mut row.receive.stderr {
-            wakes.extend(waker.take());
+        if let StderrMode::Queue(stderr) = &mut row.receive.stderr {
+            wakes.extend(stderr.waker.take());
         }
         self.wakes.append(&mut wakes);
         Ok(())

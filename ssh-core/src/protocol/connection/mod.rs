@@ -1,5 +1,6 @@
 //! The connection protocol (RFC 4254): channels, windows and requests. It outlives its transport.
 
+mod accept;
 mod channel;
 mod incoming;
 mod receive_queue;
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+pub use accept::AcceptTicket;
 pub use channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
 use channel::{Row, RowPhase, StderrMode};
 pub(crate) use incoming::KEEPALIVE;
@@ -32,7 +34,8 @@ use crate::protocol::transport::outbound::Outbound;
 #[derive(Debug)]
 pub(crate) struct Connection {
     common: Arc<Common>,
-    rows: HashMap<u32, Row>,
+    /// Boxed, so that the table's empty places are small.
+    rows: HashMap<u32, Box<Row>>,
     /// Numbers are never used twice, so a late message can not reach the wrong channel.
     next_id: u32,
     /// The windows of all channels together.
@@ -54,6 +57,8 @@ pub(crate) struct Connection {
     /// What the application has not looked at yet. Offers are bounded by the table, requests by their limit.
     events: VecDeque<ConnectionEvent>,
     event_wakers: Vec<Waker>,
+    /// Those who wait for a channel of one type, or of any.
+    accepting: accept::Accepting,
     /// Bytes of requests and offers that nobody has looked at.
     waiting_bytes: usize,
     failed: Option<Error>,
@@ -124,6 +129,7 @@ impl Connection {
             wakes: Vec::new(),
             events: VecDeque::new(),
             event_wakers: Vec::new(),
+            accepting: accept::Accepting::default(),
             waiting_bytes: 0,
             failed: None,
         }
@@ -139,6 +145,7 @@ impl Connection {
         }
         self.requests.fail_all(&mut self.wakes);
         self.wakes.append(&mut self.event_wakers);
+        self.accepting.wake_all(&mut self.wakes);
     }
 
     /// What the application is to decide next; `None` when nothing will come any more.
@@ -157,6 +164,9 @@ impl Connection {
     }
 
     fn push_event(&mut self, event: ConnectionEvent) {
+        if let ConnectionEvent::Offered(offer) = &event {
+            self.accepting.wake(&offer.kind, &mut self.wakes);
+        }
         self.events.push_back(event);
         self.wakes.append(&mut self.event_wakers);
     }
@@ -216,7 +226,7 @@ impl Connection {
             ChannelOpen { kind, sender: id, window, max_packet, fields: Rest(fields) }.encode(buffer);
         })?;
         let phase = RowPhase::Opening { since: now, waker: None, abandoned: false };
-        self.rows.insert(id, Row::new(phase, 0, 0, 0, window));
+        self.rows.insert(id, Box::new(Row::new(phase, 0, 0, 0, window)));
         Ok(id)
     }
 
@@ -488,7 +498,7 @@ impl Connection {
         if self.failed.is_some() {
             return None;
         }
-        self.rows.get_mut(&id).filter(|row| row.is_open() && !row.close_sent)
+        self.rows.get_mut(&id).map(|row| &mut **row).filter(|row| row.is_open() && !row.close_sent)
     }
 
     fn remove(&mut self, id: u32) {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::channel::StderrQueue;
 use super::{Connection, Row, StderrMode, set_waker};
 use crate::error::{ApiMisuse, Error};
 use crate::protocol::messages::{ChannelData, ChannelWindowAdjust};
@@ -128,15 +129,15 @@ impl Connection {
         if let Some(row) = self.rows.get_mut(&id)
             && matches!(row.receive.stderr, StderrMode::Discard)
         {
-            row.receive.stderr = StderrMode::Queue { queue: Default::default(), waker: None };
+            row.receive.stderr = StderrMode::Queue(Default::default());
         }
     }
 
     /// From now on stderr is dropped again, and what waits of it is credited.
     pub(crate) fn discard_stderr(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
         let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
-        let StderrMode::Queue { queue, .. } = std::mem::take(&mut row.receive.stderr) else { return Ok(()) };
-        self.credit(id, queue.len(), out)
+        let StderrMode::Queue(stderr) = std::mem::take(&mut row.receive.stderr) else { return Ok(()) };
+        self.credit(id, stderr.queue.len(), out)
     }
 
     /// Copies received stderr data to `buffer`; 0 at the end.
@@ -151,9 +152,10 @@ impl Connection {
             return Poll::Ready(Err(self.failure()));
         };
         let ended = row.receive_ended();
-        let StderrMode::Queue { queue, waker } = &mut row.receive.stderr else {
+        let StderrMode::Queue(stderr) = &mut row.receive.stderr else {
             return Poll::Ready(Ok(0));
         };
+        let StderrQueue { queue, waker } = &mut **stderr;
         if !queue.is_empty() {
             let n = queue.read(buffer);
             return Poll::Ready(self.credit(id, n, out).map(|()| n));

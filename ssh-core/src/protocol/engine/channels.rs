@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::Engine;
 use crate::error::{ApiMisuse, Error};
 use crate::protocol::connection::{
-    ConnectionEvent, ExitStatus, GlobalReply, OpenError, OpenFailureReason, PeerRequest,
+    AcceptTicket, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError, OpenFailureReason,
+    PeerRequest,
 };
 
 /// Channels and requests. Each of these fails with the session's error once it is over, and with
@@ -19,6 +20,20 @@ impl Engine {
     /// The next channel or request of the peer; `None` when none will come any more.
     pub fn poll_incoming(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
         self.connection.poll_event(cx)
+    }
+
+    /// The next channel of the peer of this type, or of any; `None` when none will come any more.
+    pub fn poll_offered(
+        &mut self,
+        kind: Option<&str>,
+        ticket: &mut AcceptTicket,
+        cx: &Context<'_>,
+    ) -> Poll<Option<OfferedChannel>> {
+        self.connection.poll_offered(kind, ticket, cx)
+    }
+
+    pub fn stop_accepting(&mut self, ticket: &AcceptTicket) {
+        self.connection.stop_accepting(ticket);
     }
 
     pub fn open_channel(&mut self, kind: &str, fields: &[u8], now: Instant) -> Result<u32, Error> {
