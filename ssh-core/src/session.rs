@@ -103,6 +103,62 @@ impl Session {
         Ok((channel, confirmation))
     }
 
+    /// Opens a channel together with its first request, for instance `exec`. If both sides know
+    /// `open-channel-request@microsoft.com` that takes one round trip, otherwise the request follows the confirmation.
+    /// While the peer has not said whether it does, it is tried.
+    ///
+    /// # Errors
+    /// As for [`open_channel`](Self::open_channel), and [`OpenError::RequestDenied`] if the peer denies the request; the
+    /// channel is then closed.
+    ///
+    /// # Cancel safety
+    /// The channel of a dropped future is closed as soon as it is confirmed; the peer may have acted on the request.
+    pub async fn open_channel_and_request(
+        &self,
+        kind: &str,
+        fields: &[u8],
+        request: &str,
+        request_fields: &[u8],
+    ) -> Result<Channel, OpenError> {
+        let shared = &self.inner.shared;
+        let now = crate::driver::now();
+        let (id, support, number) = shared.with(|engine| {
+            let support = engine.takes_initial_requests();
+            let id = engine.open_channel(kind, fields, now)?;
+            let number = match support {
+                Some(false) => None,
+                _ => engine
+                    .initial_request(id, request, true, request_fields, now)
+                    .inspect_err(|_| engine.release_channel(id))?,
+            };
+            Ok::<_, Error>((id, support, number))
+        })?;
+        let channel = Channel::new(Arc::clone(shared), id);
+        let abandon = number.map(|number| AbandonReply { shared, number });
+        std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
+        let reply = match number {
+            Some(number) => {
+                std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await
+            }
+            None => None,
+        };
+        drop(abandon);
+        let accepted = match reply {
+            Some(GlobalReply::Success(_)) => true,
+            Some(GlobalReply::Failure(_)) if support == Some(true) => false,
+            None if number.is_some() => return Err(shared.end_reason().unwrap_or(Error::Closed).into()),
+            // It does not know how, or would not have.
+            Some(GlobalReply::Failure(_)) | None => channel.request(request, request_fields).await?,
+        };
+        if accepted { Ok(channel) } else { Err(OpenError::RequestDenied) }
+    }
+
+    /// The extensions that the peer listed, with their values (RFC 8308); `None` if it listed none at all.
+    #[must_use]
+    pub fn peer_extensions(&self) -> Option<Vec<(Box<str>, Bytes)>> {
+        self.inner.shared.with(|engine| engine.peer_extensions().map(<[_]>::to_vec))
+    }
+
     /// Sends a global request and waits for its answer (RFC 4254 §4): the fields of the success, or `None` if it was
     /// refused.
     ///

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use zeroize::Zeroizing;
 
-use crate::config::{Algorithms, Limits, provider_or_default};
+use crate::config::{Algorithms, Extensions, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{Error, HostKeyError};
 use crate::keys::{PublicKey, SigningKey};
@@ -17,6 +17,7 @@ pub struct Config {
     pub(super) credentials: Vec<Credential>,
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
+    pub(super) extensions: Extensions,
     pub(super) provider: &'static CryptoProvider,
 }
 
@@ -77,6 +78,7 @@ pub struct ConfigBuilder<State> {
     credentials: Vec<Credential>,
     algorithms: Algorithms,
     limits: Limits,
+    extensions: Extensions,
     provider: Option<&'static CryptoProvider>,
 }
 
@@ -98,6 +100,7 @@ impl Config {
             credentials: Vec::new(),
             algorithms: Algorithms::default(),
             limits: Limits::default(),
+            extensions: Extensions::default(),
             provider: None,
         }
     }
@@ -107,8 +110,16 @@ impl ConfigBuilder<NeedsHostKeyVerifier> {
     /// How host keys are verified.
     #[must_use]
     pub fn verify_host_key(self, verifier: impl HostKeyVerifier + 'static) -> ConfigBuilder<Ready> {
-        let Self { user, credentials, algorithms, limits, provider, .. } = self;
-        ConfigBuilder { state: Ready(Arc::new(verifier)), user, credentials, algorithms, limits, provider }
+        let Self { user, credentials, algorithms, limits, extensions, provider, .. } = self;
+        ConfigBuilder {
+            state: Ready(Arc::new(verifier)),
+            user,
+            credentials,
+            algorithms,
+            limits,
+            extensions,
+            provider,
+        }
     }
 }
 
@@ -134,6 +145,13 @@ impl<State> ConfigBuilder<State> {
         self
     }
 
+    /// Which extensions of the protocol are offered; [`Extensions::default`] otherwise.
+    #[must_use]
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
@@ -156,6 +174,7 @@ impl ConfigBuilder<Ready> {
             credentials: self.credentials,
             algorithms: self.algorithms,
             limits: self.limits,
+            extensions: self.extensions,
             provider,
         }))
     }

@@ -47,6 +47,7 @@ where
     let common = Common {
         algorithms: config.algorithms.clone(),
         limits: config.limits.clone(),
+        extensions: config.extensions.clone(),
         provider: config.provider,
     };
     let (engine, inbound) = Engine::client(common, config.user.to_string(), now())?;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::config::{Algorithms, Limits, provider_or_default};
+use crate::config::{Algorithms, Extensions, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{ApiMisuse, Error};
 use crate::keys::{PublicKey, SigningKey};
@@ -15,6 +15,7 @@ pub struct Config {
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
+    pub(super) extensions: Extensions,
     pub(super) provider: &'static CryptoProvider,
 }
 
@@ -80,6 +81,7 @@ pub struct ConfigBuilder {
     authenticator: Arc<dyn Authenticator>,
     algorithms: Algorithms,
     limits: Limits,
+    extensions: Extensions,
     provider: Option<&'static CryptoProvider>,
 }
 
@@ -92,6 +94,7 @@ impl Config {
             authenticator: Arc::new(authenticator),
             algorithms: Algorithms::default(),
             limits: Limits::default(),
+            extensions: Extensions::default(),
             provider: None,
         }
     }
@@ -119,6 +122,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Which extensions of the protocol are offered; [`Extensions::default`] otherwise.
+    #[must_use]
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
@@ -143,6 +153,7 @@ impl ConfigBuilder {
             authenticator: self.authenticator,
             algorithms: self.algorithms,
             limits: self.limits,
+            extensions: self.extensions,
             provider,
         }))
     }

@@ -44,6 +44,7 @@ where
     let common = Common {
         algorithms: config.algorithms.clone(),
         limits: config.limits.clone(),
+        extensions: config.extensions.clone(),
         provider: config.provider,
     };
     let methods = config.authenticator.methods();

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::initial_request::Initial;
 use super::receive_queue::ReceiveQueue;
 use super::requests::{ReceivedRequests, SentRequests};
 use super::window::ReceiveWindow;
@@ -25,6 +26,8 @@ pub(crate) struct Row {
     /// Requests of the peer that the application has not looked at yet.
     pub(super) unread_requests: VecDeque<PeerRequest>,
     pub(super) request_wakers: Vec<Waker>,
+    /// The peer's first request came with its open and is not answered yet.
+    pub(super) initial: Option<Box<Initial>>,
     /// The application does not look at requests: they are refused as they come.
     pub(super) refuses_requests: bool,
 }
@@ -191,6 +194,7 @@ impl Row {
             received_requests: ReceivedRequests::default(),
             unread_requests: VecDeque::new(),
             request_wakers: Vec::new(),
+            initial: None,
             refuses_requests: false,
         }
     }

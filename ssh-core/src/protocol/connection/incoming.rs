@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest, Row, RowPhase, StderrMode};
+use super::initial_request::INITIAL_CHANNEL_REQUEST;
 use super::{
     Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, MAX_WAITING, OfferedChannel,
     send_open_failure,
@@ -218,7 +219,10 @@ impl Connection {
         if unused {
             self.churn.add(self.now)?;
         }
-        if answer { out.send(|buffer| ChannelClose { recipient }.encode(buffer)) } else { Ok(()) }
+        if answer {
+            out.send(|buffer| ChannelClose { recipient }.encode(buffer))?;
+        }
+        self.refuse_initial(id, out)
     }
 
     fn on_channel_request(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
@@ -293,6 +297,9 @@ impl Connection {
         let message = GlobalRequest::decode(payload)?;
         if message.name.len() > MAX_NAME {
             return Err(WireError::TooLong.into());
+        }
+        if message.name == INITIAL_CHANNEL_REQUEST {
+            return self.on_initial_request(&message, out);
         }
         let limit = self.common.limits.pending_requests;
         // A keepalive is answered at once; any answer is a sign of life.

@@ -3,6 +3,7 @@
 mod accept;
 mod channel;
 mod incoming;
+mod initial_request;
 mod receive_queue;
 mod requests;
 mod streams;
@@ -281,12 +282,14 @@ impl Connection {
     ) -> Result<(), Error> {
         let offered = self.rows.get(&id).filter(|row| matches!(row.phase, RowPhase::Offered));
         let Some(recipient) = offered.map(|row| row.send.remote) else { return Ok(()) };
-        self.remove(id);
         if self.failed.is_some() {
+            self.remove(id);
             return Ok(());
         }
-        self.churn.add(self.now)?;
-        send_open_failure(recipient, reason, text, out)
+        send_open_failure(recipient, reason, text, out)?;
+        self.refuse_initial(id, out)?;
+        self.remove(id);
+        self.churn.add(self.now)
     }
 
     // ---- Requests -----------------------------------------------------------------------------------
@@ -351,7 +354,12 @@ impl Connection {
         }
         let Some(row) = self.open_row(id) else { return Ok(()) };
         let recipient = row.send.remote;
-        for accepted in row.received_requests.answer(slot, accepted) {
+        let mut initial = None;
+        for (number, accepted) in row.received_requests.answer(slot, accepted) {
+            if row.initial.as_ref().is_some_and(|initial| initial.channel_slot == number) {
+                initial = row.initial.take().map(|initial| (initial.session_slot, accepted));
+                continue;
+            }
             out.send(|buffer| {
                 if accepted {
                     ChannelSuccess { recipient }.encode(buffer);
@@ -360,7 +368,13 @@ impl Connection {
                 }
             })?;
         }
-        Ok(())
+        let Some((slot, accepted)) = initial else { return Ok(()) };
+        let none = Bytes::new();
+        self.global_answer(
+            slot,
+            if accepted { GlobalReply::Success(none) } else { GlobalReply::Failure(none) },
+            out,
+        )
     }
 
     /// From now on the peer's requests on this channel are refused as they come.
@@ -418,7 +432,7 @@ impl Connection {
         if self.failed.is_some() {
             return Ok(());
         }
-        for reply in self.received_requests.answer(slot, reply) {
+        for (_, reply) in self.received_requests.answer(slot, reply) {
             out.send(|buffer| match &reply {
                 GlobalReply::Success(fields) => RequestSuccess { fields: Rest(fields) }.encode(buffer),
                 GlobalReply::Failure(fields) => RequestFailure { fields: Rest(fields) }.encode(buffer),
@@ -451,7 +465,8 @@ impl Connection {
         let mut wakes = Vec::new();
         row.wake_all(&mut wakes);
         self.wakes.append(&mut wakes);
-        out.send(|buffer| ChannelClose { recipient }.encode(buffer))
+        out.send(|buffer| ChannelClose { recipient }.encode(buffer))?;
+        self.refuse_initial(id, out)
     }
 
     /// The last handle has gone: the channel is closed and forgotten. Numbers are never used twice, so what the
@@ -527,6 +542,9 @@ pub enum OpenError {
     /// The peer refused.
     #[error("the peer refused the channel: {0}")]
     Refused(OpenFailure),
+    /// The channel opened, but the peer denied the request that came with it; it is closed again.
+    #[error("the initial channel request was denied")]
+    RequestDenied,
     /// The session ended or cannot open channels.
     #[error(transparent)]
     Session(#[from] Error),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Engine;
+use crate::config::OPEN_CHANNEL_REQUEST;
 use crate::error::{ApiMisuse, Error};
 use crate::protocol::connection::{
     AcceptTicket, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError, OpenFailureReason,
@@ -41,6 +42,39 @@ impl Engine {
         check_size(kind, fields)?;
         let opened = self.connection.open(kind, fields, now, &mut self.transport.out);
         self.fatal(opened)
+    }
+
+    /// The first request of a channel, right behind its open; the number of its answer among the global ones.
+    pub fn initial_request(
+        &mut self,
+        id: u32,
+        name: &str,
+        want_reply: bool,
+        fields: &[u8],
+        now: Instant,
+    ) -> Result<Option<u64>, Error> {
+        self.authenticated()?;
+        check_size(name, fields)?;
+        let sent =
+            self.connection.initial_request(id, name, want_reply, fields, now, &mut self.transport.out);
+        self.fatal(sent)
+    }
+
+    /// What the peer's EXT_INFO listed, with its values (RFC 8308 §2.3); `None` if none came.
+    #[must_use]
+    pub fn peer_extensions(&self) -> Option<&[(Box<str>, Bytes)]> {
+        self.peer_extensions.as_deref()
+    }
+
+    /// Whether both sides take the first request of a channel with its open; `None` if the peer has not said, which the
+    /// answer to such a request then tells.
+    #[must_use]
+    pub fn takes_initial_requests(&self) -> Option<bool> {
+        if !self.common.extensions.open_channel_request {
+            return Some(false);
+        }
+        let listed = self.peer_extensions.as_ref()?;
+        Some(listed.iter().any(|(name, _)| &**name == OPEN_CHANNEL_REQUEST))
     }
 
     pub fn poll_opened(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Bytes, OpenError>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use bytes::Bytes;
 use zeroize::Zeroize as _;
 
 use crate::config::Common;
@@ -43,6 +44,8 @@ pub struct Engine {
     ended: Option<Error>,
     login_deadline: Option<Instant>,
     keepalive: KeepAlive,
+    /// What the peer's EXT_INFO listed, with its values; `None` until it came.
+    peer_extensions: Option<Vec<(Box<str>, Bytes)>>,
     /// The signature algorithms of the server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
     server_sig_algs: Option<Vec<SignatureAlgorithm>>,
 }
@@ -162,6 +165,7 @@ impl Engine {
             login_deadline: now.checked_add(common.limits.login),
             keepalive: KeepAlive { last_heard: now, unanswered: 0 },
             server_sig_algs: None,
+            peer_extensions: None,
             common,
         };
         Ok((engine, inbound))
@@ -318,8 +322,14 @@ impl Engine {
         let mut entries = Vec::new();
         entries.put_string(b"server-sig-algs");
         entries.put_names(algorithms);
+        let mut count = 1_u32;
+        for name in self.common.extensions.names() {
+            entries.put_string(name.as_bytes());
+            entries.put_string(b"");
+            count = count.saturating_add(1);
+        }
         let mut payload = Vec::new();
-        ExtInfo { count: 1, entries: Rest(&entries) }.encode(&mut payload);
+        ExtInfo { count, entries: Rest(&entries) }.encode(&mut payload);
         payload
     }
 
@@ -329,8 +339,12 @@ impl Engine {
             return Err(WireError::TooLong.into());
         }
         let mut reader = Reader::new(message.entries.0);
+        let mut listed = Vec::new();
         for _ in 0..message.count {
             let (name, value) = (reader.string()?, reader.string()?);
+            if let Ok(name) = std::str::from_utf8(name) {
+                listed.push((name.into(), Bytes::copy_from_slice(value)));
+            }
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
                 let known = crate::protocol::wire::NameList::parse(value)?
@@ -340,6 +354,7 @@ impl Engine {
             }
         }
         reader.finish()?;
+        self.peer_extensions = Some(listed);
         Ok(())
     }
 

@@ -331,7 +331,9 @@ impl Shared {
             OpenError::Refused(failure) => {
                 self.events.emit(ForwardEvent::Refused { target: target.clone(), failure: failure.clone() });
             }
-            OpenError::Session(error) => tracing::debug!(%target, %error, "the channel did not open"),
+            OpenError::Session(_) | OpenError::RequestDenied => {
+                tracing::debug!(%target, %error, "the channel did not open")
+            }
         }
     }
 }
