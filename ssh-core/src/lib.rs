@@ -54,14 +54,19 @@ mod accept;
 #[cfg(feature = "tokio")]
 pub mod channel;
 #[cfg(feature = "tokio")]
+mod channel_extras;
+#[cfg(feature = "tokio")]
 pub mod client;
 pub mod config;
 pub mod crypto;
+#[cfg(feature = "tokio")]
+pub mod custom;
 #[cfg(feature = "tokio")]
 mod driver;
 pub mod error;
 pub mod keys;
 pub mod protocol;
+pub mod requests;
 #[cfg(feature = "tokio")]
 pub mod server;
 #[cfg(feature = "tokio")]

@@ -10,9 +10,8 @@ use crate::channel::Channel;
 use crate::driver::Shared;
 use crate::error::{DisconnectReason, Error};
 use crate::keys::PublicKey;
-use crate::protocol::{
-    ConnectionEvent, GlobalPeerRequest, GlobalReply, Negotiated, OfferedChannel, OpenError,
-};
+pub use crate::protocol::GlobalReply;
+use crate::protocol::{ConnectionEvent, GlobalPeerRequest, Negotiated, OfferedChannel, OpenError};
 pub use crate::protocol::{OpenFailure, OpenFailureReason};
 
 /// An authenticated session. Clones are handles to the same session; dropping the last one disconnects.
@@ -168,6 +167,20 @@ impl Session {
     /// # Cancel safety
     /// A dropped future has sent the request; the answer is dropped when it comes.
     pub async fn request(&self, name: &str, fields: &[u8]) -> Result<Option<Bytes>, Error> {
+        match self.request_reply(name, fields).await? {
+            GlobalReply::Success(fields) => Ok(Some(fields)),
+            GlobalReply::Failure(_) => Ok(None),
+        }
+    }
+
+    /// As [`request`](Self::request), with the fields of a refusal too, of which only Dev Tunnels peers send any.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    ///
+    /// # Cancel safety
+    /// As for [`request`](Self::request).
+    pub async fn request_reply(&self, name: &str, fields: &[u8]) -> Result<GlobalReply, Error> {
         let shared = &self.inner.shared;
         let now = crate::driver::now();
         let number = shared.with(|engine| engine.global_request(name, true, fields, now))?;
@@ -176,11 +189,7 @@ impl Session {
         let reply =
             std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
         drop(abandon);
-        match reply {
-            Some(GlobalReply::Success(fields)) => Ok(Some(fields)),
-            Some(GlobalReply::Failure(_)) => Ok(None),
-            None => Err(shared.end_reason().unwrap_or(Error::Closed)),
-        }
+        reply.ok_or_else(|| shared.end_reason().unwrap_or(Error::Closed))
     }
 
     /// Sends a global request that wants no answer.
@@ -379,6 +388,11 @@ impl IncomingRequest {
     /// Answers with failure.
     pub fn refuse(mut self) {
         self.answer(GlobalReply::Failure(Bytes::new()));
+    }
+
+    /// Answers as the answer to another request was.
+    pub fn reply(mut self, reply: GlobalReply) {
+        self.answer(reply);
     }
 
     fn answer(&mut self, reply: GlobalReply) {

@@ -59,7 +59,7 @@ pub(super) struct SendHalf {
     /// Data in one packet, at most.
     pub(super) max_packet: u32,
     pub(super) eof_sent: bool,
-    pub(super) waker: Option<Waker>,
+    pub(super) wakers: Vec<Waker>,
     /// In the queue of those who wait for room in the output.
     pub(super) parked: bool,
     /// How much this channel wrote since the output was last taken, and which taking that was.
@@ -174,7 +174,7 @@ impl Row {
                 window,
                 max_packet,
                 eof_sent: false,
-                waker: None,
+                wakers: Vec::new(),
                 parked: false,
                 round: 0,
                 written_in_round: 0,
@@ -210,7 +210,7 @@ impl Row {
 
     /// Everybody who waits for this channel.
     pub(super) fn wake_all(&mut self, wakes: &mut Vec<Waker>) {
-        wakes.extend(self.send.waker.take());
+        wakes.append(&mut self.send.wakers);
         wakes.extend(self.receive.waker.take());
         wakes.append(&mut self.closed_wakers);
         wakes.append(&mut self.request_wakers);

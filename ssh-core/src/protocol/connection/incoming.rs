@@ -117,8 +117,8 @@ impl Connection {
         let message = ChannelWindowAdjust::decode(payload)?;
         let Some(row) = self.row_for(ChannelWindowAdjust::NUMBER, message.recipient)? else { return Ok(()) };
         row.send.window = row.send.window.checked_add(message.bytes).ok_or(PeerMisbehaved::WindowOverflow)?;
-        let waker = row.send.waker.take();
-        self.wakes.extend(waker);
+        let mut wakes = std::mem::take(&mut row.send.wakers);
+        self.wakes.append(&mut wakes);
         Ok(())
     }
 

@@ -187,7 +187,7 @@ impl Connection {
         for id in std::mem::take(&mut self.parked) {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.send.parked = false;
-                self.wakes.extend(row.send.waker.take());
+                self.wakes.append(&mut row.send.wakers);
             }
         }
     }
@@ -495,6 +495,10 @@ impl Connection {
     /// How the program behind the channel ended, if the peer said so.
     pub(crate) fn exit_status(&self, id: u32) -> Option<ExitStatus> {
         self.rows.get(&id).and_then(|row| row.exit.clone())
+    }
+
+    pub(crate) fn is_closed(&self, id: u32) -> bool {
+        self.failed.is_some() || self.rows.get(&id).is_none_or(|row| row.close_sent || row.close_received)
     }
 
     /// Ready once the peer has closed the channel or the session is over.

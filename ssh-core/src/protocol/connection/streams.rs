@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::channel::StderrQueue;
-use super::{Connection, Row, StderrMode, set_waker};
+use super::{Connection, Row, StderrMode, add_waker, set_waker};
 use crate::error::{ApiMisuse, Error};
-use crate::protocol::messages::{ChannelData, ChannelWindowAdjust};
+use crate::protocol::messages::{ChannelData, ChannelExtendedData, ChannelWindowAdjust};
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::Write as _;
 
@@ -17,12 +17,13 @@ const MAX_DATA_OUT: usize = 32 * 1024;
 
 impl Connection {
     /// Seals as much of `slices` as the window, the output and this channel's share of it have room for. Small slices
-    /// are gathered into one packet.
+    /// are gathered into one packet. With a `code` it is extended data of that type (RFC 4254 §5.2).
     pub(crate) fn poll_write(
         &mut self,
         id: u32,
         cx: &Context<'_>,
         slices: &[IoSlice<'_>],
+        code: Option<u32>,
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
         let (round, quantum) = (self.round, self.quantum);
@@ -46,7 +47,8 @@ impl Connection {
                 if written > 0 {
                     break;
                 }
-                set_waker(&mut row.send.waker, cx);
+                // The data and the extended data may be written by two tasks.
+                add_waker(&mut row.send.wakers, &mut self.wakes, cx);
                 // Without window, the peer's WINDOW_ADJUST wakes; without room, the taking of the output.
                 if window > 0 && !std::mem::replace(&mut row.send.parked, true) {
                     self.parked.push(id);
@@ -59,8 +61,11 @@ impl Connection {
             let recipient = row.send.remote;
             let before = out.pending();
             out.send(|buffer| {
-                buffer.put_u8(ChannelData::NUMBER);
+                buffer.put_u8(if code.is_some() { ChannelExtendedData::NUMBER } else { ChannelData::NUMBER });
                 buffer.put_u32(recipient);
+                if let Some(code) = code {
+                    buffer.put_u32(code);
+                }
                 buffer.put_len(len);
                 slices.copy(len, buffer);
             })?;

@@ -99,7 +99,19 @@ impl Engine {
         cx: &Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Error>> {
-        let written = self.connection.poll_write(id, cx, slices, &mut self.transport.out);
+        let written = self.connection.poll_write(id, cx, slices, None, &mut self.transport.out);
+        written.map(|written| self.fatal(written))
+    }
+
+    /// As [`poll_write`](Self::poll_write), for extended data of this type (RFC 4254 §5.2).
+    pub fn poll_write_extended(
+        &mut self,
+        id: u32,
+        code: u32,
+        cx: &Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Error>> {
+        let written = self.connection.poll_write(id, cx, slices, Some(code), &mut self.transport.out);
         written.map(|written| self.fatal(written))
     }
 
@@ -159,6 +171,12 @@ impl Engine {
 
     pub fn poll_channel_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.poll_closed(id, cx)
+    }
+
+    /// Whether either side has closed it, or everything is over.
+    #[must_use]
+    pub fn is_channel_closed(&self, id: u32) -> bool {
+        self.connection.is_closed(id)
     }
 
     pub fn exit_status(&self, id: u32) -> Option<ExitStatus> {
@@ -233,7 +251,7 @@ impl Engine {
 }
 
 /// Keeps what the application gives within what every peer takes in a packet.
-fn check_size(name: &str, fields: &[u8]) -> Result<(), Error> {
+pub(super) fn check_size(name: &str, fields: &[u8]) -> Result<(), Error> {
     let fits = name.len().saturating_add(fields.len()) <= MAX_FIELDS;
     if fits { Ok(()) } else { Err(Error::ApiMisuse(ApiMisuse::TooLong)) }
 }

@@ -1,4 +1,5 @@
 mod channels;
+mod custom;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub struct Engine {
     ended: Option<Error>,
     login_deadline: Option<Instant>,
     keepalive: KeepAlive,
+    custom: custom::Custom,
     /// What the peer's EXT_INFO listed, with its values; `None` until it came.
     peer_extensions: Option<Vec<(Box<str>, Bytes)>>,
     /// The signature algorithms of the server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
@@ -166,6 +168,7 @@ impl Engine {
             keepalive: KeepAlive { last_heard: now, unanswered: 0 },
             server_sig_algs: None,
             peer_extensions: None,
+            custom: custom::Custom::default(),
             common,
         };
         Ok((engine, inbound))
@@ -205,7 +208,10 @@ impl Engine {
         self.check_allowed(number)?;
         match phase(number) {
             Phase::Connection if matches!(self.auth, Auth::Done) => {
-                if !self.connection.handle(&payload.freeze(), now, &mut self.transport.out)? {
+                let payload = payload.freeze();
+                if !self.connection.handle(&payload, now, &mut self.transport.out)?
+                    && !self.on_custom(&payload)
+                {
                     self.unimplemented(sequence)?;
                 }
             }
@@ -219,6 +225,7 @@ impl Engine {
                 payload.as_mut().zeroize();
                 handled?;
             }
+            Phase::Unknown if matches!(self.auth, Auth::Done) && self.on_custom(&payload) => {}
             Phase::Unknown => self.unimplemented(sequence)?,
         }
         self.maybe_rekey(now)
@@ -382,13 +389,17 @@ impl Engine {
             Auth::Done if self.role == Role::Server && number == 5 => {
                 let message = crate::protocol::messages::ServiceRequest::decode(payload)?;
                 if message.name != crate::protocol::auth::CONNECTION_SERVICE {
-                    return Err(PeerMisbehaved::UnknownService.into());
+                    return match self.on_service_request(message.name)? {
+                        true => Ok(()),
+                        false => Err(PeerMisbehaved::UnknownService.into()),
+                    };
                 }
                 let name = OptionalText(message.name.as_bytes());
                 self.transport
                     .out
                     .send(|buffer| crate::protocol::messages::ServiceAccept { name }.encode(buffer))
             }
+            Auth::Done if self.role == Role::Client && number == 6 => self.on_service_accept(payload),
             Auth::Done => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
         }
     }
@@ -580,6 +591,7 @@ impl Engine {
             });
         }
         self.connection.fail(&error);
+        self.fail_custom();
         self.ended = Some(error.clone());
         error
     }
