@@ -72,6 +72,11 @@ impl Channel {
         &self.handle
     }
 
+    /// A writer for the data beside the channel itself.
+    pub(crate) fn data_writer(&self) -> ChannelWriter {
+        ChannelWriter { handle: Arc::clone(&self.handle) }
+    }
+
     /// Our number for the channel, unique in its session.
     #[must_use]
     pub fn id(&self) -> u32 {

@@ -65,6 +65,8 @@ pub mod custom;
 mod driver;
 pub mod error;
 pub mod keys;
+#[cfg(feature = "tokio")]
+mod pipe;
 pub mod protocol;
 pub mod requests;
 #[cfg(feature = "tokio")]

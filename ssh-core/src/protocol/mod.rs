@@ -13,7 +13,7 @@ pub mod wire;
 pub use auth::{AuthAnswer, AuthReply, ClientAuthRequest, Secret, ServerAttempt, ServerMethod};
 pub use connection::{
     AcceptTicket, ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError,
-    OpenFailure, OpenFailureReason, PeerRequest,
+    OpenFailure, OpenFailureReason, PeerRequest, Piece, Progress,
 };
 pub use engine::{Engine, Event};
 pub use transport::inbound::NextOpener;

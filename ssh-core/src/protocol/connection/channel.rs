@@ -17,6 +17,11 @@ pub(crate) struct Row {
     pub(super) offered: bool,
     pub(super) send: SendHalf,
     pub(super) receive: ReceiveHalf,
+    /// Bytes of data and extended data so far.
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+    /// Bytes of data alone.
+    pub(super) data_received: u64,
     pub(super) close_sent: bool,
     pub(super) close_received: bool,
     pub(super) exit: Option<ExitStatus>,
@@ -83,6 +88,8 @@ pub(super) enum StderrMode {
     #[default]
     Discard,
     Queue(Box<StderrQueue>),
+    /// All types are kept, to be passed on.
+    All(VecDeque<(u32, Bytes)>),
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +155,8 @@ pub struct PeerRequest {
     pub fields: Bytes,
     /// The slot of the answer, if one is wanted.
     pub slot: Option<u64>,
+    /// Bytes of data, extended data aside, that came on the channel before it.
+    pub data_before: u64,
 }
 
 impl PeerRequest {
@@ -186,6 +195,9 @@ impl Row {
                 eof: false,
                 stderr: StderrMode::Discard,
             },
+            bytes_received: 0,
+            bytes_sent: 0,
+            data_received: 0,
             close_sent: false,
             close_received: false,
             exit: None,

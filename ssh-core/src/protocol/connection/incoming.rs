@@ -75,6 +75,7 @@ impl Connection {
         let message = ChannelData::decode(payload)?;
         let (id, data) = (message.recipient, message.data);
         let Some(row) = self.accept_data(ChannelData::NUMBER, id, data.len())? else { return Ok(()) };
+        row.data_received = row.data_received.saturating_add(data.len() as u64);
         row.receive.queue.push(payload.slice_ref(data));
         let waker = row.receive.waker.take();
         self.wakes.extend(waker);
@@ -92,6 +93,7 @@ impl Connection {
             return Err(PeerMisbehaved::PacketOverrun.into());
         }
         row.receive.window.on_data(len)?;
+        row.bytes_received = row.bytes_received.saturating_add(len as u64);
         Ok((len > 0 && !row.close_sent && !row.close_received).then_some(row))
     }
 
@@ -105,6 +107,13 @@ impl Connection {
             StderrMode::Queue(stderr) if message.code == STDERR => {
                 stderr.queue.push(data);
                 let waker = stderr.waker.take();
+                self.wakes.extend(waker);
+                Ok(())
+            }
+            StderrMode::All(queue) => {
+                // A copy, so that a short one does not pin a whole block.
+                queue.push_back((message.code, Bytes::copy_from_slice(&data)));
+                let waker = row.receive.waker.take();
                 self.wakes.extend(waker);
                 Ok(())
             }
@@ -276,6 +285,7 @@ impl Connection {
             name: message.name.to_owned(),
             fields: Bytes::copy_from_slice(message.fields.0),
             slot,
+            data_before: row.data_received,
         });
         let mut wakes = std::mem::take(&mut row.request_wakers);
         self.wakes.append(&mut wakes);

@@ -90,6 +90,7 @@ impl Connection {
             name: request.name.to_owned(),
             fields: Bytes::copy_from_slice(request.fields.0),
             slot,
+            data_before: row.data_received,
         });
         let mut wakes = std::mem::take(&mut row.request_wakers);
         self.wakes.append(&mut wakes);

@@ -4,6 +4,7 @@ mod accept;
 mod channel;
 mod incoming;
 mod initial_request;
+mod pieces;
 mod receive_queue;
 mod requests;
 mod streams;
@@ -20,6 +21,7 @@ pub use accept::AcceptTicket;
 pub use channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
 use channel::{Row, RowPhase, StderrMode};
 pub(crate) use incoming::KEEPALIVE;
+pub use pieces::{Piece, Progress};
 use requests::{ReceivedRequests, SentRequests};
 use window::RoundTrip;
 

@@ -69,6 +69,7 @@ impl Connection {
                 buffer.put_len(len);
                 slices.copy(len, buffer);
             })?;
+            row.bytes_sent = row.bytes_sent.saturating_add(len as u64);
             row.send.window = row.send.window.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
             // As it is on the wire: in small packets the frames weigh more than the data.
             let weight = out.pending().saturating_sub(before);

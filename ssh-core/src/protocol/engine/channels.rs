@@ -11,7 +11,7 @@ use crate::config::OPEN_CHANNEL_REQUEST;
 use crate::error::{ApiMisuse, Error};
 use crate::protocol::connection::{
     AcceptTicket, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError, OpenFailureReason,
-    PeerRequest,
+    PeerRequest, Piece, Progress,
 };
 
 /// Channels and requests. Each of these fails with the session's error once it is over, and with
@@ -131,6 +131,27 @@ impl Engine {
         let read =
             self.connection.poll_read_chunks(id, cx, max_len, max_chunks, chunks, &mut self.transport.out);
         read.map(|read| self.fatal(read))
+    }
+
+    /// From now on all extended data is kept for [`poll_piece`](Self::poll_piece).
+    pub fn keep_extended(&mut self, id: u32) {
+        self.connection.keep_extended(id);
+    }
+
+    /// What comes next on a channel, data and requests in their order.
+    pub fn poll_piece(
+        &mut self,
+        id: u32,
+        progress: &mut Progress,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Piece, Error>> {
+        let piece = self.connection.poll_piece(id, progress, cx, &mut self.transport.out);
+        piece.map(|piece| self.fatal(piece))
+    }
+
+    /// The next request that must not wait for data in front of it, such as a signal.
+    pub fn poll_urgent(&mut self, id: u32, cx: &Context<'_>) -> Poll<PeerRequest> {
+        self.connection.poll_urgent(id, cx)
     }
 
     pub fn keep_stderr(&mut self, id: u32) {
