@@ -7,7 +7,7 @@ use ssh_core::keys::Fingerprint;
 use ssh_core::services::port_forward::{PermitListen, PermitTarget};
 
 use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
-use crate::commands::serve::{AuthorizedKeysArg, UserArg};
+use crate::commands::serve::{AuthorizedKeysArg, Requirement, UserArg};
 use crate::error::EXIT_CODES;
 
 /// SSH tunnels: forward ports, serve forwards, make keys.
@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Be an SSH server that does forwards and nothing else
     #[command(after_help = EXIT_CODES)]
     Serve(Box<ServeArgs>),
+    /// Turn a password into a hash for `serve --user`
+    #[command(after_help = EXIT_CODES)]
+    HashPassword,
     /// Make a key, or show the fingerprint of one
     #[command(after_help = EXIT_CODES)]
     Keygen(KeygenArgs),
@@ -73,7 +76,7 @@ pub(crate) struct ForwardArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) known_hosts: Vec<PathBuf>,
 
-    /// Accept this host key and no other, whatever the known hosts say
+    /// Accept this host key, or the certificates of this authority, and no other, whatever the known hosts say
     #[arg(long, value_name = "SHA256:...")]
     pub(crate) host_key: Vec<Fingerprint>,
 
@@ -99,13 +102,36 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) host_key: Vec<PathBuf>,
 
+    /// A certificate for one of the host keys, as `ssh-keygen -h` or `adit keygen sign --host` make them
+    #[arg(long, value_name = "FILE-cert.pub")]
+    pub(crate) host_cert: Vec<PathBuf>,
+
     /// Who may log in by key: any user name, or only NAME
     #[arg(long, value_name = "[NAME:]FILE")]
     pub(crate) authorized_keys: Vec<AuthorizedKeysArg>,
 
-    /// Who may log in by password: the first line of the file
+    /// Whose certificates let in the users that they name: the public keys of authorities, one a line; for any user
+    /// name, or only NAME
+    #[arg(long, value_name = "[NAME:]FILE")]
+    pub(crate) trusted_ca: Vec<AuthorizedKeysArg>,
+
+    /// Who may log in by password: the first line of the file holds its hash, by `adit hash-password` or
+    /// `openssl passwd -6`
     #[arg(long, value_name = "NAME:PASSWORDFILE")]
     pub(crate) user: Vec<UserArg>,
+
+    /// The methods that a login takes, in order; `,` parts alternatives, as in `publickey+password,publickey+publickey`.
+    /// Any one method unless given
+    #[arg(long, value_name = "METHOD+METHOD,...")]
+    pub(crate) require: Option<Requirement>,
+
+    /// A text for everybody who is about to log in
+    #[arg(long, value_name = "FILE")]
+    pub(crate) banner: Option<PathBuf>,
+
+    /// Do not delay and turn away sources whose logins fail too often
+    #[arg(long)]
+    pub(crate) no_penalties: bool,
 
     /// Where clients may connect to: `any`, HOST:PORT or HOST:*
     #[arg(long, value_name = "any|HOST:PORT", required_unless_present = "permit_listen", num_args = 1..)]

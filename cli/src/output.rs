@@ -50,7 +50,17 @@ pub(crate) enum Event<'a> {
     /// Something to know that ends nothing.
     Warning { message: String },
     /// Somebody logged in.
-    LoggedIn { user: String, from: String },
+    LoggedIn {
+        user: String,
+        from: String,
+        /// How, in order.
+        methods: Vec<String>,
+        /// Fingerprints of the keys that were used.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        keys: Vec<String>,
+    },
+    /// Somebody tried to log in and was refused; the peer is not told why.
+    LoginFailed { user: String, from: String, method: String, reason: String },
     /// The end of a session, or of an attempt to have one.
     LoggedOut { from: String, reason: String },
     /// A key was made or looked at.
@@ -62,6 +72,8 @@ pub(crate) enum Event<'a> {
         comment: String,
         file: String,
     },
+    /// A password was hashed.
+    PasswordHash { hash: &'a str },
     /// The clean end.
     Closed { reason: &'a str },
     /// The other end.
@@ -177,14 +189,17 @@ impl Event<'_> {
     /// A peer can cause any number of the light ones.
     fn weight(&self) -> Weight {
         match self {
-            Self::Refused { .. } | Self::Warning { .. } | Self::LoggedIn { .. } | Self::LoggedOut { .. } => {
-                Weight::Light
-            }
+            Self::Refused { .. }
+            | Self::Warning { .. }
+            | Self::LoggedIn { .. }
+            | Self::LoginFailed { .. }
+            | Self::LoggedOut { .. } => Weight::Light,
             Self::Listening { .. }
             | Self::Forward { .. }
             | Self::Ready { .. }
             | Self::HostKeyAdded { .. }
             | Self::Key { .. }
+            | Self::PasswordHash { .. }
             | Self::Closed { .. }
             | Self::Error { .. } => Weight::Heavy,
         }
@@ -214,11 +229,18 @@ impl fmt::Display for Event<'_> {
             }
             Self::Refused { message } => write!(f, "adit: {message}"),
             Self::Warning { message } => write!(f, "adit: warning: {message}"),
-            Self::LoggedIn { user, from } => write!(f, "adit: {user} logged in from {from}"),
+            Self::LoggedIn { user, from, methods, keys } => {
+                write!(f, "adit: {user} logged in from {from} by {}", methods.join(" and "))?;
+                keys.iter().try_for_each(|key| write!(f, " {key}"))
+            }
+            Self::LoginFailed { user, from, method, reason } => {
+                write!(f, "adit: {user} was refused a login from {from} by {method}: {reason}")
+            }
             Self::LoggedOut { from, reason } => write!(f, "adit: {from} is gone: {reason}"),
             Self::Key { kind, bits, fingerprint, comment, file } => {
                 write!(f, "adit: {file} holds a {kind} key of {bits} bits, {fingerprint} {comment}")
             }
+            Self::PasswordHash { hash } => f.write_str(hash),
             Self::Closed { reason } => write!(f, "adit: closed: {reason}"),
             Self::Error { message, .. } => write!(f, "adit: {message}"),
         }

@@ -108,7 +108,7 @@ async fn everything_on_a_channel_passes_both_ways() {
     const LENGTH: usize = 5 * 1024 * 1024 + 7;
     let (near, far, _pipe) = piped(Limits::default()).await;
     for (a, b) in [(&near, &far), (&far, &near)] {
-        let (mut here, mut there) = channel(a, b).await;
+        let (here, mut there) = channel(a, b).await;
         let sent: Vec<u8> = (0..LENGTH).map(|i| (i % 251) as u8).collect();
         let mut stderr = here.take_stderr();
         let sending = async {

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::KeyError;
+use super::{CertificateError, KeyError};
 use crate::protocol::wire::WireError;
 
 /// Why the text of a key is refused. No message holds anything of a private key.
@@ -104,6 +104,9 @@ pub enum KeyFormatError {
     /// The key is malformed or out of limits.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The certificate is malformed or out of limits.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The operating system gave no randomness for a salt.
     #[error("the operating system has no randomness to give; try again")]
     NoRandomness,

@@ -3,13 +3,18 @@
 //! - [`KeyPair`] reads and writes private key files, [`PublicLine`] one-line public keys; [`Fingerprint`] is how people
 //!   compare keys.
 //! - [`KnownHosts`] says whether a host's key is the right one, [`AuthorizedKeys`] whether a user's is.
-//! - Nothing here needs a crypto backend but [`KeyPair::generate`]. What a format can say about a key is checked when
+//! - [`Certificate`] is a key that an authority vouches for; [`CertificateAuthorities`] says whether it counts.
+//! - Nothing here needs a crypto backend but [`KeyPair::generate`] and certificates' signatures. What a format can say about a key is checked when
 //!   it is read; what takes curve or RSA arithmetic is checked by the backend before a key signs or verifies.
 
+mod address_list;
 mod authorized_keys;
+mod certificate;
 mod error;
 mod files;
 mod fingerprint;
+mod forward_permit;
+mod host_key;
 mod host_names;
 mod key_pair;
 mod known_hosts;
@@ -24,18 +29,30 @@ mod public;
 mod public_line;
 mod sec1;
 mod signing_key;
+mod source_patterns;
 
-pub use authorized_keys::{AuthorizedKey, AuthorizedKeys, KeyOption, MAX_AUTHORIZED_KEYS_LEN};
+pub use authorized_keys::{
+    AuthorizedKey, AuthorizedKeys, KeyOptions, LoginFacts, MAX_AUTHORIZED_KEYS_LEN, NotAuthorized,
+    OptionRefusal, StoredKey,
+};
+pub use certificate::{
+    Certificate, CertificateAuthorities, CertificateBuilder, CertificateError, CertificateKind,
+    CertificateLine, CertificateOption, CertificatePermissions, CertificateRefusal, CertificateUse,
+    MAX_CERTIFICATE_LEN,
+};
 pub use error::{KeyFileError, KeyFormatError};
 pub use files::Overwrite;
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use forward_permit::{ForwardPermit, PermitHost};
+pub use host_key::HostKey;
 pub use key_pair::KeyPair;
 pub use known_hosts::{HostKeyStatus, KnownHosts, KnownKey, KnownName, MAX_KNOWN_HOSTS_LEN};
 pub use line_warning::{LineProblem, LineWarning, Place};
 pub use private::PrivateKey;
 pub use public::{Curve, KeyError, KeyKind, PublicKey};
 pub use public_line::{MAX_COMMENT_CHARS, MAX_LINE_LEN, PublicLine};
-pub use signing_key::SigningKey;
+pub use signing_key::{SigningKey, WrongCertificate};
+pub use source_patterns::SourcePatterns;
 
 /// A private key file may not be longer, in bytes. A 16384 bit RSA key takes under 20 KiB.
 pub const MAX_KEY_FILE_LEN: usize = 256 * 1024;

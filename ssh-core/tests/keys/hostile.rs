@@ -3,7 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use ssh_core::keys::{
     AuthorizedKeys, Curve, Fingerprint, HostKeyStatus, KeyError, KeyFormatError, KeyPair, KnownHosts,
-    PrivateKey, PublicKey, PublicLine, openssh,
+    LoginFacts, PrivateKey, PublicKey, PublicLine, openssh,
 };
 use ssh_core::protocol::wire::Write as _;
 
@@ -11,6 +11,10 @@ use crate::tools::parts;
 
 const SEED: [u8; 32] = [3; 32];
 const PUBLIC: [u8; 32] = [7; 32];
+
+fn facts() -> LoginFacts {
+    LoginFacts { source: Some([127, 0, 0, 1].into()), now: std::time::UNIX_EPOCH }
+}
 
 /// The parts of a file, each of which a case may spoil.
 struct File {
@@ -295,7 +299,7 @@ proptest! {
         let fingerprint: Fingerprint = line.key.fingerprint().to_string().parse().unwrap();
         prop_assert_eq!(fingerprint, line.key.fingerprint());
         let user = AuthorizedKeys::parse(line.to_string().as_bytes(), "f");
-        prop_assert!(user.find(&line.key).is_some());
+        prop_assert!(user.find(&line.key, facts()).is_ok());
         let host = KnownHosts::parse(format!("host {line}").as_bytes(), "f");
         prop_assert!(matches!(host.check("host", 22, &line.key), HostKeyStatus::Match(_)));
     }
@@ -306,7 +310,7 @@ proptest! {
         drop(PublicLine::parse(&noise));
         let key = PublicKey::Ed25519(PUBLIC);
         let _ = KnownHosts::parse(&noise, "f").check("host", 22, &key);
-        let _ = AuthorizedKeys::parse(&noise, "f").find(&key);
+        let _ = AuthorizedKeys::parse(&noise, "f").find(&key, facts());
         for label in ["OPENSSH PRIVATE KEY", "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
             let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(&noise));
             drop(KeyPair::parse(text.as_bytes(), Some(b"pass")));
@@ -317,7 +321,8 @@ proptest! {
     fn noise_like_text_never_panics(text in "[ -~\\n\\t|*!?,@\"\\\\]{0,300}", host in "\\PC{0,20}", port in any::<u16>()) {
         let key = PublicKey::Ed25519(PUBLIC);
         let _ = KnownHosts::parse(text.as_bytes(), "f").check(&host, port, &key);
-        let _ = AuthorizedKeys::parse(format!("{text} {}", PublicLine::new(key.clone(), "")).as_bytes(), "f");
+        let _ = AuthorizedKeys::parse(format!("{text} {}", PublicLine::new(key.clone(), "")).as_bytes(), "f")
+            .find(&key, facts());
         let _ = KnownHosts::parse(format!("{text} {}", PublicLine::new(key.clone(), "")).as_bytes(), "f")
             .check(&host, port, &key);
         let _ = text.parse::<Fingerprint>();

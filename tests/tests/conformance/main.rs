@@ -3,9 +3,11 @@
 
 mod authentication;
 mod connection;
+mod connection_info;
 mod exchange;
 mod limits;
 mod negotiation;
 mod packets;
+mod server_login;
 mod strict;
 mod version;

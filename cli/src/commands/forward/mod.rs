@@ -12,7 +12,7 @@ use std::time::Duration;
 use ssh_core::client::{self, Config, Credential};
 use ssh_core::config::{Algorithms, Limits};
 use ssh_core::keys::{Curve, KeyKind};
-use ssh_core::{Error, Session};
+use ssh_core::{Addresses, Error, Session};
 
 pub(crate) use spec::{DynamicSpec, Endpoint, ForwardSpec, Listen};
 pub(crate) use target::Target;
@@ -147,7 +147,8 @@ impl Login<'_> {
         let config = config.build().map_err(failed)?;
         let stream = self.target.connect().await?;
         session::tune(&stream);
-        let (login, driver) = client::connect_with_driver(stream, config).map_err(failed)?;
+        let addresses = Addresses::of(&stream);
+        let (login, driver) = client::connect_from_with_driver(stream, addresses, config).map_err(failed)?;
         let wires = Wires::spawn(driver);
         match login.await {
             Ok(session) => Ok(Ok(Link { session, wires, peer: self.peer.clone() })),

@@ -11,6 +11,7 @@ use super::{
     send_open_failure,
 };
 use crate::error::{Error, PeerMisbehaved, escape_text};
+use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{
     ChannelClose, ChannelData, ChannelEof, ChannelExtendedData, ChannelFailure, ChannelOpen,
     ChannelOpenConfirmation, ChannelOpenFailure, ChannelRequest, ChannelSuccess, ChannelWindowAdjust,
@@ -29,6 +30,7 @@ impl Connection {
     /// A message with a number from 80 to 100. `Ok(false)` if the number is nobody's.
     pub(crate) fn handle(
         &mut self,
+        _proof: Authenticated,
         payload: &Bytes,
         now: Instant,
         out: &mut Outbound,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::channel::{PeerRequest, RowPhase};
 use super::{Connection, GlobalReply, MAX_WAITING};
 use crate::error::Error;
+use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{ChannelRequest, GlobalRequest, Rest};
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::{Reader, WireError, Write as _};
@@ -32,6 +33,7 @@ impl Connection {
     /// Sends the first request of a channel that is being opened; the number of its answer among those of the session.
     pub(crate) fn initial_request(
         &mut self,
+        proof: Authenticated,
         id: u32,
         name: &str,
         want_reply: bool,
@@ -42,7 +44,7 @@ impl Connection {
         let mut inner = Vec::new();
         inner.put_u32(id);
         ChannelRequest { recipient: 0, name, want_reply, fields: Rest(fields) }.encode(&mut inner);
-        self.global_request(INITIAL_CHANNEL_REQUEST, want_reply, &inner, now, out)
+        self.global_request(proof, INITIAL_CHANNEL_REQUEST, want_reply, &inner, now, out)
     }
 
     /// The peer's first request on a channel that it opens. It is put to the application like the channel's other
@@ -138,7 +140,17 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_the_reference() {
         let (mut connection, mut out, now) = connection(Extensions::default());
-        connection.initial_request(5, "exec", true, b"\0\0\0\x02ls", now, &mut out).unwrap();
+        connection
+            .initial_request(
+                Authenticated::without_security(),
+                5,
+                "exec",
+                true,
+                b"\0\0\0\x02ls",
+                now,
+                &mut out,
+            )
+            .unwrap();
         assert!(contains(&mut out, now, EXEC_LS));
     }
 
@@ -148,8 +160,10 @@ mod tests {
         let mut open = Vec::new();
         ChannelOpen { kind: "session", sender: 5, window: 9, max_packet: 9, fields: Rest(b"") }
             .encode(&mut open);
-        connection.handle(&open.into(), now, &mut out).unwrap();
-        connection.handle(&Bytes::from_static(EXEC_LS), now, &mut out).unwrap();
+        connection.handle(Authenticated::without_security(), &open.into(), now, &mut out).unwrap();
+        connection
+            .handle(Authenticated::without_security(), &Bytes::from_static(EXEC_LS), now, &mut out)
+            .unwrap();
         assert!(!contains(&mut out, now, &[82]));
         let row = &connection.rows[&0];
         let request = row.unread_requests.front().unwrap();
@@ -175,9 +189,11 @@ mod tests {
                     ChannelOpen { kind: "session", sender: 5, window: 9, max_packet: 9, fields: Rest(b"") };
                 let mut payload = Vec::new();
                 open.encode(&mut payload);
-                connection.handle(&payload.into(), now, &mut out).unwrap();
+                connection.handle(Authenticated::without_security(), &payload.into(), now, &mut out).unwrap();
             }
-            connection.handle(&Bytes::from_static(EXEC_LS), now, &mut out).unwrap();
+            connection
+                .handle(Authenticated::without_security(), &Bytes::from_static(EXEC_LS), now, &mut out)
+                .unwrap();
             assert_eq!(connection.received_requests.len(), 0);
             let mut taken = Vec::new();
             out.swap(&mut taken, now);

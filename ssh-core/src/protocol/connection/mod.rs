@@ -27,13 +27,15 @@ use window::RoundTrip;
 
 use crate::config::Common;
 use crate::error::{ApiMisuse, Error};
+use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{
     ChannelClose, ChannelEof, ChannelFailure, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure,
     ChannelRequest, ChannelSuccess, GlobalRequest, OptionalText, RequestFailure, RequestSuccess, Rest,
 };
 use crate::protocol::transport::outbound::Outbound;
 
-/// All channels and requests of a session.
+/// All channels and requests of a session. They come to be by [`Connection::handle`], [`Connection::open`] and
+/// [`Connection::global_request`] alone, which ask for the proof that the login is over.
 #[derive(Debug)]
 pub(crate) struct Connection {
     common: Arc<Common>,
@@ -213,6 +215,7 @@ impl Connection {
     /// Asks the peer for a channel; our number for it.
     pub(crate) fn open(
         &mut self,
+        _proof: Authenticated,
         kind: &str,
         fields: &[u8],
         now: Instant,
@@ -395,6 +398,7 @@ impl Connection {
     /// Sends a global request; the number of its answer, if one is wanted.
     pub(crate) fn global_request(
         &mut self,
+        _proof: Authenticated,
         name: &str,
         want_reply: bool,
         fields: &[u8],
