@@ -72,8 +72,15 @@ impl Channel {
         &self.handle
     }
 
-    /// A writer for the data beside the channel itself.
-    pub(crate) fn data_writer(&self) -> ChannelWriter {
+    /// A reader beside the channel itself. It keeps the channel open as a half does; two readers share what comes.
+    #[must_use]
+    pub fn reader(&self) -> ChannelReader {
+        ChannelReader { handle: Arc::clone(&self.handle) }
+    }
+
+    /// A writer beside the channel itself. It keeps the channel open as a half does.
+    #[must_use]
+    pub fn writer(&self) -> ChannelWriter {
         ChannelWriter { handle: Arc::clone(&self.handle) }
     }
 

@@ -133,7 +133,7 @@ async fn next_urgent(from: &Channel) -> crate::channel::PeerRequest {
 }
 
 async fn write_data(to: &Channel, chunks: Vec<Bytes>) -> io::Result<()> {
-    let mut writer = to.data_writer();
+    let mut writer = to.writer();
     for chunk in chunks {
         writer.write_all(&chunk).await?;
     }
