@@ -9,6 +9,7 @@ use tokio::io::AsyncWrite;
 
 use crate::channel::{Channel, Handle, to_io};
 use crate::error::{ApiMisuse, Error};
+use crate::metrics::ChannelMetrics;
 use crate::requests::ChannelRequest;
 
 /// Typed requests, stderr, and the end.
@@ -71,6 +72,13 @@ impl Channel {
             Ok(()) | Err(Error::ApiMisuse(ApiMisuse::ChannelClosed)) => self.close(),
             Err(error) => Err(error),
         }
+    }
+
+    /// What went through the channel so far.
+    #[must_use]
+    pub fn metrics(&self) -> ChannelMetrics {
+        let handle = self.handle();
+        handle.shared.with(|engine| engine.channel_metrics(handle.id))
     }
 
     /// Whether either side has closed the channel, or the session is over.

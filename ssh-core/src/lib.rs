@@ -66,6 +66,7 @@ pub mod custom;
 mod driver;
 pub mod error;
 pub mod keys;
+pub mod metrics;
 #[cfg(feature = "passwords")]
 pub mod passwords;
 #[cfg(feature = "tokio")]
@@ -78,6 +79,8 @@ pub mod server;
 pub mod services;
 #[cfg(feature = "tokio")]
 pub mod session;
+
+pub mod trace;
 
 #[cfg(feature = "tokio")]
 pub use channel::Channel;

@@ -11,6 +11,7 @@ use crate::connection_info::ConnectionInfo;
 use crate::driver::Shared;
 use crate::error::{DisconnectReason, Error};
 use crate::keys::PublicKey;
+use crate::metrics::SessionMetrics;
 pub use crate::protocol::GlobalReply;
 use crate::protocol::{ConnectionEvent, GlobalPeerRequest, Negotiated, OfferedChannel, OpenError};
 pub use crate::protocol::{OpenFailure, OpenFailureReason};
@@ -155,7 +156,7 @@ impl Session {
             let number = match support {
                 Some(false) => None,
                 _ => engine
-                    .initial_request(id, request, true, request_fields, now)
+                    .initial_request(id, request, request_fields, now)
                     .inspect_err(|_| engine.release_channel(id))?,
             };
             Ok::<_, Error>((id, support, number))
@@ -257,6 +258,18 @@ impl Session {
         self.inner.shared.with(|engine| {
             engine.end(Error::ClosedWith { reason, text: text.into() });
         });
+    }
+
+    /// What went through the session so far.
+    #[must_use]
+    pub fn metrics(&self) -> SessionMetrics {
+        self.inner.shared.with(|engine| engine.metrics())
+    }
+
+    /// Our numbers of the channels that are open now.
+    #[must_use]
+    pub fn channel_ids(&self) -> Vec<u32> {
+        self.inner.shared.with(|engine| engine.channel_ids())
     }
 
     /// Whether the session is over.

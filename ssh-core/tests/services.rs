@@ -237,3 +237,24 @@ async fn stderr_and_data_are_written_by_two_tasks() {
     data.await.unwrap().close_with_status(3).unwrap();
     assert_eq!(reader.closed().await, Some(ExitStatus::Code(3)));
 }
+
+#[tokio::test]
+async fn what_went_through_is_counted() {
+    let (client, server) = sessions(&Sides::default()).await;
+    let (opened, accepted) = tokio::join!(client.open_channel("session"), server.accept_channel(None));
+    let (mut near, mut far) = (opened.unwrap(), accepted.unwrap());
+    near.write_all(&[1; 5000]).await.unwrap();
+    near.stderr_writer().write_all(&[2; 70]).await.unwrap();
+    far.read_exact(&mut [0; 5000]).await.unwrap();
+    far.write_all(&[3; 9]).await.unwrap();
+    near.read_exact(&mut [0; 9]).await.unwrap();
+    let (ours, theirs) = (near.metrics(), far.metrics());
+    assert_eq!((ours.bytes_sent, ours.bytes_received), (5070, 9));
+    assert_eq!((theirs.bytes_sent, theirs.bytes_received), (9, 5070));
+    assert_eq!((client.channel_ids(), server.channel_ids()), (vec![0], vec![0]));
+    let (ours, theirs) = (client.metrics(), server.metrics());
+    // All that was sent has been read, by what was read of it.
+    assert_eq!((ours.bytes_sent, ours.messages_sent), (theirs.bytes_received, theirs.messages_received));
+    assert_eq!((theirs.bytes_sent, theirs.messages_sent), (ours.bytes_received, ours.messages_received));
+    assert!(ours.bytes_sent > 5070 && ours.messages_sent > 8);
+}

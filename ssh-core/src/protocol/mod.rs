@@ -21,7 +21,7 @@ pub use connection::{
 pub use engine::{Engine, Event};
 pub use transport::inbound::NextOpener;
 pub use transport::kex::{Direction, Negotiated};
-pub use transport::{Inbound, Input, Packet, PeerVersion};
+pub use transport::{Inbound, Input, Packet, PeerVersion, VersionInfo};
 
 /// Which side of a session we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

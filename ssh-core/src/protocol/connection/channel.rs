@@ -20,6 +20,8 @@ pub(crate) struct Row {
     /// Bytes of data and extended data so far.
     pub(super) bytes_received: u64,
     pub(super) bytes_sent: u64,
+    /// Requests that were too many.
+    pub(super) dropped_requests: u32,
     /// Bytes of data alone.
     pub(super) data_received: u64,
     pub(super) close_sent: bool,
@@ -197,6 +199,7 @@ impl Row {
             },
             bytes_received: 0,
             bytes_sent: 0,
+            dropped_requests: 0,
             data_received: 0,
             close_sent: false,
             close_received: false,

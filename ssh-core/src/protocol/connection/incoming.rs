@@ -19,6 +19,7 @@ use crate::protocol::messages::{
 };
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::{Reader, WireError};
+use crate::trace::TraceEvent;
 
 /// Names of channel types and requests may not be longer, in bytes.
 const MAX_NAME: usize = 256;
@@ -178,6 +179,7 @@ impl Connection {
         // A peer that takes no data cannot have meant it: one byte at a time is the least that works.
         row.send.max_packet = message.max_packet.max(1);
         row.phase = RowPhase::Open { confirmation: Bytes::copy_from_slice(message.fields.0) };
+        tracing::debug!(event = TraceEvent::ChannelOpened.id(), channel = id, "channel opened");
         self.round_trip.add(self.now.saturating_duration_since(since));
         self.wakes.extend(waker);
         if abandoned { self.release(id, out) } else { Ok(()) }
@@ -193,6 +195,7 @@ impl Connection {
             return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
         };
         let (waker, abandoned) = (waker.take(), *abandoned);
+        tracing::debug!(event = TraceEvent::ChannelOpenFailed.id(), channel = id, "channel refused");
         row.phase = RowPhase::Refused(OpenFailure {
             reason: OpenFailureReason(message.reason),
             text: escape_text(message.text),
@@ -221,6 +224,7 @@ impl Connection {
         let id = message.recipient;
         let Some(row) = self.row_for(ChannelClose::NUMBER, id)? else { return Ok(()) };
         row.close_received = true;
+        tracing::debug!(event = TraceEvent::ChannelClosed.id(), channel = id, "the peer closed a channel");
         let recipient = row.send.remote;
         let answer = !std::mem::replace(&mut row.close_sent, true);
         let unused = answer && row.offered && row.receive.window.is_untouched();
@@ -275,6 +279,9 @@ impl Connection {
         let full = row.received_requests.len() >= limit
             || row.unread_requests.len() >= limit
             || waiting > MAX_WAITING;
+        if full {
+            row.dropped_requests = row.dropped_requests.saturating_add(1);
+        }
         let slot = message.want_reply.then(|| row.received_requests.push());
         if row.refuses_requests || full || message.name == KEEPALIVE {
             // Bounded: a refusal leaves at once unless an earlier request is undecided, of which there are few.

@@ -36,15 +36,14 @@ impl Connection {
         proof: Authenticated,
         id: u32,
         name: &str,
-        want_reply: bool,
         fields: &[u8],
         now: Instant,
         out: &mut Outbound,
     ) -> Result<Option<u64>, Error> {
         let mut inner = Vec::new();
         inner.put_u32(id);
-        ChannelRequest { recipient: 0, name, want_reply, fields: Rest(fields) }.encode(&mut inner);
-        self.global_request(proof, INITIAL_CHANNEL_REQUEST, want_reply, &inner, now, out)
+        ChannelRequest { recipient: 0, name, want_reply: true, fields: Rest(fields) }.encode(&mut inner);
+        self.global_request(proof, INITIAL_CHANNEL_REQUEST, true, &inner, now, out)
     }
 
     /// The peer's first request on a channel that it opens. It is put to the application like the channel's other
@@ -112,7 +111,8 @@ impl Connection {
     }
 }
 
-#[cfg(all(test, feature = "rustcrypto"))]
+#[cfg(test)]
+#[cfg(feature = "rustcrypto")]
 mod tests {
     use super::*;
     use crate::config::{Algorithms, Common, Extensions, Limits};
@@ -141,15 +141,7 @@ mod tests {
     fn the_bytes_are_those_of_the_reference() {
         let (mut connection, mut out, now) = connection(Extensions::default());
         connection
-            .initial_request(
-                Authenticated::without_security(),
-                5,
-                "exec",
-                true,
-                b"\0\0\0\x02ls",
-                now,
-                &mut out,
-            )
+            .initial_request(Authenticated::without_security(), 5, "exec", b"\0\0\0\x02ls", now, &mut out)
             .unwrap();
         assert!(contains(&mut out, now, EXEC_LS));
     }

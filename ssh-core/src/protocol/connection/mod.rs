@@ -27,12 +27,14 @@ use window::RoundTrip;
 
 use crate::config::Common;
 use crate::error::{ApiMisuse, Error};
+use crate::metrics::ChannelMetrics;
 use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{
     ChannelClose, ChannelEof, ChannelFailure, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure,
     ChannelRequest, ChannelSuccess, GlobalRequest, OptionalText, RequestFailure, RequestSuccess, Rest,
 };
 use crate::protocol::transport::outbound::Outbound;
+use crate::trace::TraceEvent;
 
 /// All channels and requests of a session. They come to be by [`Connection::handle`], [`Connection::open`] and
 /// [`Connection::global_request`] alone, which ask for the proof that the login is over.
@@ -269,6 +271,7 @@ impl Connection {
         let row = self.rows.get_mut(&id).filter(|row| matches!(row.phase, RowPhase::Offered));
         let row = row.ok_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))?;
         row.phase = RowPhase::Open { confirmation: Bytes::new() };
+        tracing::debug!(event = TraceEvent::ChannelOpened.id(), channel = id, "channel accepted");
         let (recipient, window) = (row.send.remote, row.receive.window.size());
         let max_packet = self.common.limits.channel_packet;
         out.send(|buffer| {
@@ -496,6 +499,21 @@ impl Connection {
                 closed
             }
         }
+    }
+
+    pub(crate) fn channel_metrics(&self, id: u32) -> ChannelMetrics {
+        let Some(row) = self.rows.get(&id) else { return ChannelMetrics::default() };
+        ChannelMetrics {
+            bytes_sent: row.bytes_sent,
+            bytes_received: row.bytes_received,
+            dropped_requests: row.dropped_requests.into(),
+        }
+    }
+
+    pub(crate) fn open_ids(&self) -> Vec<u32> {
+        let mut ids: Vec<_> = self.rows.iter().filter(|(_, row)| row.is_open()).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// How the program behind the channel ended, if the peer said so.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::Engine;
 use crate::config::OPEN_CHANNEL_REQUEST;
 use crate::error::{ApiMisuse, Error};
+use crate::metrics::{ChannelMetrics, SessionMetrics};
 use crate::protocol::connection::{
     AcceptTicket, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError, OpenFailureReason,
     PeerRequest, Piece, Progress,
@@ -49,21 +50,12 @@ impl Engine {
         &mut self,
         id: u32,
         name: &str,
-        want_reply: bool,
         fields: &[u8],
         now: Instant,
     ) -> Result<Option<u64>, Error> {
         let proof = self.authenticated()?;
         check_size(name, fields)?;
-        let sent = self.connection.initial_request(
-            proof,
-            id,
-            name,
-            want_reply,
-            fields,
-            now,
-            &mut self.transport.out,
-        );
+        let sent = self.connection.initial_request(proof, id, name, fields, now, &mut self.transport.out);
         self.fatal(sent)
     }
 
@@ -271,6 +263,33 @@ impl Engine {
     pub fn answer_global_request(&mut self, slot: u64, reply: GlobalReply) -> Result<(), Error> {
         let answered = self.connection.global_answer(slot, reply, &mut self.transport.out);
         self.fatal(answered)
+    }
+
+    /// What went through the session so far.
+    #[must_use]
+    pub fn metrics(&self) -> SessionMetrics {
+        let sent = self.transport.out.total();
+        // The line with its CR LF.
+        let ident = self.peer_version().map(|version| version.as_str().len().saturating_add(2) as u64);
+        let (ident_messages, ident_bytes) = (u64::from(ident.is_some()), ident.unwrap_or_default());
+        SessionMetrics {
+            messages_sent: sent.packets,
+            messages_received: self.transport.packets.saturating_add(ident_messages),
+            bytes_sent: sent.bytes,
+            bytes_received: self.transport.bytes.saturating_add(ident_bytes),
+        }
+    }
+
+    /// What went through a channel so far; nothing if it is gone.
+    #[must_use]
+    pub fn channel_metrics(&self, id: u32) -> ChannelMetrics {
+        self.connection.channel_metrics(id)
+    }
+
+    /// Our numbers of the channels that are open.
+    #[must_use]
+    pub fn channel_ids(&self) -> Vec<u32> {
+        self.connection.open_ids()
     }
 
     /// A round trip that the driver has seen, for pacing windows.

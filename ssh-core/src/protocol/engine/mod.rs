@@ -28,6 +28,7 @@ use crate::protocol::transport::outbound::{HIGH_BATCH, Outbound};
 use crate::protocol::transport::rekey::RekeyPolicy;
 use crate::protocol::wire::{Reader, WireError, Write as _};
 use crate::protocol::{PeerVersion, Role};
+use crate::trace::TraceEvent;
 
 /// One side of a session, without its stream.
 ///
@@ -189,7 +190,7 @@ impl Engine {
 
     /// The peer's version line.
     pub fn handle_ident(&mut self, version: PeerVersion) {
-        tracing::debug!(version = version.as_str(), "peer version");
+        tracing::debug!(event = TraceEvent::ProtocolVersion.id(), version = version.as_str(), "peer version");
         if version.is_dev_tunnels() {
             self.transport.rekey.be_last_resort();
             if let Auth::Server(auth) = &mut self.auth {
@@ -323,7 +324,7 @@ impl Engine {
                 self.transport.out.end_exchange(ext_info)?;
                 self.connection.on_room(&self.transport.out);
                 if first {
-                    tracing::debug!(algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
+                    tracing::debug!(event = TraceEvent::SessionEncrypted.id(), algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
                 }
             }
         }
@@ -440,6 +441,7 @@ impl Engine {
     }
 
     fn on_authenticated(&mut self, proof: Authenticated) {
+        tracing::debug!(event = TraceEvent::SessionAuthenticated.id(), "authenticated");
         self.auth = Auth::Done(proof);
         self.login_deadline = None;
         self.events.push_back(Event::Authenticated);
@@ -547,6 +549,11 @@ impl Engine {
             if self.keepalive.unanswered >= self.common.limits.keepalive_misses {
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
+            if self.keepalive.unanswered > 0 {
+                let misses = self.keepalive.unanswered;
+                let event = TraceEvent::KeepAliveResponseNotReceived.id();
+                tracing::debug!(event, misses, "no answer to a keepalive");
+            }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
             let number =
                 self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out)?;
@@ -600,7 +607,7 @@ impl Engine {
         if let Some(first) = &self.ended {
             return first.clone();
         }
-        tracing::debug!(%error, "session ended");
+        tracing::debug!(event = TraceEvent::SessionClosing.id(), %error, "session ended");
         if let Some(reason) = error.disconnect_reason() {
             let text = error.disconnect_text();
             // If even this cannot be sealed, the stream just closes.

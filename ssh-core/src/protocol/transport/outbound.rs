@@ -22,6 +22,8 @@ pub(crate) struct Outbound {
     sequence: u32,
     /// Whether a full turn of `sequence` under one key must be refused.
     since_key: Counters,
+    /// Since the stream began, the version line included.
+    total: Counters,
     padding: Padding,
 }
 
@@ -90,6 +92,7 @@ impl Outbound {
         let mut buffer = Vec::with_capacity(1024);
         buffer.extend_from_slice(OUR_IDENT.as_bytes());
         buffer.extend_from_slice(b"\r\n");
+        let buffer_len = buffer.len() as u64;
         Ok(Self {
             buffer,
             batch: Batch::default(),
@@ -97,6 +100,7 @@ impl Outbound {
             link: Link::Open,
             sequence: 0,
             since_key: Counters::default(),
+            total: Counters { bytes: buffer_len, packets: 1 },
             padding: Padding::new(random)?,
         })
     }
@@ -117,6 +121,11 @@ impl Outbound {
             Link::Open => self.batch.high_water.saturating_sub(self.buffer.len()),
             Link::Exchanging { .. } => 0,
         }
+    }
+
+    /// Everything since the stream began.
+    pub(crate) fn total(&self) -> Counters {
+        self.total
     }
 
     pub(crate) fn since_key(&self) -> Counters {
@@ -221,6 +230,8 @@ impl Outbound {
 
         self.since_key.bytes = self.since_key.bytes.saturating_add(packet.len() as u64);
         self.since_key.packets = self.since_key.packets.saturating_add(1);
+        self.total.bytes = self.total.bytes.saturating_add(packet.len() as u64);
+        self.total.packets = self.total.packets.saturating_add(1);
         self.sequence = self.sequence.wrapping_add(1);
         Ok(())
     }
