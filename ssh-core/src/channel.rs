@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub use crate::channel_extras::ExtendedWriter;
 use crate::driver::Shared;
 use crate::error::{ApiMisuse, Error};
 pub use crate::protocol::{ExitStatus, PeerRequest};
@@ -54,9 +55,9 @@ impl Drop for Stderr {
 
 /// Closes the channel when the last part of it is dropped.
 #[derive(Debug)]
-struct Handle {
-    shared: Arc<Shared>,
-    id: u32,
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: u32,
 }
 
 impl Drop for Handle {
@@ -68,6 +69,22 @@ impl Drop for Handle {
 impl Channel {
     pub(crate) fn new(shared: Arc<Shared>, id: u32) -> Self {
         Self { handle: Arc::new(Handle { shared, id }) }
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    /// A reader beside the channel itself. It keeps the channel open as a half does; two readers share what comes.
+    #[must_use]
+    pub fn reader(&self) -> ChannelReader {
+        ChannelReader { handle: Arc::clone(&self.handle) }
+    }
+
+    /// A writer beside the channel itself. It keeps the channel open as a half does.
+    #[must_use]
+    pub fn writer(&self) -> ChannelWriter {
+        ChannelWriter { handle: Arc::clone(&self.handle) }
     }
 
     /// Our number for the channel, unique in its session.

@@ -356,6 +356,9 @@ pub enum Timeout {
     /// A key exchange during the session.
     #[error("a key exchange was not finished in time")]
     KeyExchange,
+    /// The server did not grant a service.
+    #[error("the service was not granted in time")]
+    Service,
     /// The peer answered no keepalive.
     #[error("the peer stopped answering")]
     KeepAlive,
@@ -439,6 +442,12 @@ pub enum ApiMisuse {
     /// Without keys nobody could prove that a session is theirs.
     #[error("sessions without any security cannot be reconnected")]
     ReconnectWithoutKeys,
+    /// A message number that has a meaning of its own already, or no message at all.
+    #[error("the message number belongs to the protocol itself")]
+    MessageNumber,
+    /// Only clients ask for services.
+    #[error("only a client may ask for a service")]
+    NotAClient,
     /// The algorithm lists are empty or name something that the crypto provider lacks.
     #[error("the algorithm lists are empty or name something that the crypto provider lacks")]
     Algorithms,

@@ -50,25 +50,37 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "tokio")]
+mod accept;
+#[cfg(feature = "tokio")]
 pub mod channel;
+#[cfg(feature = "tokio")]
+mod channel_extras;
 #[cfg(feature = "tokio")]
 pub mod client;
 pub mod config;
 mod connection_info;
 pub mod crypto;
 #[cfg(feature = "tokio")]
+pub mod custom;
+#[cfg(feature = "tokio")]
 mod driver;
 pub mod error;
 pub mod keys;
+pub mod metrics;
 #[cfg(feature = "passwords")]
 pub mod passwords;
+#[cfg(feature = "tokio")]
+mod pipe;
 pub mod protocol;
+pub mod requests;
 #[cfg(feature = "tokio")]
 pub mod server;
 #[cfg(feature = "tokio")]
 pub mod services;
 #[cfg(feature = "tokio")]
 pub mod session;
+
+pub mod trace;
 
 #[cfg(feature = "tokio")]
 pub use channel::Channel;

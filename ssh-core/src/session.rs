@@ -11,9 +11,9 @@ use crate::connection_info::ConnectionInfo;
 use crate::driver::Shared;
 use crate::error::{DisconnectReason, Error};
 use crate::keys::PublicKey;
-use crate::protocol::{
-    ConnectionEvent, GlobalPeerRequest, GlobalReply, Negotiated, OfferedChannel, OpenError,
-};
+use crate::metrics::SessionMetrics;
+pub use crate::protocol::GlobalReply;
+use crate::protocol::{ConnectionEvent, GlobalPeerRequest, Negotiated, OfferedChannel, OpenError};
 pub use crate::protocol::{Latency, OpenFailure, OpenFailureReason, ReconnectFailure, ReconnectOffer};
 use crate::server::Principal;
 
@@ -85,6 +85,10 @@ impl Session {
         self.inner.principal.as_ref()
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
     /// What was agreed.
     #[must_use]
     pub fn info(&self) -> &SessionInfo {
@@ -127,6 +131,62 @@ impl Session {
         Ok((channel, confirmation))
     }
 
+    /// Opens a channel together with its first request, for instance `exec`. If both sides know
+    /// `open-channel-request@microsoft.com` that takes one round trip, otherwise the request follows the confirmation.
+    /// While the peer has not said whether it does, it is tried.
+    ///
+    /// # Errors
+    /// As for [`open_channel`](Self::open_channel), and [`OpenError::RequestDenied`] if the peer denies the request; the
+    /// channel is then closed.
+    ///
+    /// # Cancel safety
+    /// The channel of a dropped future is closed as soon as it is confirmed; the peer may have acted on the request.
+    pub async fn open_channel_and_request(
+        &self,
+        kind: &str,
+        fields: &[u8],
+        request: &str,
+        request_fields: &[u8],
+    ) -> Result<Channel, OpenError> {
+        let shared = &self.inner.shared;
+        let now = crate::driver::now();
+        let (id, support, number) = shared.with(|engine| {
+            let support = engine.takes_initial_requests();
+            let id = engine.open_channel(kind, fields, now)?;
+            let number = match support {
+                Some(false) => None,
+                _ => engine
+                    .initial_request(id, request, request_fields, now)
+                    .inspect_err(|_| engine.release_channel(id))?,
+            };
+            Ok::<_, Error>((id, support, number))
+        })?;
+        let channel = Channel::new(Arc::clone(shared), id);
+        let abandon = number.map(|number| AbandonReply { shared, number });
+        std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
+        let reply = match number {
+            Some(number) => {
+                std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await
+            }
+            None => None,
+        };
+        drop(abandon);
+        let accepted = match reply {
+            Some(GlobalReply::Success(_)) => true,
+            Some(GlobalReply::Failure(_)) if support == Some(true) => false,
+            None if number.is_some() => return Err(shared.end_reason().unwrap_or(Error::Closed).into()),
+            // It does not know how, or would not have.
+            Some(GlobalReply::Failure(_)) | None => channel.request(request, request_fields).await?,
+        };
+        if accepted { Ok(channel) } else { Err(OpenError::RequestDenied) }
+    }
+
+    /// The extensions that the peer listed, with their values (RFC 8308); `None` if it listed none at all.
+    #[must_use]
+    pub fn peer_extensions(&self) -> Option<Vec<(Box<str>, Bytes)>> {
+        self.inner.shared.with(|engine| engine.peer_extensions().map(<[_]>::to_vec))
+    }
+
     /// Sends a global request and waits for its answer (RFC 4254 §4): the fields of the success, or `None` if it was
     /// refused.
     ///
@@ -136,6 +196,20 @@ impl Session {
     /// # Cancel safety
     /// A dropped future has sent the request; the answer is dropped when it comes.
     pub async fn request(&self, name: &str, fields: &[u8]) -> Result<Option<Bytes>, Error> {
+        match self.request_reply(name, fields).await? {
+            GlobalReply::Success(fields) => Ok(Some(fields)),
+            GlobalReply::Failure(_) => Ok(None),
+        }
+    }
+
+    /// As [`request`](Self::request), with the fields of a refusal too, of which only Dev Tunnels peers send any.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    ///
+    /// # Cancel safety
+    /// As for [`request`](Self::request).
+    pub async fn request_reply(&self, name: &str, fields: &[u8]) -> Result<GlobalReply, Error> {
         let shared = &self.inner.shared;
         let now = crate::driver::now();
         let number = shared.with(|engine| engine.global_request(name, true, fields, now))?;
@@ -144,11 +218,7 @@ impl Session {
         let reply =
             std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
         drop(abandon);
-        match reply {
-            Some(GlobalReply::Success(fields)) => Ok(Some(fields)),
-            Some(GlobalReply::Failure(_)) => Ok(None),
-            None => Err(shared.end_reason().unwrap_or(Error::Closed)),
-        }
+        reply.ok_or_else(|| shared.end_reason().unwrap_or(Error::Closed))
     }
 
     /// Sends a global request that wants no answer.
@@ -258,6 +328,24 @@ impl Session {
         });
     }
 
+    /// What went through the session so far.
+    #[must_use]
+    pub fn metrics(&self) -> SessionMetrics {
+        self.inner.shared.with(|engine| engine.metrics())
+    }
+
+    /// Our numbers of the channels that are open now.
+    #[must_use]
+    pub fn channel_ids(&self) -> Vec<u32> {
+        self.inner.shared.with(|engine| engine.channel_ids())
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.shared.end_reason().is_some()
+    }
+
     /// Waits for the end of the session; why it ended.
     ///
     /// # Cancel safety
@@ -338,6 +426,10 @@ pub struct IncomingChannel {
 }
 
 impl IncomingChannel {
+    pub(crate) fn new(shared: &Arc<Shared>, offer: OfferedChannel) -> Self {
+        Self { shared: Arc::clone(shared), offer: Some(offer) }
+    }
+
     /// Its type, for instance `direct-tcpip`.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -422,6 +514,11 @@ impl IncomingRequest {
     /// Answers with failure.
     pub fn refuse(mut self) {
         self.answer(GlobalReply::Failure(Bytes::new()));
+    }
+
+    /// Answers as the answer to another request was.
+    pub fn reply(mut self, reply: GlobalReply) {
+        self.answer(reply);
     }
 
     fn answer(&mut self, reply: GlobalReply) {

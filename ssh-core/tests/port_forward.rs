@@ -536,3 +536,32 @@ async fn a_port_that_is_taken_on_one_loopback_is_taken() {
     let error = pair.client.local(port, "127.0.0.1", 1).await.unwrap_err();
     assert!(matches!(error, ForwardError::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse));
 }
+
+#[tokio::test]
+async fn ports_that_the_peer_forwards_are_waited_for_and_connected_to() {
+    let Pair { client, server, .. } =
+        pair(ForwardPolicy::deny_all().permit_listen(PermitListen::loopback())).await;
+    let target = answering(2).await;
+    let error = server.connect_to_forwarded_port(1).await.unwrap_err();
+    assert!(matches!(error, ForwardError::NotForwarded { port: 1 }), "{error}");
+
+    let mut ports = server.watch_forwarded_ports();
+    assert_eq!(ports.next().await, []);
+    let forward = client.remote("localhost", 0, "127.0.0.1", target.port()).await.unwrap();
+    let port = forward.port();
+    timeout(Duration::from_secs(5), server.wait_for_forwarded_port(port)).await.unwrap().unwrap();
+    let listed: Vec<_> = ports.next().await.iter().map(|target| target.port()).collect();
+    assert_eq!(listed, [port]);
+
+    let mut channel = server.connect_to_forwarded_port(port).await.unwrap();
+    channel.write_all(b"hello").await.unwrap();
+    channel.shutdown().await.unwrap();
+    let mut answer = String::new();
+    channel.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "hellohello");
+
+    assert!(forward.cancel().await.unwrap());
+    assert_eq!(ports.next().await, []);
+    client.session().close();
+    assert!(server.wait_for_forwarded_port(port).await.is_err());
+}

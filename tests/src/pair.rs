@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ssh_core::Error;
-use ssh_core::config::{Algorithms, Common, Limits};
+use ssh_core::config::{Algorithms, Common, Extensions, Limits};
 use ssh_core::crypto::CryptoProvider;
 use ssh_core::keys::{KeyKind, SigningKey};
 use ssh_core::protocol::{
@@ -85,6 +85,8 @@ pub struct Setup {
     pub client: Limits,
     /// The server's limits.
     pub server: Limits,
+    /// Both sides' extensions.
+    pub extensions: Extensions,
     /// Who does the cryptography.
     pub provider: &'static CryptoProvider,
     /// What the client and the server offer for reconnecting.
@@ -98,6 +100,7 @@ impl Default for Setup {
             algorithms,
             client: Limits::default(),
             server: Limits::default(),
+            extensions: Extensions::default(),
             provider: backend::current(),
             reconnect: [None, None],
         }
@@ -118,6 +121,7 @@ impl Pair {
         let common = |limits: &Limits| Common {
             algorithms: setup.algorithms.clone(),
             limits: limits.clone(),
+            extensions: setup.extensions.clone(),
             provider,
         };
         let client = Engine::client(common(&setup.client), "ada".into(), now);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use ssh_core::Error;
-use ssh_core::config::{Algorithms, Common, Limits};
+use ssh_core::config::{Algorithms, Common, Extensions, Limits};
 use ssh_core::crypto::{
     ActiveKeyExchange, CryptoProvider, MacKey, Opener, Sealer, ShareEncoding, SignatureAlgorithm,
 };
@@ -241,7 +241,7 @@ impl RawPeer {
         provider: &'static CryptoProvider,
     ) -> Self {
         let now = start_of_time();
-        let common = Common { algorithms, limits, provider };
+        let common = Common { algorithms, limits, extensions: Extensions::default(), provider };
         let key = || {
             let key = provider.signatures.generate(KeyKind::Ed25519, 0).expect("a key");
             SigningKey::new(&key, provider).expect("a host key")

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use ssh_core::Error;
-use ssh_core::config::{Algorithms, Common, Limits};
+use ssh_core::config::{Algorithms, Common, Extensions, Limits};
 use ssh_core::crypto::{SignatureAlgorithm, default_provider};
 use ssh_core::error::DisconnectReason;
 use ssh_core::keys::PublicKey;
@@ -36,6 +36,7 @@ impl Replay {
         let common = Common {
             algorithms: Algorithms::insecure_without_any_security(),
             limits: Limits::default(),
+            extensions: Extensions::default(),
             provider: default_provider(),
         };
         let made = if from == CLIENT {
@@ -222,6 +223,7 @@ fn nothing_of_a_recording_depends_on_how_it_is_cut() {
     let common = || Common {
         algorithms: Algorithms::insecure_without_any_security(),
         limits: Limits::default(),
+        extensions: Extensions::default(),
         provider: default_provider(),
     };
     for file in ["none-session-ts.json", "port-forward-go.json", "port-forward-ts.json"] {

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ssh_core::config::{Algorithms, Common, Limits};
+use ssh_core::config::{Algorithms, Common, Extensions, Limits};
 use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
 use ssh_core::protocol::{
     AuthAnswer, ClientAuthRequest, ConnectionEvent, Engine, Event, GlobalReply, Inbound, Input,
@@ -84,7 +84,7 @@ impl Session {
         } else {
             Algorithms::default()
         };
-        let common = Common { algorithms, limits, provider: &PROVIDER };
+        let common = Common { algorithms, limits, extensions: Extensions::default(), provider: &PROVIDER };
         let now = start_of_time();
         let made = match role {
             Role::Client => Engine::client(common, "ada".into(), now),

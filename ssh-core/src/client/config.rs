@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 
 use super::reconnect::Reconnect;
 use super::{AuthPolicy, Credential};
-use crate::config::{Algorithms, Limits, provider_or_default};
+use crate::config::{Algorithms, Extensions, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{Error, HostKeyError};
 use crate::keys::HostKey;
@@ -21,6 +21,7 @@ pub struct Config {
     pub(super) banner: Option<ShowBanner>,
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
+    pub(super) extensions: Extensions,
     pub(super) provider: &'static CryptoProvider,
     pub(super) reconnect: ReconnectMode,
 }
@@ -68,6 +69,7 @@ pub struct ConfigBuilder<State> {
     banner: Option<ShowBanner>,
     algorithms: Algorithms,
     limits: Limits,
+    extensions: Extensions,
     provider: Option<&'static CryptoProvider>,
     reconnect: ReconnectMode,
 }
@@ -92,6 +94,7 @@ impl Config {
             banner: None,
             algorithms: Algorithms::default(),
             limits: Limits::default(),
+            extensions: Extensions::default(),
             provider: None,
             reconnect: ReconnectMode::Never,
         }
@@ -102,10 +105,31 @@ impl ConfigBuilder<NeedsHostKeyVerifier> {
     /// How host keys are verified.
     #[must_use]
     pub fn verify_host_key(self, verifier: impl HostKeyVerifier + 'static) -> ConfigBuilder<Ready> {
-        let Self { state: _, user, credentials, policy, banner, algorithms, limits, provider, reconnect } =
-            self;
+        let Self {
+            state: _,
+            user,
+            credentials,
+            policy,
+            banner,
+            algorithms,
+            limits,
+            extensions,
+            provider,
+            reconnect,
+        } = self;
         let state = Ready(Arc::new(verifier));
-        ConfigBuilder { state, user, credentials, policy, banner, algorithms, limits, provider, reconnect }
+        ConfigBuilder {
+            state,
+            user,
+            credentials,
+            policy,
+            banner,
+            algorithms,
+            limits,
+            extensions,
+            provider,
+            reconnect,
+        }
     }
 }
 
@@ -164,6 +188,13 @@ impl<State> ConfigBuilder<State> {
         self
     }
 
+    /// Which extensions of the protocol are offered; [`Extensions::default`] otherwise.
+    #[must_use]
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
@@ -193,6 +224,7 @@ impl ConfigBuilder<Ready> {
             banner: self.banner,
             algorithms: self.algorithms,
             limits: self.limits,
+            extensions: self.extensions,
             provider,
             reconnect: self.reconnect,
         }))

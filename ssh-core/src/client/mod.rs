@@ -106,6 +106,7 @@ where
     let common = Common {
         algorithms: config.algorithms.clone().with_host_certificates(config.verifier.takes_certificates()),
         limits,
+        extensions: config.extensions.clone(),
         provider: config.provider,
     };
     let (mut engine, inbound) = Engine::client(common, config.user.to_string(), now())?;

@@ -1,9 +1,11 @@
 //! Settings that both sides share: what is offered, and what a session may cost.
 
 mod algorithms;
+mod extensions;
 mod limits;
 
 pub use algorithms::{Algorithms, KNOWN_CIPHERS, KNOWN_KEX, KNOWN_MACS, UnknownAlgorithm};
+pub use extensions::{CAN_CHANGE_PORT, Extensions, OPEN_CHANNEL_REQUEST};
 pub use limits::Limits;
 
 use crate::crypto::CryptoProvider;
@@ -17,6 +19,8 @@ pub struct Common {
     pub algorithms: Algorithms,
     /// What it may cost.
     pub limits: Limits,
+    /// Which extensions are offered.
+    pub extensions: Extensions,
     /// Who does the cryptography.
     pub provider: &'static CryptoProvider,
 }

@@ -16,14 +16,14 @@ pub use auth::{
     RefusedAttempt, Secret, ServerAttempt, ServerMethod, Succeeded, ToSign,
 };
 pub use connection::{
-    ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError, OpenFailure,
-    OpenFailureReason, PeerRequest,
+    AcceptTicket, ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError,
+    OpenFailure, OpenFailureReason, PeerRequest, Piece, Progress,
 };
 pub use engine::{Engine, Event, LinkEvent};
 pub use reconnect::{Latency, ReconnectFailure, ReconnectOffer, SessionIndex};
 pub use transport::inbound::NextOpener;
 pub use transport::kex::{Direction, Negotiated};
-pub use transport::{Inbound, Input, Packet, PeerVersion};
+pub use transport::{Inbound, Input, Packet, PeerVersion, VersionInfo};
 
 /// Which side of a session we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

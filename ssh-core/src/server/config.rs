@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::authenticator::Authenticator;
 use super::detached_sessions::DetachedSessions;
-use crate::config::{Algorithms, Limits, provider_or_default};
+use crate::config::{Algorithms, Extensions, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{ApiMisuse, Error};
 use crate::keys::{Certificate, CertificateKind, SigningKey};
@@ -14,6 +14,7 @@ pub struct Config {
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
+    pub(super) extensions: Extensions,
     pub(super) provider: &'static CryptoProvider,
     pub(super) banner: Option<String>,
     pub(super) detached_sessions: Option<DetachedSessions>,
@@ -27,6 +28,7 @@ pub struct ConfigBuilder {
     authenticator: Arc<dyn Authenticator>,
     algorithms: Algorithms,
     limits: Limits,
+    extensions: Extensions,
     provider: Option<&'static CryptoProvider>,
     banner: Option<String>,
     detached_sessions: Option<DetachedSessions>,
@@ -42,6 +44,7 @@ impl Config {
             authenticator: Arc::new(authenticator),
             algorithms: Algorithms::default(),
             limits: Limits::default(),
+            extensions: Extensions::default(),
             provider: None,
             banner: None,
             detached_sessions: None,
@@ -87,6 +90,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Which extensions of the protocol are offered; [`Extensions::default`] otherwise.
+    #[must_use]
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
@@ -124,6 +134,7 @@ impl ConfigBuilder {
             authenticator: self.authenticator,
             algorithms: self.algorithms,
             limits: self.limits,
+            extensions: self.extensions,
             provider,
             banner: self.banner,
             detached_sessions: self.detached_sessions,

@@ -105,6 +105,7 @@ where
     let common = Common {
         algorithms: config.algorithms.clone(),
         limits: config.limits.clone(),
+        extensions: config.extensions.clone(),
         provider: config.provider,
     };
     let (mut engine, inbound) = Engine::server(common, Arc::clone(&config.host_keys), &[], now())?;

@@ -431,6 +431,25 @@ fn rfc4254_5_1_a_refusal_is_told_with_its_words_made_harmless() {
     assert_eq!(peer.engine.channels(), 0);
 }
 
+/// Dev Tunnels' TypeScript peers do, whether or not the application has looked at the refusal.
+#[test]
+fn a_refused_channel_may_be_closed() {
+    for role in BOTH {
+        for looked_at in [false, true] {
+            let mut peer = logged_in(role);
+            let id = peer.engine.open_channel("session", b"", peer.now).unwrap();
+            peer.pull();
+            peer.send(&message(92, &[Field::U32(id), Field::U32(1), Field::Bytes(b"no"), Field::Bytes(b"")]));
+            if looked_at {
+                assert!(peer.engine.poll_opened(id, &mut cx()).is_ready());
+            }
+            peer.send(&message(97, &[Field::U32(id)]));
+            peer.assert_alive();
+            assert_eq!(peer.count(97), 0);
+        }
+    }
+}
+
 #[test]
 fn an_open_that_is_given_up_is_closed_when_it_is_confirmed() {
     for role in BOTH {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::initial_request::Initial;
 use super::receive_queue::ReceiveQueue;
 use super::requests::{ReceivedRequests, SentRequests};
 use super::window::ReceiveWindow;
@@ -16,6 +17,13 @@ pub(crate) struct Row {
     pub(super) offered: bool,
     pub(super) send: SendHalf,
     pub(super) receive: ReceiveHalf,
+    /// Bytes of data and extended data so far.
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+    /// Requests that were too many.
+    pub(super) dropped_requests: u32,
+    /// Bytes of data alone.
+    pub(super) data_received: u64,
     pub(super) close_sent: bool,
     pub(super) close_received: bool,
     pub(super) exit: Option<ExitStatus>,
@@ -25,6 +33,8 @@ pub(crate) struct Row {
     /// Requests of the peer that the application has not looked at yet.
     pub(super) unread_requests: VecDeque<PeerRequest>,
     pub(super) request_wakers: Vec<Waker>,
+    /// The peer's first request came with its open and is not answered yet.
+    pub(super) initial: Option<Box<Initial>>,
     /// The application does not look at requests: they are refused as they come.
     pub(super) refuses_requests: bool,
 }
@@ -56,7 +66,7 @@ pub(super) struct SendHalf {
     /// Data in one packet, at most.
     pub(super) max_packet: u32,
     pub(super) eof_sent: bool,
-    pub(super) waker: Option<Waker>,
+    pub(super) wakers: Vec<Waker>,
     /// In the queue of those who wait for room in the output.
     pub(super) parked: bool,
     pub(super) share: Share,
@@ -117,10 +127,15 @@ pub(super) enum StderrMode {
     /// Nobody reads it: it is credited and dropped.
     #[default]
     Discard,
-    Queue {
-        queue: ReceiveQueue,
-        waker: Option<Waker>,
-    },
+    Queue(Box<StderrQueue>),
+    /// All types are kept, to be passed on.
+    All(VecDeque<(u32, Bytes)>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct StderrQueue {
+    pub(super) queue: ReceiveQueue,
+    pub(super) waker: Option<Waker>,
 }
 
 /// Why an open was refused (RFC 4254 §5.1).
@@ -180,6 +195,8 @@ pub struct PeerRequest {
     pub fields: Bytes,
     /// The slot of the answer, if one is wanted.
     pub slot: Option<u64>,
+    /// Bytes of data, extended data aside, that came on the channel before it.
+    pub data_before: u64,
 }
 
 impl PeerRequest {
@@ -206,7 +223,7 @@ impl Row {
                 window,
                 max_packet,
                 eof_sent: false,
-                waker: None,
+                wakers: Vec::new(),
                 parked: false,
                 share: Share { quantum: usize::MAX, ..Share::default() },
             },
@@ -217,6 +234,10 @@ impl Row {
                 eof: false,
                 stderr: StderrMode::Discard,
             },
+            bytes_received: 0,
+            bytes_sent: 0,
+            dropped_requests: 0,
+            data_received: 0,
             close_sent: false,
             close_received: false,
             exit: None,
@@ -225,6 +246,7 @@ impl Row {
             received_requests: ReceivedRequests::default(),
             unread_requests: VecDeque::new(),
             request_wakers: Vec::new(),
+            initial: None,
             refuses_requests: false,
         }
     }
@@ -240,12 +262,12 @@ impl Row {
 
     /// Everybody who waits for this channel.
     pub(super) fn wake_all(&mut self, wakes: &mut Vec<Waker>) {
-        wakes.extend(self.send.waker.take());
+        wakes.append(&mut self.send.wakers);
         wakes.extend(self.receive.waker.take());
         wakes.append(&mut self.closed_wakers);
         wakes.append(&mut self.request_wakers);
-        if let StderrMode::Queue { waker, .. } = &mut self.receive.stderr {
-            wakes.extend(waker.take());
+        if let StderrMode::Queue(stderr) = &mut self.receive.stderr {
+            wakes.extend(stderr.waker.take());
         }
         if let RowPhase::Opening { waker, .. } = &mut self.phase {
             wakes.extend(waker.take());

@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest, Row, RowPhase, StderrMode};
+use super::initial_request::INITIAL_CHANNEL_REQUEST;
 use super::{
     Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, MAX_WAITING, OfferedChannel,
     send_open_failure,
@@ -18,6 +19,7 @@ use crate::protocol::messages::{
 };
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::{Reader, WireError};
+use crate::trace::TraceEvent;
 
 /// Names of channel types and requests may not be longer, in bytes.
 const MAX_NAME: usize = 256;
@@ -64,6 +66,8 @@ impl Connection {
         let was_used = channel < self.next_id;
         match self.rows.get_mut(&channel) {
             Some(row) if row.is_open() => Ok(Some(row)),
+            // Dev Tunnels' TypeScript peers close what they have refused.
+            Some(row) if matches!(row.phase, RowPhase::Refused(_)) => Ok(None),
             Some(_) => Err(unknown.into()),
             None if was_used => Ok(None),
             None => Err(unknown.into()),
@@ -77,6 +81,7 @@ impl Connection {
         let mut spares = std::mem::take(&mut self.spares);
         let queued = self.accept_data(ChannelData::NUMBER, message.recipient, data.len()).map(|row| {
             row.and_then(|row| {
+                row.data_received = row.data_received.saturating_add(data.len() as u64);
                 row.receive.queue.push(data, &mut spares);
                 row.receive.waker.take()
             })
@@ -97,6 +102,7 @@ impl Connection {
             return Err(PeerMisbehaved::PacketOverrun.into());
         }
         row.receive.window.on_data(len)?;
+        row.bytes_received = row.bytes_received.saturating_add(len as u64);
         Ok((len > 0 && !row.close_sent && !row.close_received).then_some(row))
     }
 
@@ -107,9 +113,14 @@ impl Connection {
         let mut spares = std::mem::take(&mut self.spares);
         let accepted = self.accept_data(ChannelExtendedData::NUMBER, id, len).map(|row| {
             row.map(|row| match &mut row.receive.stderr {
-                StderrMode::Queue { queue, waker } if message.code == STDERR => {
-                    queue.push(data, &mut spares);
-                    (true, waker.take())
+                StderrMode::Queue(stderr) if message.code == STDERR => {
+                    stderr.queue.push(data, &mut spares);
+                    (true, stderr.waker.take())
+                }
+                StderrMode::All(queue) => {
+                    // A copy, so that a short one does not pin a whole block.
+                    queue.push_back((message.code, Bytes::copy_from_slice(&data)));
+                    (true, row.receive.waker.take())
                 }
                 _ => (false, None),
             })
@@ -128,8 +139,8 @@ impl Connection {
         let message = ChannelWindowAdjust::decode(payload)?;
         let Some(row) = self.row_for(ChannelWindowAdjust::NUMBER, message.recipient)? else { return Ok(()) };
         row.send.window = row.send.window.checked_add(message.bytes).ok_or(PeerMisbehaved::WindowOverflow)?;
-        let waker = row.send.waker.take();
-        self.wakes.extend(waker);
+        let mut wakes = std::mem::take(&mut row.send.wakers);
+        self.wakes.append(&mut wakes);
         Ok(())
     }
 
@@ -156,7 +167,7 @@ impl Connection {
         let window = self.new_window();
         self.rows.insert(
             id,
-            Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window),
+            Box::new(Row::new(RowPhase::Offered, message.sender, message.window, message.max_packet, window)),
         );
         let (kind, fields) = (message.kind.to_owned(), Bytes::copy_from_slice(message.fields.0));
         self.push_event(ConnectionEvent::Offered(OfferedChannel { id, kind, fields }));
@@ -178,6 +189,7 @@ impl Connection {
         // A peer that takes no data cannot have meant it: one byte at a time is the least that works.
         row.send.max_packet = message.max_packet.max(1);
         row.phase = RowPhase::Open { confirmation: Bytes::copy_from_slice(message.fields.0) };
+        tracing::debug!(event = TraceEvent::ChannelOpened.id(), channel = id, "channel opened");
         self.round_trip.add(self.now.saturating_duration_since(since));
         self.wakes.extend(waker);
         if abandoned { self.release(id, out) } else { Ok(()) }
@@ -193,6 +205,7 @@ impl Connection {
             return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
         };
         let (waker, abandoned) = (waker.take(), *abandoned);
+        tracing::debug!(event = TraceEvent::ChannelOpenFailed.id(), channel = id, "channel refused");
         row.phase = RowPhase::Refused(OpenFailure {
             reason: OpenFailureReason(message.reason),
             text: escape_text(message.text),
@@ -209,8 +222,8 @@ impl Connection {
         let Some(row) = self.row_for(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
         row.receive.eof = true;
         let mut wakes: Vec<_> = row.receive.waker.take().into_iter().collect();
-        if let StderrMode::Queue { waker, .. } = &mut row.receive.stderr {
-            wakes.extend(waker.take());
+        if let StderrMode::Queue(stderr) = &mut row.receive.stderr {
+            wakes.extend(stderr.waker.take());
         }
         self.wakes.append(&mut wakes);
         Ok(())
@@ -221,6 +234,7 @@ impl Connection {
         let id = message.recipient;
         let Some(row) = self.row_for(ChannelClose::NUMBER, id)? else { return Ok(()) };
         row.close_received = true;
+        tracing::debug!(event = TraceEvent::ChannelClosed.id(), channel = id, "the peer closed a channel");
         let recipient = row.send.remote;
         let answer = !std::mem::replace(&mut row.close_sent, true);
         let unused = answer && row.offered && row.receive.window.is_untouched();
@@ -230,7 +244,10 @@ impl Connection {
         if unused {
             self.churn.add(self.now)?;
         }
-        if answer { out.send(|buffer| ChannelClose { recipient }.encode(buffer)) } else { Ok(()) }
+        if answer {
+            out.send(|buffer| ChannelClose { recipient }.encode(buffer))?;
+        }
+        self.refuse_initial(id, out)
     }
 
     fn on_channel_request(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
@@ -272,6 +289,9 @@ impl Connection {
         let full = row.received_requests.len() >= limit
             || row.unread_requests.len() >= limit
             || waiting > MAX_WAITING;
+        if full {
+            row.dropped_requests = row.dropped_requests.saturating_add(1);
+        }
         let slot = message.want_reply.then(|| row.received_requests.push());
         if row.refuses_requests || full || message.name == KEEPALIVE {
             // Bounded: a refusal leaves at once unless an earlier request is undecided, of which there are few.
@@ -284,6 +304,7 @@ impl Connection {
             name: message.name.to_owned(),
             fields: Bytes::copy_from_slice(message.fields.0),
             slot,
+            data_before: row.data_received,
         });
         let mut wakes = std::mem::take(&mut row.request_wakers);
         self.wakes.append(&mut wakes);
@@ -305,6 +326,9 @@ impl Connection {
         let message = GlobalRequest::decode(payload)?;
         if message.name.len() > MAX_NAME {
             return Err(WireError::TooLong.into());
+        }
+        if message.name == INITIAL_CHANNEL_REQUEST {
+            return self.on_initial_request(&message, out);
         }
         let limit = self.common.limits.pending_requests;
         // A keepalive is answered at once; any answer is a sign of life.

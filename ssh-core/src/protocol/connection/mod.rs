@@ -1,7 +1,10 @@
 //! The connection protocol (RFC 4254): channels, windows and requests. It outlives its transport.
 
+mod accept;
 mod channel;
 mod incoming;
+mod initial_request;
+mod pieces;
 mod receive_queue;
 mod requests;
 mod spares;
@@ -15,28 +18,33 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+pub use accept::AcceptTicket;
 pub use channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
 use channel::{Row, RowPhase, StderrMode};
 pub(crate) use incoming::KEEPALIVE;
+pub use pieces::{Piece, Progress};
 use requests::{ReceivedRequests, SentRequests};
 use spares::Spares;
 use window::RoundTrip;
 
 use crate::config::Common;
 use crate::error::{ApiMisuse, Error};
+use crate::metrics::ChannelMetrics;
 use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{
     ChannelClose, ChannelEof, ChannelFailure, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure,
     ChannelRequest, ChannelSuccess, GlobalRequest, OptionalText, RequestFailure, RequestSuccess, Rest,
 };
 use crate::protocol::transport::outbound::Outbound;
+use crate::trace::TraceEvent;
 
 /// All channels and requests of a session. They come to be by [`Connection::handle`], [`Connection::open`] and
 /// [`Connection::global_request`] alone, which ask for the proof that the login is over.
 #[derive(Debug)]
 pub(crate) struct Connection {
     common: Arc<Common>,
-    rows: HashMap<u32, Row>,
+    /// Boxed, so that the table's empty places are small.
+    rows: HashMap<u32, Box<Row>>,
     /// Numbers are never used twice, so a late message can not reach the wrong channel.
     next_id: u32,
     /// The windows of all channels together.
@@ -60,6 +68,8 @@ pub(crate) struct Connection {
     /// What the application has not looked at yet. Offers are bounded by the table, requests by their limit.
     events: VecDeque<ConnectionEvent>,
     event_wakers: Vec<Waker>,
+    /// Those who wait for a channel of one type, or of any.
+    accepting: accept::Accepting,
     /// Bytes of requests and offers that nobody has looked at.
     waiting_bytes: usize,
     spares: Spares,
@@ -132,6 +142,7 @@ impl Connection {
             wakes: Vec::new(),
             events: VecDeque::new(),
             event_wakers: Vec::new(),
+            accepting: accept::Accepting::default(),
             waiting_bytes: 0,
             spares: Spares::default(),
             failed: None,
@@ -148,6 +159,7 @@ impl Connection {
         }
         self.requests.fail_all(&mut self.wakes);
         self.wakes.append(&mut self.event_wakers);
+        self.accepting.wake_all(&mut self.wakes);
     }
 
     /// What the application is to decide next; `None` when nothing will come any more.
@@ -166,6 +178,9 @@ impl Connection {
     }
 
     fn push_event(&mut self, event: ConnectionEvent) {
+        if let ConnectionEvent::Offered(offer) = &event {
+            self.accepting.wake(&offer.kind, &mut self.wakes);
+        }
         self.events.push_back(event);
         self.wakes.append(&mut self.event_wakers);
     }
@@ -185,7 +200,7 @@ impl Connection {
         for id in self.parked.drain(..) {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.send.parked = false;
-                self.wakes.extend(row.send.waker.take());
+                self.wakes.append(&mut row.send.wakers);
             }
         }
     }
@@ -241,7 +256,7 @@ impl Connection {
             ChannelOpen { kind, sender: id, window, max_packet, fields: Rest(fields) }.encode(buffer);
         })?;
         let phase = RowPhase::Opening { since: now, waker: None, abandoned: false };
-        self.rows.insert(id, Row::new(phase, 0, 0, 0, window));
+        self.rows.insert(id, Box::new(Row::new(phase, 0, 0, 0, window)));
         Ok(id)
     }
 
@@ -278,6 +293,7 @@ impl Connection {
         let row = self.rows.get_mut(&id).filter(|row| matches!(row.phase, RowPhase::Offered));
         let row = row.ok_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))?;
         row.phase = RowPhase::Open { confirmation: Bytes::new() };
+        tracing::debug!(event = TraceEvent::ChannelOpened.id(), channel = id, "channel accepted");
         let (recipient, window) = (row.send.remote, row.receive.window.size());
         let max_packet = self.common.limits.channel_packet;
         out.send(|buffer| {
@@ -296,12 +312,14 @@ impl Connection {
     ) -> Result<(), Error> {
         let offered = self.rows.get(&id).filter(|row| matches!(row.phase, RowPhase::Offered));
         let Some(recipient) = offered.map(|row| row.send.remote) else { return Ok(()) };
-        self.remove(id);
         if self.failed.is_some() {
+            self.remove(id);
             return Ok(());
         }
-        self.churn.add(self.now)?;
-        send_open_failure(recipient, reason, text, out)
+        send_open_failure(recipient, reason, text, out)?;
+        self.refuse_initial(id, out)?;
+        self.remove(id);
+        self.churn.add(self.now)
     }
 
     // ---- Requests -----------------------------------------------------------------------------------
@@ -366,7 +384,12 @@ impl Connection {
         }
         let Some(row) = self.open_row(id) else { return Ok(()) };
         let recipient = row.send.remote;
-        for accepted in row.received_requests.answer(slot, accepted) {
+        let mut initial = None;
+        for (number, accepted) in row.received_requests.answer(slot, accepted) {
+            if row.initial.as_ref().is_some_and(|initial| initial.channel_slot == number) {
+                initial = row.initial.take().map(|initial| (initial.session_slot, accepted));
+                continue;
+            }
             out.send(|buffer| {
                 if accepted {
                     ChannelSuccess { recipient }.encode(buffer);
@@ -375,7 +398,13 @@ impl Connection {
                 }
             })?;
         }
-        Ok(())
+        let Some((slot, accepted)) = initial else { return Ok(()) };
+        let none = Bytes::new();
+        self.global_answer(
+            slot,
+            if accepted { GlobalReply::Success(none) } else { GlobalReply::Failure(none) },
+            out,
+        )
     }
 
     /// From now on the peer's requests on this channel are refused as they come.
@@ -446,7 +475,7 @@ impl Connection {
         if self.failed.is_some() {
             return Ok(());
         }
-        for reply in self.received_requests.answer(slot, reply) {
+        for (_, reply) in self.received_requests.answer(slot, reply) {
             out.send(|buffer| match &reply {
                 GlobalReply::Success(fields) => RequestSuccess { fields: Rest(fields) }.encode(buffer),
                 GlobalReply::Failure(fields) => RequestFailure { fields: Rest(fields) }.encode(buffer),
@@ -479,7 +508,8 @@ impl Connection {
         let mut wakes = Vec::new();
         row.wake_all(&mut wakes);
         self.wakes.append(&mut wakes);
-        out.send(|buffer| ChannelClose { recipient }.encode(buffer))
+        out.send(|buffer| ChannelClose { recipient }.encode(buffer))?;
+        self.refuse_initial(id, out)
     }
 
     /// The last handle has gone: the channel is closed and forgotten. Numbers are never used twice, so what the
@@ -505,9 +535,28 @@ impl Connection {
         }
     }
 
+    pub(crate) fn channel_metrics(&self, id: u32) -> ChannelMetrics {
+        let Some(row) = self.rows.get(&id) else { return ChannelMetrics::default() };
+        ChannelMetrics {
+            bytes_sent: row.bytes_sent,
+            bytes_received: row.bytes_received,
+            dropped_requests: row.dropped_requests.into(),
+        }
+    }
+
+    pub(crate) fn open_ids(&self) -> Vec<u32> {
+        let mut ids: Vec<_> = self.rows.iter().filter(|(_, row)| row.is_open()).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// How the program behind the channel ended, if the peer said so.
     pub(crate) fn exit_status(&self, id: u32) -> Option<ExitStatus> {
         self.rows.get(&id).and_then(|row| row.exit.clone())
+    }
+
+    pub(crate) fn is_closed(&self, id: u32) -> bool {
+        self.failed.is_some() || self.rows.get(&id).is_none_or(|row| row.close_sent || row.close_received)
     }
 
     /// Ready once the peer has closed the channel or the session is over.
@@ -526,7 +575,7 @@ impl Connection {
         if self.failed.is_some() {
             return None;
         }
-        self.rows.get_mut(&id).filter(|row| row.is_open() && !row.close_sent)
+        self.rows.get_mut(&id).map(|row| &mut **row).filter(|row| row.is_open() && !row.close_sent)
     }
 
     fn remove(&mut self, id: u32) {
@@ -555,6 +604,9 @@ pub enum OpenError {
     /// The peer refused.
     #[error("the peer refused the channel: {0}")]
     Refused(OpenFailure),
+    /// The channel opened, but the peer denied the request that came with it; it is closed again.
+    #[error("the initial channel request was denied")]
+    RequestDenied,
     /// The session ended or cannot open channels.
     #[error(transparent)]
     Session(#[from] Error),

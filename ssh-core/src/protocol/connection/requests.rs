@@ -130,8 +130,8 @@ impl<A> ReceivedRequests<A> {
         number
     }
 
-    /// Notes the answer to one request, and yields those that may leave now.
-    pub(crate) fn answer(&mut self, number: u64, answer: A) -> impl Iterator<Item = A> + '_ {
+    /// Notes the answer to one request, and yields those that may leave now, with their numbers.
+    pub(crate) fn answer(&mut self, number: u64, answer: A) -> impl Iterator<Item = (u64, A)> + '_ {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) {
             slot.get_or_insert(answer);
@@ -140,8 +140,9 @@ impl<A> ReceivedRequests<A> {
             if !self.slots.front().is_some_and(Option::is_some) {
                 return None;
             }
-            self.first = self.first.saturating_add(1);
-            self.slots.pop_front().flatten()
+            let number = self.first;
+            self.first = number.saturating_add(1);
+            self.slots.pop_front().flatten().map(|answer| (number, answer))
         })
     }
 }
@@ -155,9 +156,9 @@ mod tests {
         let mut received = ReceivedRequests::default();
         let [a, b, c] = [received.push(), received.push(), received.push()];
         assert_eq!(received.answer(b, 'b').collect::<Vec<_>>(), []);
-        assert_eq!(received.answer(a, 'a').collect::<Vec<_>>(), ['a', 'b']);
+        assert_eq!(received.answer(a, 'a').collect::<Vec<_>>(), [(a, 'a'), (b, 'b')]);
         assert_eq!(received.answer(a, 'x').collect::<Vec<_>>(), []);
-        assert_eq!(received.answer(c, 'c').collect::<Vec<_>>(), ['c']);
+        assert_eq!(received.answer(c, 'c').collect::<Vec<_>>(), [(c, 'c')]);
         assert_eq!(received.len(), 0);
     }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::channel::StderrQueue;
 use super::spares::Spares;
 use super::window::Bounds;
-use super::{Connection, KEEPALIVE, LEAST_WINDOW, Row, StderrMode, set_waker};
+use super::{Connection, KEEPALIVE, LEAST_WINDOW, Row, StderrMode, add_waker, set_waker};
 use crate::error::{ApiMisuse, Error};
-use crate::protocol::messages::{ChannelData, ChannelWindowAdjust};
+use crate::protocol::messages::{ChannelData, ChannelExtendedData, ChannelWindowAdjust};
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::Write as _;
 
@@ -19,12 +20,13 @@ const MAX_DATA_OUT: usize = 32 * 1024;
 
 impl Connection {
     /// Seals as much of `slices` as the window, the output and this channel's share of it have room for. Small slices
-    /// are gathered into one packet.
+    /// are gathered into one packet. With a `code` it is extended data of that type (RFC 4254 §5.2).
     pub(crate) fn poll_write(
         &mut self,
         id: u32,
         cx: &Context<'_>,
         slices: &[IoSlice<'_>],
+        code: Option<u32>,
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
         let (round, quantum) = (self.round, self.quantum);
@@ -47,7 +49,8 @@ impl Connection {
                 if written > 0 {
                     break;
                 }
-                set_waker(&mut row.send.waker, cx);
+                // The data and the extended data may be written by two tasks.
+                add_waker(&mut row.send.wakers, &mut self.wakes, cx);
                 if window > 0 && share > 0 {
                     row.send.share.starve();
                 }
@@ -64,11 +67,15 @@ impl Connection {
             let recipient = row.send.remote;
             let before = out.pending();
             out.send(|buffer| {
-                buffer.put_u8(ChannelData::NUMBER);
+                buffer.put_u8(if code.is_some() { ChannelExtendedData::NUMBER } else { ChannelData::NUMBER });
                 buffer.put_u32(recipient);
+                if let Some(code) = code {
+                    buffer.put_u32(code);
+                }
                 buffer.put_len(len);
                 slices.copy(len, buffer);
             })?;
+            row.bytes_sent = row.bytes_sent.saturating_add(len as u64);
             row.send.window = row.send.window.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
             // As it is on the wire: in small packets the frames weigh more than the data.
             let weight = out.pending().saturating_sub(before);
@@ -136,15 +143,15 @@ impl Connection {
         if let Some(row) = self.rows.get_mut(&id)
             && matches!(row.receive.stderr, StderrMode::Discard)
         {
-            row.receive.stderr = StderrMode::Queue { queue: Default::default(), waker: None };
+            row.receive.stderr = StderrMode::Queue(Default::default());
         }
     }
 
     /// From now on stderr is dropped again, and what waits of it is credited.
     pub(crate) fn discard_stderr(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
         let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
-        let StderrMode::Queue { queue, .. } = std::mem::take(&mut row.receive.stderr) else { return Ok(()) };
-        self.credit(id, queue.len(), out)
+        let StderrMode::Queue(stderr) = std::mem::take(&mut row.receive.stderr) else { return Ok(()) };
+        self.credit(id, stderr.queue.len(), out)
     }
 
     /// Copies received stderr data to `buffer`; 0 at the end.
@@ -159,9 +166,10 @@ impl Connection {
             return Poll::Ready(Err(self.failure()));
         };
         let ended = row.receive_ended();
-        let StderrMode::Queue { queue, waker } = &mut row.receive.stderr else {
+        let StderrMode::Queue(stderr) = &mut row.receive.stderr else {
             return Poll::Ready(Ok(0));
         };
+        let StderrQueue { queue, waker } = &mut **stderr;
         if !queue.is_empty() {
             let n = queue.read(buffer, &mut self.spares);
             return Poll::Ready(self.credit(id, n, out).map(|()| n));

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Engine;
+use crate::config::OPEN_CHANNEL_REQUEST;
 use crate::error::{ApiMisuse, Error};
+use crate::metrics::{ChannelMetrics, SessionMetrics};
 use crate::protocol::connection::{
-    ConnectionEvent, ExitStatus, GlobalReply, OpenError, OpenFailureReason, PeerRequest,
+    AcceptTicket, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError, OpenFailureReason,
+    PeerRequest, Piece, Progress,
 };
 
 /// Channels and requests. Each of these fails with the session's error once it is over, and with
@@ -21,11 +24,56 @@ impl Engine {
         self.connection.poll_event(cx)
     }
 
+    /// The next channel of the peer of this type, or of any; `None` when none will come any more.
+    pub fn poll_offered(
+        &mut self,
+        kind: Option<&str>,
+        ticket: &mut AcceptTicket,
+        cx: &Context<'_>,
+    ) -> Poll<Option<OfferedChannel>> {
+        self.connection.poll_offered(kind, ticket, cx)
+    }
+
+    pub fn stop_accepting(&mut self, ticket: &AcceptTicket) {
+        self.connection.stop_accepting(ticket);
+    }
+
     pub fn open_channel(&mut self, kind: &str, fields: &[u8], now: Instant) -> Result<u32, Error> {
         let proof = self.authenticated()?;
         check_size(kind, fields)?;
         let opened = self.connection.open(proof, kind, fields, now, &mut self.transport.out);
         self.fatal(opened)
+    }
+
+    /// The first request of a channel, right behind its open; the number of its answer among the global ones.
+    pub fn initial_request(
+        &mut self,
+        id: u32,
+        name: &str,
+        fields: &[u8],
+        now: Instant,
+    ) -> Result<Option<u64>, Error> {
+        let proof = self.authenticated()?;
+        check_size(name, fields)?;
+        let sent = self.connection.initial_request(proof, id, name, fields, now, &mut self.transport.out);
+        self.fatal(sent)
+    }
+
+    /// What the peer's EXT_INFO listed, with its values (RFC 8308 §2.3); `None` if none came.
+    #[must_use]
+    pub fn peer_extensions(&self) -> Option<&[(Box<str>, Bytes)]> {
+        self.peer_extensions.as_deref()
+    }
+
+    /// Whether both sides take the first request of a channel with its open; `None` if the peer has not said, which the
+    /// answer to such a request then tells.
+    #[must_use]
+    pub fn takes_initial_requests(&self) -> Option<bool> {
+        if !self.common.extensions.open_channel_request {
+            return Some(false);
+        }
+        let listed = self.peer_extensions.as_ref()?;
+        Some(listed.iter().any(|(name, _)| &**name == OPEN_CHANNEL_REQUEST))
     }
 
     pub fn poll_opened(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Bytes, OpenError>> {
@@ -50,7 +98,23 @@ impl Engine {
         cx: &Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Error>> {
-        let written = self.connection.poll_write(id, cx, slices, &mut self.transport.out);
+        let written = self.connection.poll_write(id, cx, slices, None, &mut self.transport.out);
+        self.written(written)
+    }
+
+    /// As [`poll_write`](Self::poll_write), for extended data of this type (RFC 4254 §5.2).
+    pub fn poll_write_extended(
+        &mut self,
+        id: u32,
+        code: u32,
+        cx: &Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Error>> {
+        let written = self.connection.poll_write(id, cx, slices, Some(code), &mut self.transport.out);
+        self.written(written)
+    }
+
+    fn written(&mut self, written: Poll<Result<usize, Error>>) -> Poll<Result<usize, Error>> {
         if written.is_pending()
             && let Err(error) = self.ask_how_far()
         {
@@ -75,6 +139,27 @@ impl Engine {
         let read =
             self.connection.poll_read_chunks(id, cx, max_len, max_chunks, chunks, &mut self.transport.out);
         read.map(|read| self.fatal(read))
+    }
+
+    /// From now on all extended data is kept for [`poll_piece`](Self::poll_piece).
+    pub fn keep_extended(&mut self, id: u32) {
+        self.connection.keep_extended(id);
+    }
+
+    /// What comes next on a channel, data and requests in their order.
+    pub fn poll_piece(
+        &mut self,
+        id: u32,
+        progress: &mut Progress,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Piece, Error>> {
+        let piece = self.connection.poll_piece(id, progress, cx, &mut self.transport.out);
+        piece.map(|piece| self.fatal(piece))
+    }
+
+    /// The next request that must not wait for data in front of it, such as a signal.
+    pub fn poll_urgent(&mut self, id: u32, cx: &Context<'_>) -> Poll<PeerRequest> {
+        self.connection.poll_urgent(id, cx)
     }
 
     pub fn keep_stderr(&mut self, id: u32) {
@@ -115,6 +200,12 @@ impl Engine {
 
     pub fn poll_channel_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.poll_closed(id, cx)
+    }
+
+    /// Whether either side has closed it, or everything is over.
+    #[must_use]
+    pub fn is_channel_closed(&self, id: u32) -> bool {
+        self.connection.is_closed(id)
     }
 
     pub fn exit_status(&self, id: u32) -> Option<ExitStatus> {
@@ -183,6 +274,33 @@ impl Engine {
         self.fatal(answered)
     }
 
+    /// What went through the session so far.
+    #[must_use]
+    pub fn metrics(&self) -> SessionMetrics {
+        let sent = self.transport.out.total();
+        // The line with its CR LF.
+        let ident = self.peer_version().map(|version| version.as_str().len().saturating_add(2) as u64);
+        let (ident_messages, ident_bytes) = (u64::from(ident.is_some()), ident.unwrap_or_default());
+        SessionMetrics {
+            messages_sent: sent.packets,
+            messages_received: self.transport.packets.saturating_add(ident_messages),
+            bytes_sent: sent.bytes,
+            bytes_received: self.transport.bytes.saturating_add(ident_bytes),
+        }
+    }
+
+    /// What went through a channel so far; nothing if it is gone.
+    #[must_use]
+    pub fn channel_metrics(&self, id: u32) -> ChannelMetrics {
+        self.connection.channel_metrics(id)
+    }
+
+    /// Our numbers of the channels that are open.
+    #[must_use]
+    pub fn channel_ids(&self) -> Vec<u32> {
+        self.connection.open_ids()
+    }
+
     /// A round trip that the driver has seen, for pacing windows.
     pub fn add_round_trip(&mut self, sample: Duration) {
         self.connection.add_round_trip(sample);
@@ -190,7 +308,7 @@ impl Engine {
 }
 
 /// Keeps what the application gives within what every peer takes in a packet.
-fn check_size(name: &str, fields: &[u8]) -> Result<(), Error> {
+pub(super) fn check_size(name: &str, fields: &[u8]) -> Result<(), Error> {
     let fits = name.len().saturating_add(fields.len()) <= MAX_FIELDS;
     if fits { Ok(()) } else { Err(Error::ApiMisuse(ApiMisuse::TooLong)) }
 }

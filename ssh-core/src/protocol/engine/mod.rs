@@ -1,4 +1,5 @@
 mod channels;
+mod custom;
 mod reconnect;
 
 use std::collections::VecDeque;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use zeroize::Zeroize as _;
 
 use crate::config::Common;
@@ -30,6 +31,7 @@ use crate::protocol::transport::outbound::{HIGH_BATCH, Outbound};
 use crate::protocol::transport::rekey::RekeyPolicy;
 use crate::protocol::wire::{Reader, WireError};
 use crate::protocol::{PeerVersion, Role};
+use crate::trace::TraceEvent;
 pub use reconnect::LinkEvent;
 use reconnect::{Claim, Resumption, Stream, Waiting};
 
@@ -52,6 +54,9 @@ pub struct Engine {
     ended: Option<Error>,
     login_deadline: Option<Instant>,
     keepalive: KeepAlive,
+    custom: custom::Custom,
+    /// What the peer's EXT_INFO listed, with its values; `None` until it came.
+    peer_extensions: Option<Vec<(Box<str>, Bytes)>>,
     /// The server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
     server_sig_algs: Option<Vec<String>>,
     stream: Stream,
@@ -203,6 +208,8 @@ impl Engine {
             waiting: None,
             link_events: VecDeque::new(),
             generation: 0,
+            peer_extensions: None,
+            custom: custom::Custom::default(),
             common,
         };
         Ok((engine, inbound))
@@ -212,7 +219,7 @@ impl Engine {
 
     /// The peer's version line.
     pub fn handle_ident(&mut self, version: PeerVersion) {
-        tracing::debug!(version = version.as_str(), "peer version");
+        tracing::debug!(event = TraceEvent::ProtocolVersion.id(), version = version.as_str(), "peer version");
         if version.is_dev_tunnels() {
             self.transport.rekey.be_last_resort();
             if let Auth::Server(auth) = &mut self.auth {
@@ -280,8 +287,9 @@ impl Engine {
         match phase(number) {
             Phase::Connection => match self.auth {
                 Auth::Done(proof) => {
+                    let payload = payload.freeze();
                     let out = &mut self.transport.out;
-                    if !self.connection.handle(proof, &payload.freeze(), now, out)? {
+                    if !self.connection.handle(proof, &payload, now, out)? && !self.on_custom(&payload) {
                         self.unimplemented(sequence)?;
                     }
                 }
@@ -297,6 +305,7 @@ impl Engine {
                 payload.as_mut().zeroize();
                 handled?;
             }
+            Phase::Unknown if matches!(self.auth, Auth::Done(_)) && self.on_custom(&payload) => {}
             Phase::Unknown => self.unimplemented(sequence)?,
         }
         Ok(())
@@ -382,7 +391,7 @@ impl Engine {
                 }
                 self.connection.on_room(&self.transport.out);
                 if first {
-                    tracing::debug!(algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
+                    tracing::debug!(event = TraceEvent::SessionEncrypted.id(), algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
                 }
             }
         }
@@ -396,7 +405,7 @@ impl Engine {
             Role::Server => self.common.algorithms.user_keys(),
         };
         let names = algorithms.iter().map(|algorithm| algorithm.name());
-        put_ext_info(names, self.our_extensions())
+        put_ext_info(names, self.common.extensions.names(), self.our_extensions())
     }
 
     fn on_ext_info(&mut self, payload: &[u8]) -> Result<(), Error> {
@@ -406,9 +415,13 @@ impl Engine {
         }
         let mut reader = Reader::new(message.entries.0);
         let mut extensions = Extensions::default();
+        let mut listed = Vec::new();
         for _ in 0..message.count {
             let (name, value) = (reader.string()?, reader.string()?);
             extensions.note(name);
+            if let Ok(name) = std::str::from_utf8(name) {
+                listed.push((name.into(), Bytes::copy_from_slice(value)));
+            }
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
                 let names = crate::protocol::wire::NameList::parse(value)?;
@@ -416,6 +429,7 @@ impl Engine {
             }
         }
         reader.finish()?;
+        self.peer_extensions = Some(listed);
         self.on_extensions(extensions)
     }
 
@@ -449,13 +463,17 @@ impl Engine {
             Auth::Done(_) if self.role == Role::Server && number == 5 => {
                 let message = crate::protocol::messages::ServiceRequest::decode(payload)?;
                 if message.name != crate::protocol::auth::CONNECTION_SERVICE {
-                    return Err(PeerMisbehaved::UnknownService.into());
+                    return match self.on_service_request(message.name)? {
+                        true => Ok(()),
+                        false => Err(PeerMisbehaved::UnknownService.into()),
+                    };
                 }
                 let name = OptionalText(message.name.as_bytes());
                 self.transport
                     .out
                     .send(|buffer| crate::protocol::messages::ServiceAccept { name }.encode(buffer))
             }
+            Auth::Done(_) if self.role == Role::Client && number == 6 => self.on_service_accept(payload),
             Auth::Done(_) | Auth::Claim(_) => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
         }
     }
@@ -481,6 +499,7 @@ impl Engine {
     }
 
     fn on_authenticated(&mut self, proof: Authenticated) {
+        tracing::debug!(event = TraceEvent::SessionAuthenticated.id(), "authenticated");
         self.auth = Auth::Done(proof);
         self.login_deadline = None;
         self.settle_resumption();
@@ -610,6 +629,11 @@ impl Engine {
             if self.keepalive.unanswered >= self.common.limits.keepalive_misses {
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
+            if self.keepalive.unanswered > 0 {
+                let misses = self.keepalive.unanswered;
+                let event = TraceEvent::KeepAliveResponseNotReceived.id();
+                tracing::debug!(event, misses, "no answer to a keepalive");
+            }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
             if let Some(log) = &mut self.transport.out.log {
                 log.shrink();
@@ -667,7 +691,7 @@ impl Engine {
         if let Some(first) = &self.ended {
             return first.clone();
         }
-        tracing::debug!(%error, "session ended");
+        tracing::debug!(event = TraceEvent::SessionClosing.id(), %error, "session ended");
         if let Some(reason) = error.disconnect_reason().filter(|_| matches!(self.stream, Stream::Attached)) {
             let text = error.disconnect_text();
             // If even this cannot be sealed, the stream just closes.
@@ -677,6 +701,7 @@ impl Engine {
             });
         }
         self.connection.fail(&error);
+        self.fail_custom();
         self.ended = Some(error.clone());
         error
     }

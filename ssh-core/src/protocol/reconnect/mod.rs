@@ -131,12 +131,16 @@ pub(crate) fn is_counted(payload: &[u8]) -> bool {
 }
 
 /// Builds EXT_INFO (RFC 8308 §2.3) from what else it holds and the names of these extensions.
-pub(crate) fn put_ext_info(server_sig_algs: impl Iterator<Item = &'static str>, ours: Extensions) -> Vec<u8> {
+pub(crate) fn put_ext_info(
+    server_sig_algs: impl Iterator<Item = &'static str>,
+    others: impl Iterator<Item = &'static str>,
+    ours: Extensions,
+) -> Vec<u8> {
     let mut entries = Vec::new();
     entries.put_string(b"server-sig-algs");
     entries.put_names(server_sig_algs);
     let mut count = 1_u32;
-    for name in ours.names() {
+    for name in others.chain(ours.names()) {
         entries.put_string(name.as_bytes());
         entries.put_string(b"");
         count = count.saturating_add(1);

@@ -35,6 +35,20 @@ impl PeerVersion {
         &self.0
     }
 
+    /// What the line says, as far as it can be told.
+    #[must_use]
+    pub fn info(&self) -> VersionInfo<'_> {
+        let mut parts = self.0.splitn(3, '-');
+        let protocol = parts.nth(1).unwrap_or_default();
+        let software = parts.next().unwrap_or_default();
+        let software = software.split(' ').next().unwrap_or_default();
+        let (name, version) = match software.rsplit_once('_') {
+            Some((name, version)) => (name, Some(version)),
+            None => (software, None),
+        };
+        VersionInfo { protocol, name, version }
+    }
+
     /// Whether the peer is one of Microsoft's Dev Tunnels implementations. They cannot answer a key exchange that
     /// they did not start.
     #[must_use]
@@ -53,6 +67,17 @@ impl PeerVersion {
     }
 }
 
+/// The parts of a version line (RFC 4253 §4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VersionInfo<'a> {
+    /// For instance `2.0`.
+    pub protocol: &'a str,
+    /// The software, for instance `OpenSSH`.
+    pub name: &'a str,
+    /// Its version, if the line names one behind a `_`.
+    pub version: Option<&'a str>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +94,9 @@ mod tests {
             let version = PeerVersion::parse(line.as_bytes()).unwrap();
             assert_eq!(version.is_dev_tunnels(), dev_tunnels, "{line}");
             assert_eq!(version.as_str(), line);
+            let info = version.info();
+            assert!(line.contains(info.name) && info.version.is_none_or(|part| line.contains(part)));
+            assert_eq!(info.protocol, if line.starts_with("SSH-1.99") { "1.99" } else { "2.0" });
         }
     }
 

@@ -10,5 +10,5 @@ pub(crate) mod outbound;
 pub(crate) mod plain;
 pub(crate) mod rekey;
 
-pub use ident::PeerVersion;
+pub use ident::{PeerVersion, VersionInfo};
 pub use inbound::{Inbound, Input, Packet};

@@ -25,6 +25,8 @@ pub(crate) struct Outbound {
     sequence: u32,
     /// Whether a full turn of `sequence` under one key must be refused.
     since_key: Counters,
+    /// Since the stream began, the version line included.
+    total: Counters,
     padding: Padding,
     pub(crate) acks: Acks,
     /// What the peer may still have to be sent again; without reconnecting there is none. It outlives the stream.
@@ -98,6 +100,7 @@ impl Outbound {
         let mut buffer = Vec::with_capacity(1024);
         buffer.extend_from_slice(OUR_IDENT.as_bytes());
         buffer.extend_from_slice(b"\r\n");
+        let buffer_len = buffer.len() as u64;
         Ok(Self {
             buffer,
             batch: Batch::default(),
@@ -105,6 +108,7 @@ impl Outbound {
             link: Link::Open,
             sequence: 0,
             since_key: Counters::default(),
+            total: Counters { bytes: buffer_len, packets: 1 },
             padding: Padding::new(random)?,
             acks: Acks::default(),
             log: None,
@@ -132,6 +136,11 @@ impl Outbound {
             Link::Exchanging { .. } => 0,
             Link::Detached => log,
         }
+    }
+
+    /// Everything since the stream began.
+    pub(crate) fn total(&self) -> Counters {
+        self.total
     }
 
     pub(crate) fn since_key(&self) -> Counters {
@@ -318,6 +327,8 @@ impl Outbound {
 
         self.since_key.bytes = self.since_key.bytes.saturating_add(packet.len() as u64);
         self.since_key.packets = self.since_key.packets.saturating_add(1);
+        self.total.bytes = self.total.bytes.saturating_add(packet.len() as u64);
+        self.total.packets = self.total.packets.saturating_add(1);
         self.sequence = self.sequence.wrapping_add(1);
         self.acks.sent = self.acks.sent.saturating_add(1);
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::event::{ForwardEvent, Target};
 use super::listener::{Listening, listen};
@@ -14,8 +15,14 @@ use crate::error::IoError;
 use crate::session::IncomingRequest;
 
 /// What we listen on for the peer.
-#[derive(Debug, Default)]
-pub(super) struct Granted(Mutex<Vec<Forward>>);
+#[derive(Debug)]
+pub(super) struct Granted(Mutex<Vec<Forward>>, watch::Sender<()>);
+
+impl Default for Granted {
+    fn default() -> Self {
+        Self(Mutex::default(), watch::Sender::new(()))
+    }
+}
 
 #[derive(Debug)]
 struct Forward {
@@ -35,7 +42,25 @@ impl Granted {
         let mut forwards = self.0.lock();
         let exact = forwards.iter().position(|forward| forward.port == port && forward.host == host);
         let at = exact.or_else(|| forwards.iter().position(|forward| forward.port == port))?;
-        Some(forwards.remove(at))
+        let forward = forwards.remove(at);
+        drop(forwards);
+        self.1.send_replace(());
+        Some(forward)
+    }
+
+    fn add(&self, forward: Forward) {
+        self.0.lock().push(forward);
+        self.1.send_replace(());
+    }
+
+    /// The ports, with the hosts as the peer spelled them.
+    pub(super) fn ports(&self) -> Vec<Target> {
+        self.0.lock().iter().map(|forward| Target::new(&forward.host, forward.port)).collect()
+    }
+
+    /// Is told whenever a port comes or goes.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.1.subscribe()
     }
 }
 
@@ -67,7 +92,7 @@ pub(super) async fn grant(shared: &Arc<Shared>, request: IncomingRequest, fields
         listen(shared, socket, move |shared, socket, from| pass_on(shared, socket, from, bound.clone()))
     };
     let listeners = sockets.into_iter().filter_map(start).collect();
-    shared.granted.0.lock().push(Forward { host: fields.host, port, listeners });
+    shared.granted.add(Forward { host: fields.host, port, listeners });
 }
 
 /// Serves `cancel-tcpip-forward`. The answer leaves when the port is free; connections go on.

@@ -16,6 +16,7 @@ mod bind;
 mod dial;
 mod dynamic;
 mod event;
+mod forwarded;
 mod granted;
 mod http_connect;
 mod listener;
@@ -40,6 +41,7 @@ pub use bind::Bind;
 pub use dial::{Resolver, SystemResolver};
 pub use dynamic::DynamicForward;
 pub use event::{ForwardEvent, Target};
+pub use forwarded::ForwardedPorts;
 pub use local::LocalForward;
 pub use permit::{BadPermit, PermitListen, PermitTarget};
 pub use policy::ForwardPolicy;
@@ -111,6 +113,12 @@ pub enum ForwardError {
     NoPort {
         /// Where.
         bind: String,
+    },
+    /// The peer has not asked us to listen on that port.
+    #[error("the peer has not asked to forward port {port}")]
+    NotForwarded {
+        /// The port.
+        port: u16,
     },
     /// The channel did not open.
     #[error("cannot open a channel to {target}: {source}")]
@@ -336,7 +344,9 @@ impl Shared {
             OpenError::Refused(failure) => {
                 self.events.emit(ForwardEvent::Refused { target: target.clone(), failure: failure.clone() });
             }
-            OpenError::Session(error) => tracing::debug!(%target, %error, "the channel did not open"),
+            OpenError::Session(_) | OpenError::RequestDenied => {
+                tracing::debug!(%target, %error, "the channel did not open")
+            }
         }
     }
 }

@@ -150,7 +150,7 @@ impl Request {
     pub(super) fn failure(&self, error: &OpenError) -> Vec<u8> {
         let reason = match error {
             OpenError::Refused(failure) => Some(failure.reason),
-            OpenError::Session(_) => None,
+            OpenError::Session(_) | OpenError::RequestDenied => None,
         };
         match self.protocol {
             Protocol::Socks4 => socks::SOCKS4_REJECTED.to_vec(),

@@ -1,0 +1,71 @@
+//! A contour that follows a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use super::SessionMetrics;
+use super::contour::{ContourUpdate, SessionContour};
+use crate::session::Session;
+
+/// Collects a session's [`SessionContour`] until the session ends or this is stopped or dropped. It looks four times a
+/// second, which the shortest interval of a second does not notice.
+#[derive(Debug)]
+pub struct ContourCollector {
+    contour: Arc<Mutex<SessionContour>>,
+    task: JoinHandle<()>,
+}
+
+const LOOK: Duration = Duration::from_millis(250);
+
+impl ContourCollector {
+    /// Starts to add to `contour` what goes through `session` from now on. It needs a tokio runtime.
+    #[must_use = "dropping it stops the collecting"]
+    pub fn start(session: &Session, contour: SessionContour) -> Self {
+        let contour = Arc::new(Mutex::new(contour));
+        let shared = Arc::clone(session.shared());
+        let sink = Arc::clone(&contour);
+        let task = tokio::spawn(async move {
+            let started = crate::driver::now();
+            let mut seen = SessionMetrics::default();
+            loop {
+                let ended = tokio::time::timeout(LOOK, shared.ended()).await.is_ok();
+                let metrics = shared.with(|engine| engine.metrics());
+                let elapsed = crate::driver::now().saturating_duration_since(started).as_millis();
+                sink.lock().add(ContourUpdate {
+                    time_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
+                    bytes_sent: metrics.bytes_sent.saturating_sub(seen.bytes_sent),
+                    bytes_received: metrics.bytes_received.saturating_sub(seen.bytes_received),
+                    latency_ms: 0.0,
+                });
+                seen = metrics;
+                if ended {
+                    return;
+                }
+            }
+        });
+        Self { contour, task }
+    }
+
+    /// What has been collected so far.
+    #[must_use]
+    pub fn contour(&self) -> SessionContour {
+        self.contour.lock().clone()
+    }
+
+    /// Stops, and gives what has been collected.
+    pub async fn stop(mut self) -> SessionContour {
+        self.task.abort();
+        // It was cancelled, or had ended with the session.
+        let _ = (&mut self.task).await;
+        self.contour()
+    }
+}
+
+impl Drop for ContourCollector {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,40 @@
+//! Two sessions over an in-memory stream.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use ssh_core::config::{Algorithms, Extensions, Limits};
+use ssh_core::crypto::default_provider;
+use ssh_core::keys::{KeyKind, SigningKey};
+use ssh_core::{Session, client, server};
+
+/// How both sides are configured.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sides {
+    pub(crate) algorithms: Algorithms,
+    pub(crate) limits: Limits,
+    pub(crate) client_extensions: Extensions,
+    pub(crate) server_extensions: Extensions,
+}
+
+/// A client's session and a server's.
+pub(crate) async fn sessions(sides: &Sides) -> (Session, Session) {
+    let (near, far) = tokio::io::duplex(256 * 1024);
+    let provider = default_provider();
+    let key = SigningKey::new(&provider.signatures.generate(KeyKind::Ed25519, 0).unwrap(), provider).unwrap();
+    let config = server::Config::builder(server::danger::AcceptEverybody)
+        .host_key(key)
+        .algorithms(sides.algorithms.clone())
+        .limits(sides.limits.clone())
+        .extensions(sides.server_extensions.clone())
+        .build()
+        .unwrap();
+    let accepted = tokio::spawn(server::accept(far, config));
+    let config = client::Config::builder("ada")
+        .verify_host_key(client::danger::AcceptAnyHostKey)
+        .algorithms(sides.algorithms.clone())
+        .limits(sides.limits.clone())
+        .extensions(sides.client_extensions.clone())
+        .build()
+        .unwrap();
+    let client = client::connect(near, config).await.unwrap();
+    (client, accepted.await.unwrap().unwrap())
+}
