@@ -12,7 +12,7 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const STREAMS: usize = 2000;
 /// Bytes for one end of one idle stream, its place in tables included. The README names the measured figure.
-const MOST: usize = 600;
+const MOST: usize = 640;
 
 #[tokio::test]
 async fn an_idle_stream_costs_a_few_hundred_bytes() {

@@ -131,7 +131,8 @@ fn bulk_transfer_allocates_nothing_per_packet(
     let packets = round((16 << 20) / len.max(8192), &mut sending, &mut receiving) as f64;
     let what = format!("{}, {cipher}, {len} bytes, {read:?}", provider.name);
     println!("{what}: {sending} and {receiving} allocations to send and to receive {packets} packets");
-    assert_eq!(sending, 0, "{what}: sending allocates");
+    // A list or a buffer may grow once more than before.
+    assert!(sending <= 1, "{what}: {sending} allocations to send {packets} packets");
     assert!(receiving as f64 / packets < RECEIVING, "{what}: {receiving} allocations for {packets} packets");
 }
 

@@ -139,8 +139,10 @@ impl Connection {
         let message = ChannelWindowAdjust::decode(payload)?;
         let Some(row) = self.row_for(ChannelWindowAdjust::NUMBER, message.recipient)? else { return Ok(()) };
         row.send.window = row.send.window.checked_add(message.bytes).ok_or(PeerMisbehaved::WindowOverflow)?;
-        let mut wakes = std::mem::take(&mut row.send.wakers);
-        self.wakes.append(&mut wakes);
+        // The list keeps its room for the next time.
+        if let Some(row) = self.rows.get_mut(&message.recipient) {
+            self.wakes.append(&mut row.send.wakers);
+        }
         Ok(())
     }
 
