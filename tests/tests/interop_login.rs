@@ -196,6 +196,21 @@ async fn a_policy_leads_through_sshds_steps() -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_policy_leaves_a_server_that_it_does_not_want() -> Outcome {
+    let Some(asyncssh) = AsyncSsh::find().await? else { return Ok(()) };
+    let keys = Keyring::generate().await?;
+    let key = keys.user(KeyKind::Ed25519)?;
+    let server = asyncssh.serve_logins(keys.host(KeyKind::Ed25519)?, key, None).await?;
+    let told = Arc::default();
+    let policy = Organisation { key: signing_key(key), told: Arc::clone(&told) };
+    let config = Config::builder(USER).verify_host_key(AcceptAnyHostKey).auth_policy(policy).build().unwrap();
+    let error = client::connect(connect(server.port).await?, config).await.unwrap_err();
+    let ours = error.policy_error::<std::io::Error>().map(ToString::to_string);
+    assert_eq!((ours.as_deref(), told.lock().unwrap().len()), (Some("not one of ours"), 1));
+    Ok(())
+}
+
 // ---- The agent -----------------------------------------------------------------------------------------
 
 /// A real ssh-agent with a socket of its own.

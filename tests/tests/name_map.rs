@@ -30,30 +30,17 @@ struct Item {
 }
 
 /// A map, and how many lines its document has: none may get lost.
-const MAPS: [(&str, usize, Wanted); 4] = [
-    ("auth-callback", 25, Wanted::ItemAndTest),
-    ("public-key-flow", 17, Wanted::ItemAndTest),
-    ("auth-hook", 23, Wanted::ItemAndTest),
-    ("session-api", 419, Wanted::Item),
-];
-
-#[derive(Clone, Copy, PartialEq)]
-enum Wanted {
-    Item,
-    ItemAndTest,
-}
+const MAPS: &[(&str, usize)] = &[("auth-callback", 25), ("public-key-flow", 17), ("auth-hook", 23)];
 
 #[test]
 fn every_item_is_there_or_has_a_reason() {
     let root = root();
-    let crates: HashMap<&str, Vec<String>> =
-        ["ssh-core", "multichannel", "securestream", "relay", "cli", "tests"]
-            .map(|name| (name, sources(&root.join(name).join("src"))))
-            .into();
+    let crates = crates(&root);
     let mut faults = Vec::new();
-    for (map, count, wanted) in MAPS {
+    for &(map, count) in MAPS {
         let path = root.join("tests/name-map").join(map).with_extension("toml");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let map_of: Map = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut fault = |item: &Item, text: String| faults.push(format!("{map}: {}: {text}", item.name));
         let mut names = HashSet::new();
@@ -65,7 +52,7 @@ fn every_item_is_there_or_has_a_reason() {
             if item.rust.is_empty() && !reason {
                 fault(item, "neither an item nor a reason".into());
             }
-            if wanted == Wanted::ItemAndTest && item.test.is_empty() && !reason {
+            if item.test.is_empty() && !reason {
                 fault(item, "neither a test nor a reason".into());
             }
             for path in item.rust.iter().filter(|path| !declares(&crates, path)) {
@@ -80,6 +67,63 @@ fn every_item_is_there_or_has_a_reason() {
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let root = root();
+    let crates = crates(&root);
+    for (path, there) in [
+        ("ssh_core::server::AuthMethod::PublicKeyQuery", true),
+        ("ssh_core::server::AuthMethod::PublicKeyQueried", false),
+        ("ssh_core::server::AuthMethods::PublicKeyQuery", false),
+        ("ssh_core", false),
+        ("russh::server::AuthMethod", false),
+    ] {
+        assert_eq!(declares(&crates, path), there, "{path}");
+    }
+    for (test, there) in [
+        ("tests/tests/name_map.rs::what_is_not_there_is_not_found", true),
+        ("tests/tests/name_map.rs::what_is_not_there", false),
+        ("tests/tests/name_map.rs::is_test", false),
+        ("tests/tests/no_map.rs::what_is_not_there_is_not_found", false),
+    ] {
+        assert_eq!(is_test(&root, test), there, "{test}");
+    }
+}
+
+#[test]
+fn the_public_key_flow_cites_its_rfcs() {
+    let sources = root().join("ssh-core/src/protocol");
+    for (file, cited) in [
+        ("wire/mod.rs", "RFC 4251 §5"),
+        ("wire/mpint.rs", "RFC 4251 §5"),
+        ("auth/mod.rs", "RFC 4252"),
+        ("auth/client.rs", "RFC 4252 §7"),
+        ("auth/server/request.rs", "RFC 4252 §7"),
+        ("messages/table.rs", "RFC 4252 §7"),
+        ("messages/table.rs", "RFC 4253 §7.1"),
+        ("transport/kex/exchange_hash.rs", "RFC 4253 §8"),
+    ] {
+        let text =
+            std::fs::read_to_string(sources.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(cited), "{file} does not cite {cited}");
+    }
+}
+
+#[test]
+fn the_table_for_users_of_wolfssh_has_every_name() {
+    let table = root().join("ssh-core/src/server/coming_from_wolfssh.md");
+    let table = std::fs::read_to_string(table).expect("the table");
+    let types = ["PASSWORD", "PUBLICKEY", "KEYBOARD", "KEYBOARD_SETUP", "NONE"];
+    let results = ["SUCCESS", "FAILURE", "REJECTED", "PARTIAL_SUCCESS", "SUCCESS_ANOTHER", "WOULD_BLOCK"];
+    let wrong = ["INVALID_AUTHTYPE", "INVALID_USER", "INVALID_PASSWORD", "INVALID_PUBLICKEY"];
+    let names = types.iter().chain(&results).chain(&wrong).map(|name| format!("`WOLFSSH_USERAUTH_{name}`"));
+    let others =
+        ["WS_CallbackUserAuth", "UserAuthCb(authType, authData, ctx)", "hasSignature", "hasNewPassword"];
+    for name in names.chain(others.map(str::to_owned)) {
+        assert!(table.contains(&name), "{name} has no row");
+    }
 }
 
 /// Whether one file of the crate declares the last name of the path and, if that is not a module or the crate, mentions
@@ -98,7 +142,9 @@ fn declares(crates: &HashMap<&str, Vec<String>>, path: &str) -> bool {
         && files.iter().any(|text| {
             declared.is_match(text)
                 && owner.is_none_or(|owner| {
-                    Regex::new(&format!(r"\b{}\b", regex::escape(owner))).expect("a fine pattern").is_match(text)
+                    Regex::new(&format!(r"\b{}\b", regex::escape(owner)))
+                        .expect("a fine pattern")
+                        .is_match(text)
                 })
         })
 }
@@ -106,15 +152,26 @@ fn declares(crates: &HashMap<&str, Vec<String>>, path: &str) -> bool {
 fn is_test(root: &Path, test: &str) -> bool {
     let Some((file, function)) = test.rsplit_once("::") else { return false };
     std::fs::read_to_string(root.join(file)).is_ok_and(|text| {
-        Regex::new(&format!(r"\bfn {}\s*\(", regex::escape(function))).expect("a fine pattern").is_match(&text)
+        let attributes = r"#\[(tokio::)?test\b[^\]]*\]\s*(#\[[^\]]*\]\s*)*";
+        let pattern = format!(r"{attributes}(async )?fn {}\s*\(", regex::escape(function));
+        Regex::new(&pattern).expect("a fine pattern").is_match(&text)
     })
+}
+
+/// The sources of each crate.
+fn crates(root: &Path) -> HashMap<&'static str, Vec<String>> {
+    ["ssh-core", "multichannel", "securestream", "relay", "cli", "tests"]
+        .map(|name| (name, sources(&root.join(name).join("src"))))
+        .into()
 }
 
 fn sources(folder: &Path) -> Vec<String> {
     let mut texts = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        for entry in
+            std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
