@@ -114,6 +114,50 @@ async fn every_order_of_steps_that_sshd_can_want() -> Outcome {
     Ok(())
 }
 
+/// The other way round, ssh signs by ssh-keysign, which knows the machine's own host keys and configuration only:
+/// asyncssh's client stands in, in `server_login`.
+#[tokio::test]
+async fn a_host_vouches_for_its_users_at_sshd() -> Outcome {
+    let Some(openssh) = OpenSsh::find().await? else { return Ok(()) };
+    let keys = Keyring::generate().await?;
+    let lines = "HostbasedAuthentication yes\nHostbasedUsesNameFromPacketOnly yes\nIgnoreRhosts no\n\
+                 AuthenticationMethods hostbased\n";
+    let server = sshd(&openssh, &keys, lines).await?;
+    let home = server.files.as_ref().expect("sshd's files").path().join("home");
+    std::fs::write(home.join(".shosts"), "laptop.example local\n")?;
+    std::fs::create_dir(home.join(".ssh"))?;
+    for kind in KeyKind::ALL {
+        let name = format!("laptop_{kind:?}");
+        let (host, other) = (
+            KeyFile::generate(keys.directory(), &name, kind).await?,
+            KeyFile::generate(keys.directory(), &format!("{name}_other"), kind).await?,
+        );
+        let known = format!("laptop.example {}\n", host.public_line()?);
+        std::fs::write(home.join(".ssh/known_hosts"), known)?;
+        for (key, client_host, client_user, lets_in) in [
+            (&host, "laptop.example.", "local", true),
+            (&host, "laptop.example.", "somebody", false),
+            (&host, "desktop.example.", "local", false),
+            (&other, "laptop.example.", "local", false),
+        ] {
+            let identity = Identity::key(signing_key(key)).unwrap();
+            let host = HostBased {
+                identity,
+                client_host: client_host.to_owned(),
+                client_user: client_user.to_owned(),
+            };
+            let result = log_in(server.port, &[Credential::HostBased(Arc::new(host))]).await;
+            assert_eq!(
+                result.is_ok(),
+                lets_in,
+                "{kind:?} {client_user}@{client_host}: {result:?}\n{}",
+                server.log()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Answers a PAM prompt for the password.
 #[derive(Debug)]
 struct Pam(&'static str);
