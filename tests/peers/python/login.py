@@ -1,6 +1,7 @@
 """An asyncssh client that only logs in, with keys, a password and answers to questions.
 
-Settings: port, server_key (.pub), user, client_keys, password; a question is answered by itself.
+Settings: port, server_key (.pub), user, client_keys, password; client_host_keys, client_host and client_user for a host
+that vouches for its user. A question is answered by itself.
 """
 
 import asyncssh
@@ -29,6 +30,9 @@ async def main():
             client_keys=settings["client_keys"],
             agent_path=None,
             known_hosts=([settings["server_key"]], [], []),
+            client_host_keys=settings.get("client_host_keys", ()),
+            client_host=settings.get("client_host"),
+            client_username=settings.get("client_user", ()),
             **options(),
         )
         say("ready")
