@@ -19,6 +19,17 @@ class Client(asyncssh.SSHClient):
         return [("visible " if echo else "hidden ") + prompt for prompt, echo in prompts]
 
 
+def host():
+    """The options of a host that vouches for its user."""
+    if "client_host_keys" not in settings:
+        return {}
+    return {
+        "client_host_keys": settings["client_host_keys"],
+        "client_host": settings["client_host"],
+        "client_username": settings["client_user"],
+    }
+
+
 async def main():
     try:
         connection = await asyncssh.connect(
@@ -30,9 +41,7 @@ async def main():
             client_keys=settings["client_keys"],
             agent_path=None,
             known_hosts=([settings["server_key"]], [], []),
-            client_host_keys=settings.get("client_host_keys", ()),
-            client_host=settings.get("client_host"),
-            client_username=settings.get("client_user", ()),
+            **host(),
             **options(),
         )
         say("ready")
