@@ -28,6 +28,8 @@ pub mod raw_peer;
 pub mod scenarios;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod scripted_server;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 pub mod traffic;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;
