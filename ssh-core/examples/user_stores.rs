@@ -167,3 +167,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     show("a web service", WebUsers(address), &key).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn users_in_a_file_behind_a_program_and_behind_a_web_service() {
+        if let Err(error) = super::main() {
+            panic!("{error}");
+        }
+    }
+}

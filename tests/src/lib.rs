@@ -13,6 +13,8 @@ pub mod driven;
 pub mod endpoint;
 pub mod keys;
 pub mod link;
+#[cfg(target_os = "linux")]
+pub mod memory;
 pub mod mistake;
 pub mod outcome;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
@@ -28,6 +30,8 @@ pub mod scenarios;
 pub mod scripted_server;
 #[expect(clippy::unwrap_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod simulation;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 pub mod traffic;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;

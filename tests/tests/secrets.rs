@@ -7,6 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tests::adit::{self, Adit};
 use tests::keys::{KeyFile, KeyKind, output};
+#[cfg(target_os = "linux")]
+use tests::memory::Pieces;
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::peers::USER;
 use tests::process::Process;
@@ -186,39 +188,6 @@ async fn no_password_passphrase_or_key_is_logged_by_either_side() -> Outcome {
     Ok(())
 }
 
-/// How often `what` is in the writable memory of a process: what a core dump would show.
-fn count_in_memory(process: &Process, what: &[u8]) -> Outcome<usize> {
-    use std::os::unix::fs::FileExt as _;
-    let id = process.id().ok_or_else(|| Failure::new("the process has ended"))?;
-    let memory = std::fs::File::open(format!("/proc/{id}/mem"))?;
-    let mut count = 0;
-    for line in std::fs::read_to_string(format!("/proc/{id}/maps"))?.lines() {
-        let (range, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if !rest.starts_with("rw") {
-            continue;
-        }
-        let mut ends = range.split('-').map(|end| u64::from_str_radix(end, 16).unwrap_or_default());
-        let (start, end) = (ends.next().unwrap_or_default(), ends.next().unwrap_or_default());
-        let mut part = vec![0; usize::try_from(end - start).unwrap_or_default()];
-        // Some of what is mapped cannot be read.
-        if memory.read_exact_at(&mut part, start).is_ok() {
-            count += occurrences(&part, what)?;
-        }
-    }
-    Ok(count)
-}
-
-/// By the standard library's search for a byte, which is optimised where this test is not.
-fn occurrences(mut memory: &[u8], what: &[u8]) -> Outcome<usize> {
-    use std::io::BufRead as _;
-    let (first, others) = what.split_first().ok_or_else(|| Failure::new("nothing to look for"))?;
-    let mut count = 0;
-    while memory.skip_until(*first)? > 0 {
-        count += usize::from(memory.starts_with(others));
-    }
-    Ok(count)
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn passwords_do_not_stay_in_memory() -> Outcome {
@@ -242,10 +211,11 @@ async fn passwords_do_not_stay_in_memory() -> Outcome {
         adit::event(&mut server, "logged_in").await?;
         for (name, process) in [("adit forward", &client), ("adit serve", &server)] {
             // Long texts only: what is left of a freed block begins with the allocator's own words.
-            let kept = count_in_memory(process, &PASSWORD.as_bytes()[8..])?;
+            let id = process.id().ok_or_else(|| Failure::new("the process has ended"))?;
+            let kept = Pieces::new([&PASSWORD.as_bytes()[8..]])?.find_in(id)?.len();
             ensure(kept == 0, || format!("{name} keeps the password in memory, {kept} times"))?;
             // And it would have been found: this text is in use.
-            let control = count_in_memory(process, USER.as_bytes())?;
+            let control = Pieces::new([USER.as_bytes()])?.find_in(id)?.len();
             ensure(control > 0, || format!("nothing is found in the memory of {name}"))?;
         }
     }

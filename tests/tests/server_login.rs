@@ -29,6 +29,9 @@ enum Step {
     SecondKey,
     Password,
     Questions,
+    /// The first key's word for a user of its host. Of the clients, asyncssh alone has it: ssh signs by ssh-keysign, which
+    /// knows the machine's own host keys and configuration only.
+    Host,
 }
 
 impl Step {
@@ -39,6 +42,7 @@ impl Step {
             Self::FirstKey | Self::SecondKey => Method::PublicKey,
             Self::Password => Method::Password,
             Self::Questions => Method::KeyboardInteractive,
+            Self::Host => Method::HostBased,
         }
     }
 }
@@ -77,6 +81,9 @@ impl InOrder {
             }
             (Step::SecondKey, AuthMethod::PublicKeyQuery(offered) | AuthMethod::PublicKey(offered)) => {
                 offered.key == self.keys[1]
+            }
+            (Step::Host, AuthMethod::HostBased { key, host, user }) => {
+                key.key == self.keys[0] && (host, user) == ("laptop.example.", "local")
             }
             (Step::Password, AuthMethod::Password(password)) => password == PASSWORD,
             (Step::Questions, AuthMethod::KeyboardInteractive { rounds, .. }) => match rounds {
@@ -262,6 +269,37 @@ async fn asyncssh_logs_in_by_every_order_of_steps() {
             })
             .await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_asyncssh_vouches_for_its_user() {
+    let Some(python) = python_tool("python") else {
+        skip::<()>("asyncssh", "its Python environment is missing").unwrap();
+        return;
+    };
+    let files = Files::new().await;
+    let script = workspace().join("tests/peers/python/login.py");
+    for (key, host, user, lets_in) in [
+        (0, "laptop.example.", "local", true),
+        (1, "laptop.example.", "local", false),
+        (0, "desktop.example.", "local", false),
+        (0, "laptop.example.", "root", false),
+    ] {
+        let (who, records) = serve(&files, &[Step::Host], |port| {
+            let settings = files.settings(port, &[], None);
+            let mut settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+            settings["client_host_keys"] = serde_json::json!([files.keys[key].path]);
+            settings["client_host"] = host.into();
+            settings["client_user"] = user.into();
+            let mut command = Command::new(&python);
+            command.arg(&script).arg(settings.to_string());
+            command
+        })
+        .await;
+        assert_eq!(who.is_ok(), lets_in, "{key} {user}@{host}: {who:?} {records:#?}");
+        // It was decided here, by what the host had signed.
+        assert!(records.iter().any(|line| line.starts_with("hostbased ")), "{records:#?}");
     }
 }
 

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod handler;
+#[cfg(feature = "passwords")]
+mod memory_users;
 mod orders;
 mod stores;
 mod timing;

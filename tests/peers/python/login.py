@@ -1,6 +1,7 @@
 """An asyncssh client that only logs in, with keys, a password and answers to questions.
 
-Settings: port, server_key (.pub), user, client_keys, password; a question is answered by itself.
+Settings: port, server_key (.pub), user, client_keys, password; client_host_keys, client_host and client_user for a host
+that vouches for its user. A question is answered by itself.
 """
 
 import asyncssh
@@ -18,6 +19,17 @@ class Client(asyncssh.SSHClient):
         return [("visible " if echo else "hidden ") + prompt for prompt, echo in prompts]
 
 
+def host():
+    """The options of a host that vouches for its user."""
+    if "client_host_keys" not in settings:
+        return {}
+    return {
+        "client_host_keys": settings["client_host_keys"],
+        "client_host": settings["client_host"],
+        "client_username": settings["client_user"],
+    }
+
+
 async def main():
     try:
         connection = await asyncssh.connect(
@@ -29,6 +41,7 @@ async def main():
             client_keys=settings["client_keys"],
             agent_path=None,
             known_hosts=([settings["server_key"]], [], []),
+            **host(),
             **options(),
         )
         say("ready")

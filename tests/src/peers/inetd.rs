@@ -97,9 +97,10 @@ impl PretendUser {
         std::fs::set_permissions(directory, PermissionsExt::from_mode(0o700))?;
         let (user, group) = (getuid().as_raw(), getgid().as_raw());
         let home_text = home.display();
-        // `sshd` run by root wants an account to give its rights up to.
+        // `sshd` run by root wants an account to give its rights up to. The hash is here too, because PAM asks for the
+        // shadow in a way that the library does not cover.
         let passwd = format!(
-            "sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin\n{USER}:x:{user}:{group}::{home_text}:/bin/sh\n"
+            "sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin\n{USER}:{PASSWORD_HASH}:{user}:{group}::{home_text}:/bin/sh\n"
         );
         std::fs::write(directory.join("passwd"), passwd)?;
         let groups = format!("nogroup:x:65534:\n{USER}:x:{group}:\n");

@@ -110,6 +110,53 @@ fn rfc4253_7_1_a_cut_or_overlong_kexinit_is_refused() {
 }
 
 #[test]
+fn rfc4253_7_1_the_bytes_of_a_kexinit() {
+    for role in BOTH {
+        let said = || {
+            let mut peer = RawPeer::against(role);
+            peer.send_version();
+            peer.take(20).unwrap()
+        };
+        let (one, other) = (said(), said());
+        assert_eq!(one[0], 20);
+        // The cookie is new each time, the rest stays.
+        assert_ne!(one[1..17], other[1..17]);
+        assert_eq!(one[17..], other[17..]);
+        let mut rest = &one[17..];
+        let mut lists = Vec::new();
+        for _ in 0..10 {
+            let (length, behind) = rest.split_first_chunk().unwrap();
+            let (list, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
+            lists.push(std::str::from_utf8(list).unwrap());
+            rest = behind;
+        }
+        // No guess, and the reserved number.
+        assert_eq!(rest, [0; 5]);
+        for (at, name) in [(0, "curve25519-sha256"), (1, "ssh-ed25519"), (2, "aes256-gcm@openssh.com")] {
+            assert!(lists[at].split(',').any(|listed| listed == name), "{at}: {}", lists[at]);
+        }
+        for at in [2, 4, 6] {
+            assert!(!lists[at].is_empty());
+            assert_eq!(lists[at], lists[at + 1], "the same both ways");
+        }
+        assert_eq!(lists[8..], ["", ""], "no languages");
+    }
+}
+
+#[test]
+fn rfc4253_7_1_the_reserved_number_may_be_anything() {
+    for role in BOTH {
+        let mut peer = RawPeer::against(role);
+        let mut payload = Offer::sound(peer.role()).encode();
+        let at = payload.len() - 4;
+        payload[at..].copy_from_slice(&[0xff; 4]);
+        peer.send_version();
+        peer.send(&payload);
+        peer.assert_alive();
+    }
+}
+
+#[test]
 fn rfc4253_7_1_a_second_kexinit_in_an_exchange_is_refused() {
     for role in BOTH {
         for offer in [Offer::sound(RawPeer::against(role).role()), Offer::without_strict()] {
