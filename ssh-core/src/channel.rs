@@ -67,6 +67,18 @@ impl Channel {
         Self { handle: Arc::new(Handle { shared, id }) }
     }
 
+    /// A reader beside the channel itself. It keeps the channel open as a half does; two readers share what comes.
+    #[must_use]
+    pub fn reader(&self) -> ChannelReader {
+        ChannelReader { handle: Arc::clone(&self.handle) }
+    }
+
+    /// A writer beside the channel itself. It keeps the channel open as a half does.
+    #[must_use]
+    pub fn writer(&self) -> ChannelWriter {
+        ChannelWriter { handle: Arc::clone(&self.handle) }
+    }
+
     /// Our number for the channel, unique in its session.
     #[must_use]
     pub fn id(&self) -> u32 {

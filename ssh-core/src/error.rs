@@ -396,6 +396,9 @@ pub enum ApiMisuse {
     /// Without keys nobody could prove that a session is theirs.
     #[error("sessions without any security cannot be reconnected")]
     ReconnectWithoutKeys,
+    /// Only the client brings streams to resume a session over.
+    #[error("a server does not reconnect: its clients do")]
+    ReconnectByServer,
     /// The algorithm lists are empty or name something that the crypto provider lacks.
     #[error("the algorithm lists are empty or name something that the crypto provider lacks")]
     Algorithms,
