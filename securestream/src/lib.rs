@@ -33,7 +33,8 @@
 //!     stream.write_all(b"hello").await?;
 //!     stream.shutdown().await?;
 //!     // Until the client has gone.
-//!     stream.read_to_end(&mut Vec::new()).await
+//!     stream.read_to_end(&mut Vec::new()).await?;
+//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
 //! });
 //!
 //! // A real client pins the host key.
@@ -51,7 +52,7 @@
 //!
 //! A client without a way to verify host keys does not build:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! let config = securestream::client::Config::builder("ada").build();
 //! ```
 #![forbid(unsafe_code)]
