@@ -8,6 +8,7 @@ pub mod deaf;
 pub mod dev_tunnels;
 pub mod dropbear;
 pub mod inetd;
+pub mod node;
 pub mod openssh;
 mod script;
 
