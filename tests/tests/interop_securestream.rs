@@ -64,11 +64,12 @@ async fn what_we_wrote_comes_before_our_close() -> Outcome {
     let keys = Keys::new().await?;
     let Some(mut script) = keys.serving(false)? else { return Ok(()) };
     let socket = TcpStream::connect(("127.0.0.1", script.listening().await?)).await?;
-    let stream = SecureStream::client(socket, keys.client(PASSWORD)?.build()?).await?;
+    let mut stream = SecureStream::client(socket, keys.client(PASSWORD)?.build()?).await?;
     script.expect("ready").await?;
+    stream.write_all(&pattern(IN_FLIGHT)).await?;
     stream.close();
     let closed = script.expect("closed").await?;
-    ensure(closed["reason"] == 11, || format!("closed with {closed}"))
+    ensure(closed["reason"] == 11 && closed["received"] == IN_FLIGHT, || format!("closed with {closed}"))
 }
 
 #[tokio::test]
@@ -182,7 +183,7 @@ impl Keys {
 
     fn server(&self) -> Outcome<server::ConfigBuilder> {
         let pair = KeyPair::parse(&std::fs::read(&self.host.path)?, None)?;
-        let key = SigningKey::new(&pair, default_provider())?;
+        let key = SigningKey::new(&pair.private, default_provider())?;
         Ok(server::Config::builder(server::danger::AcceptEverybody).host_key(key))
     }
 

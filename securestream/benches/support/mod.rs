@@ -6,7 +6,7 @@ use securestream::SecureStream;
 use securestream::client::{self, Credential};
 use securestream::server::{self, DetachedSessions};
 use securestream::ssh_core::crypto::{CryptoProvider, default_provider};
-use securestream::ssh_core::keys::{KeyKind, KeyPair, SigningKey};
+use securestream::ssh_core::keys::{KeyKind, PrivateKey, SigningKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Whether both ends offer to resume.
@@ -16,7 +16,7 @@ pub(crate) enum Mode {
     Reconnect,
 }
 
-static HOST_KEY: LazyLock<KeyPair> =
+static HOST_KEY: LazyLock<PrivateKey> =
     LazyLock::new(|| default_provider().signatures.generate(KeyKind::Ed25519, 0).unwrap());
 
 /// A client's end and a server's, by the default backend.

@@ -12,6 +12,7 @@ function observe(stream, isOnline) {
   stream.trace = trace;
   // The library lets new messages overtake those that it sends again, so nothing is written meanwhile.
   const held = [];
+  let received = 0;
   const flush = () => {
     while (isOnline() && held.length) stream.write(held.shift());
   };
@@ -19,10 +20,11 @@ function observe(stream, isOnline) {
     say('disconnected');
     if (settings.note) stream.write(settings.note);
   });
-  stream.onClosed((args) => say('closed', { reason: args.reason, message: args.message || '' }));
-  stream.on('end', () => say('ended'));
+  // The stream's own event is not raised when the other side closes.
+  stream.session.onClosed((args) => say('closed', { reason: args.reason, message: args.message || '', received }));
   stream.on('error', (error) => trace('stream', 0, String(error)));
   stream.on('data', (data) => {
+    received += data.length;
     const text = data.length < 8 ? data.toString() : '';
     if (text === 'close') stream.close().catch(fail);
     else if (text === 'end') stream.end();
