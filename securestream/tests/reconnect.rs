@@ -61,14 +61,8 @@ async fn nothing_is_lost_or_doubled_when_the_stream_is_cut_all_the_time() {
     let (world, mut streams) = World::new();
     let mut offer = ReconnectOffer::default();
     offer.window = WINDOW;
-    let dialler = world.clone();
-    let policy = Reconnect::new(move |_| {
-        let stream = dialler.dial();
-        async move { Ok(stream) }
-    });
-    let policy = policy.first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(10)).offer(offer);
-    let near =
-        SecureStream::client(world.dial(), world.builder().reconnect(policy).build().unwrap()).await.unwrap();
+    let config = world.builder().reconnect(dialling(&world).offer(offer)).build().unwrap();
+    let near = SecureStream::client(world.dial(), config).await.unwrap();
     let far = streams.recv().await.unwrap();
     let session = near.session().clone();
     let done = Arc::new(AtomicBool::new(false));
@@ -223,4 +217,38 @@ async fn the_end_of_data_survives_a_cut() {
     said.clear();
     in_time(near.read_to_string(&mut said)).await.unwrap();
     assert_eq!(said, "word");
+}
+
+#[tokio::test]
+async fn a_cut_while_connecting_is_an_error_or_none_at_all() {
+    let (mut connected, mut failed) = (0, 0);
+    for delay in 0..30 {
+        let (world, mut streams) = World::new();
+        let config = world.builder().reconnect(dialling(&world)).build().unwrap();
+        let connecting = tokio::spawn(SecureStream::client(world.dial(), config));
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        world.cut();
+        let Ok(mut near) = in_time(connecting).await.unwrap() else {
+            failed += 1;
+            continue;
+        };
+        connected += 1;
+        let mut far = in_time(streams.recv()).await.unwrap();
+        near.write_all(b"hello").await.unwrap();
+        let mut read = [0; 5];
+        in_time(far.read_exact(&mut read)).await.unwrap();
+    }
+    assert!(failed > 0, "it was never cut in time");
+    // How many of them depends on the machine.
+    eprintln!("{connected} connected, {failed} did not");
+}
+
+/// Comes back at once.
+fn dialling(world: &World) -> Reconnect {
+    let dialler = world.clone();
+    let policy = Reconnect::new(move |_| {
+        let stream = dialler.dial();
+        async move { Ok(stream) }
+    });
+    policy.first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(10))
 }

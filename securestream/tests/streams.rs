@@ -11,7 +11,8 @@ use securestream::client::{self, Credential};
 use securestream::ssh_core::error::AuthFailure;
 use securestream::ssh_core::session::OpenFailureReason;
 use securestream::{
-    ApiMisuse, DisconnectReason, Error, OpenError, ReconnectFailure, SecureStream, Session, StreamEvent, server,
+    ApiMisuse, DisconnectReason, Error, OpenError, ReconnectFailure, SecureStream, Session, StreamEvent,
+    server,
 };
 use support::{Pinned, exchange, host_key, in_time, pair, pair_over};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -86,10 +87,7 @@ async fn what_was_written_before_the_close_is_read_before_the_end() {
         // The end stays the end.
         assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
         let end = in_time(far.closed()).await;
-        assert!(
-            matches!(end, Error::Disconnected { .. } | Error::ClosedWith { .. }),
-            "{how}: {end:?}"
-        );
+        assert!(matches!(end, Error::Disconnected { .. } | Error::ClosedWith { .. }), "{how}: {end:?}");
         assert!(far.is_closed());
         assert_eq!(far.write_all(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
         far.shutdown().await.unwrap();
@@ -176,8 +174,7 @@ impl server::Authenticator for NoEntry {
 async fn refused_credentials_are_the_end() {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let server = server::Config::builder(NoEntry).host_key(host_key()).build().unwrap();
-    let (near, far) =
-        tokio::join!(SecureStream::client(near, any_host()), SecureStream::server(far, server));
+    let (near, far) = tokio::join!(SecureStream::client(near, any_host()), SecureStream::server(far, server));
     let refused = near.unwrap_err();
     let Err(Error::Auth(AuthFailure::Refused { tried, .. })) = session_error(refused) else {
         panic!("it was let in, or failed in another way")

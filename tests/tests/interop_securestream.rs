@@ -176,7 +176,10 @@ impl Keys {
         Ok(Self { _directory: directory, host, public })
     }
 
-    fn client(&self, password: &str) -> Outcome<client::ConfigBuilder<securestream::ssh_core::client::Ready>> {
+    fn client(
+        &self,
+        password: &str,
+    ) -> Outcome<client::ConfigBuilder<securestream::ssh_core::client::Ready>> {
         let builder = client::Config::builder(USER).verify_host_key(Pinned(self.public.clone()));
         Ok(builder.authenticate(Credential::password(password)))
     }

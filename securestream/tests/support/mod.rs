@@ -119,8 +119,7 @@ where
         .authenticate(Credential::password("sesame"))
         .build()
         .unwrap();
-    let server =
-        server::Config::builder(server::danger::AcceptEverybody).host_key(key).build().unwrap();
+    let server = server::Config::builder(server::danger::AcceptEverybody).host_key(key).build().unwrap();
     let (near, far) = tokio::join!(SecureStream::client(near, client), SecureStream::server(far, server));
     (near.unwrap(), far.unwrap())
 }
