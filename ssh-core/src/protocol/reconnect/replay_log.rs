@@ -294,6 +294,62 @@ mod tests {
         assert_eq!((log.size(), log.bytes.capacity()), (0, 0));
     }
 
+    /// What the recorded TS peers sent, acknowledged and lost leaves in the log what they then sent again.
+    #[test]
+    fn recorded_ts_resends_are_ours() {
+        use super::super::{handshake, is_counted, is_reconnect, token};
+        let text = include_str!("../../../../tests/vectors/reconnect-session-ts.json");
+        let recording: serde_json::Value = serde_json::from_str(text).unwrap();
+        let connections: Vec<Vec<&serde_json::Value>> = recording["connections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|connection| connection["packets"].as_array().unwrap().iter().collect())
+            .collect();
+        let payload = |packet: &serde_json::Value| {
+            let mut payload = token::tests::bytes(&packet["payload_hex"]);
+            if !packet["trailer_last_received_seq"].is_null() {
+                payload.truncate(payload.len() - 12);
+            }
+            payload
+        };
+        let is_packet = |packet: &&&serde_json::Value| packet["seq"].as_i64().unwrap() >= 0;
+        let mut resent = 0;
+        for pair in connections.windows(2) {
+            for (ours, theirs) in [("c2s", "s2c"), ("s2c", "c2s")] {
+                let mut log = ReplayLog::new(1 << 20);
+                for packet in pair[0].iter().filter(is_packet) {
+                    let message = payload(packet);
+                    if packet["dir"] == ours && is_counted(&message) {
+                        log.push(&message, Some((packet["seq"].as_u64().unwrap(), None))).unwrap();
+                    } else if packet["dir"] == theirs && packet["delivered"] == true {
+                        packet["trailer_last_received_seq"].as_u64().map(|number| log.acknowledge(number));
+                    }
+                }
+                let next: Vec<Vec<u8>> =
+                    pair[1].iter().filter(is_packet).map(|packet| payload(packet)).collect();
+                let request = next.iter().find(|message| is_reconnect(message)).unwrap();
+                let request = handshake::ReconnectRequest::decode(request).unwrap().unwrap();
+                let answer = next.iter().find(|message| message[0] == 81).unwrap();
+                let answer = handshake::Answer::decode(answer).unwrap();
+                let position = if ours == "c2s" { answer.position } else { request.position };
+                log.acknowledge(position.sequence);
+                log.unsend();
+                let mut again = pair[1]
+                    .iter()
+                    .filter(is_packet)
+                    .filter(|packet| packet["dir"] == ours)
+                    .map(|packet| payload(packet))
+                    .filter(|message| is_counted(message) && message[0] != 81);
+                for message in drain(&mut log, 0) {
+                    assert_eq!(Some(message), again.next());
+                    resent += 1;
+                }
+            }
+        }
+        assert!(resent >= 3, "only {resent} messages were lost in the recording");
+    }
+
     proptest! {
         /// A plain list of messages tells what the ring must hold, whatever is done to it.
         #[test]
