@@ -7,7 +7,7 @@ use securestream::client::{self, Credential};
 use securestream::server::{self, DetachedSessions};
 use securestream::ssh_core::crypto::{CryptoProvider, default_provider};
 use securestream::ssh_core::keys::{KeyKind, PrivateKey, SigningKey};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Whether both ends offer to resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,17 +19,23 @@ pub(crate) enum Mode {
 static HOST_KEY: LazyLock<PrivateKey> =
     LazyLock::new(|| default_provider().signatures.generate(KeyKind::Ed25519, 0).unwrap());
 
-/// A client's end and a server's, by the default backend.
+/// A client's end and a server's in memory, by the default backend.
 #[allow(dead_code, reason = "each benchmark takes what it needs")]
 pub(crate) async fn connect(mode: Mode) -> (SecureStream, SecureStream) {
-    connect_with(mode, default_provider()).await
+    let (near, far) = tokio::io::duplex(256 * 1024);
+    connect_over(near, far, mode, default_provider()).await
 }
 
 /// A client's end and a server's.
-pub(crate) async fn connect_with(
+pub(crate) async fn connect_over<S>(
+    near: S,
+    far: S,
     mode: Mode,
     provider: &'static CryptoProvider,
-) -> (SecureStream, SecureStream) {
+) -> (SecureStream, SecureStream)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let mut server = server::Config::builder(server::danger::AcceptEverybody)
         .host_key(SigningKey::new(&HOST_KEY, provider).unwrap())
         .provider(provider);
@@ -41,7 +47,6 @@ pub(crate) async fn connect_with(
         server = server.detached_sessions(DetachedSessions::default());
         client = client.offer_reconnect(Default::default());
     }
-    let (near, far) = tokio::io::duplex(256 * 1024);
     let (near, far) = tokio::join!(
         SecureStream::client(near, client.build().unwrap()),
         SecureStream::server(far, server.build().unwrap()),
