@@ -65,8 +65,8 @@ fn compare(pairs: u32, mib: u32, run: impl Fn(Mode) -> (Duration, Duration)) {
     }
     println!("  off         {} MiB/s", spread(&mut off));
     println!("  on          {} MiB/s", spread(&mut on));
-    println!("  throughput -{} %", spread(&mut cost));
-    println!("  CPU time   +{} %", spread(&mut cpu_cost));
+    println!("  slower by   {} %", spread(&mut cost));
+    println!("  CPU more by {} %", spread(&mut cpu_cost));
 }
 
 /// The time, and the CPU time of both ends.

@@ -65,8 +65,7 @@ async fn without_stream(shared: &Arc<Shared>, supervisor: Option<&dyn Supervisor
     tokio::pin!(supervised);
     let mut supervising = true;
     loop {
-        let (generation, detached) =
-            shared.with(|engine| (engine.generation(), engine.detached().is_some()));
+        let (generation, detached) = shared.with(|engine| (engine.generation(), engine.detached().is_some()));
         if let Some(link) = shared.take_reader() {
             return Some(link);
         }
