@@ -448,6 +448,9 @@ pub enum ApiMisuse {
     /// Only clients ask for services.
     #[error("only a client may ask for a service")]
     NotAClient,
+    /// Only the client brings streams to resume a session over.
+    #[error("a server does not reconnect: its clients do")]
+    ReconnectByServer,
     /// The algorithm lists are empty or name something that the crypto provider lacks.
     #[error("the algorithm lists are empty or name something that the crypto provider lacks")]
     Algorithms,

@@ -55,20 +55,27 @@ async fn keep_reading(guard: EndOnDrop, mut link: ReadLink, supervisor: Option<A
 
 /// Keeps the session's deadlines until it has a stream again, or `None` when it is over.
 async fn without_stream(shared: &Arc<Shared>, supervisor: Option<&dyn Supervisor>) -> Option<ReadLink> {
-    let supervised = async {
+    let supervise = || async {
         match supervisor {
             Some(supervisor) => supervisor.reconnect(shared).await,
             None => std::future::pending().await,
         }
     };
+    let supervised = supervise();
     tokio::pin!(supervised);
     let mut supervising = true;
     loop {
+        let (generation, detached) = shared.with(|engine| (engine.generation(), engine.detached().is_some()));
         if let Some(link) = shared.take_reader() {
             return Some(link);
         }
         if shared.end_reason().is_some() {
             return None;
+        }
+        // The stream that was found can be lost again before it gets here: the writing half may be quicker.
+        if detached && !supervising {
+            supervised.set(supervise());
+            supervising = true;
         }
         let deadline = shared.arm();
         let sleep = async {
@@ -80,6 +87,7 @@ async fn without_stream(shared: &Arc<Shared>, supervisor: Option<&dyn Supervisor
         tokio::select! {
             () = shared.reader_deposited() => {}
             () = shared.reader_notified() => {}
+            () = shared.replaced(generation) => {}
             () = sleep => { let _ = shared.with(|engine| engine.handle_timeout(super::now())); }
             () = supervised.as_mut(), if supervising => supervising = false,
         }
