@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 use ssh_core::passwords::{MAX_PASSWORD_LEN, PasswordHash};
 use zeroize::Zeroizing;
 
+use super::hidden;
 use super::session::PROVIDER;
 use crate::error::{CliError, Code, chain};
 use crate::output::{Event, Output};
@@ -38,7 +39,7 @@ fn ask() -> Result<Zeroizing<String>, CliError> {
     let failed = |error: std::io::Error| {
         CliError::new(Code::Internal, format!("cannot ask for a password: {}", chain(&error)))
     };
-    let ask = |prompt: &str| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(failed);
+    let ask = |prompt: &str| hidden::ask(prompt).map_err(failed);
     let first = ask("Password: ")?;
     if *first != *ask("The same password again: ")? {
         return Err(CliError::usage("the two passwords differ; try again"));

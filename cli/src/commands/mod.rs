@@ -2,6 +2,7 @@
 
 pub(crate) mod forward;
 pub(crate) mod hash_password;
+mod hidden;
 pub(crate) mod keygen;
 pub(crate) mod password_file;
 pub(crate) mod paths;

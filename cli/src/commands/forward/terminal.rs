@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::commands::hidden::Hidden;
 use crate::output::Output;
 
 /// Somebody who can be asked.
@@ -41,7 +42,7 @@ impl Terminal {
     /// The terminal shows again what is typed; the next line goes nowhere.
     pub(crate) async fn secret(&self, prompt: String) -> io::Result<Zeroizing<String>> {
         let _asking = Asking::new(&self.asking);
-        let _echo = EchoGuard::new();
+        let _hidden = Hidden::new();
         let output = self.output.clone();
         let asked = tokio::task::spawn_blocking(move || {
             output.flush();
@@ -92,32 +93,6 @@ impl<'a> Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
-    }
-}
-
-/// Restores the terminal when a question is given up, for instance after SIGINT: the thread that asks cannot.
-struct EchoGuard {
-    #[cfg(unix)]
-    before: Option<rustix::termios::Termios>,
-}
-
-impl EchoGuard {
-    fn new() -> Self {
-        Self {
-            #[cfg(unix)]
-            before: rustix::termios::tcgetattr(std::io::stdin()).ok(),
-        }
-    }
-}
-
-impl Drop for EchoGuard {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Some(before) = &self.before {
-            // Without a terminal there is nothing to restore.
-            let _ =
-                rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, before);
-        }
     }
 }
 

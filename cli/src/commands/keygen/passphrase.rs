@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::source::Opened;
 use crate::args::KeygenArgs;
+use crate::commands::hidden;
 use crate::commands::password_file;
 use crate::error::{CliError, Code, chain};
 use crate::output::Output;
@@ -56,7 +57,7 @@ pub(super) fn for_new_key(args: &KeygenArgs, output: &Output) -> Result<Option<Z
 
 /// Asks for a secret on the terminal, without showing it.
 pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>, CliError> {
-    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| {
+    hidden::ask(prompt).map_err(|error| {
         CliError::new(Code::Internal, format!("cannot ask for a passphrase: {}", chain(&error)))
     })
 }

@@ -8,11 +8,11 @@ use ssh_core::keys::{
     Certificate, CertificateBuilder, CertificateKind, CertificateLine, KeyFileError, KeyFormatError, KeyPair,
     Overwrite, PublicLine, SigningKey,
 };
-use zeroize::Zeroizing;
 
 use super::certificate::event;
 use super::options::CertifiedOptions;
 use crate::args::SignArgs;
+use crate::commands::hidden;
 use crate::commands::session::{self, PROVIDER};
 use crate::error::{CliError, Code, chain};
 use crate::output::Output;
@@ -86,7 +86,7 @@ fn authority(file: &Path, output: &Output) -> Result<SigningKey, CliError> {
         matches!(&pair, Err(KeyFileError::Format { source: KeyFormatError::PassphraseNeeded, .. }));
     if needs_passphrase && std::io::stdin().is_terminal() && !output.is_json() {
         let prompt = format!("Passphrase for {}: ", file.display());
-        let passphrase = rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| {
+        let passphrase = hidden::ask(&prompt).map_err(|error| {
             CliError::new(Code::Internal, format!("cannot ask for a passphrase: {}", chain(&error)))
         })?;
         pair = KeyPair::read_file(file, Some(passphrase.as_bytes()));
