@@ -477,3 +477,53 @@ async fn a_source_whose_logins_fail_too_often_is_turned_away() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_guess_counts_although_its_client_does_not_wait_for_the_answer() -> Outcome {
+    use ssh_core::client::{self, Credential};
+    let files = TempDir::new()?;
+    let user = format!("{USER}:{}", write(&files, "password", &hash_password(PASSWORD).await?)?.display());
+    let mut door = Door::open(&["--user", &user], files).await?;
+    let port = door.port;
+    let guess = |user: &str, guesses: usize| {
+        let mut config = client::Config::builder(user).verify_host_key(client::danger::AcceptAnyHostKey);
+        for number in 0..guesses {
+            config = config.authenticate(Credential::password(format!("guess {number}")));
+        }
+        config.build()
+    };
+    let fail = |number: usize| {
+        let config = guess(&format!("loud {number}"), 5);
+        async move {
+            let (Ok(config), Ok(stream)) =
+                (config, tokio::net::TcpStream::connect(("127.0.0.1", port)).await)
+            else {
+                return;
+            };
+            let _ = client::connect(stream, config).await;
+        }
+    };
+    // From a hundred failures on, loopback has to wait; after ten more, a second.
+    futures::StreamExt::for_each_concurrent(futures::stream::iter(0..25), 25, fail).await;
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let config = guess("hasty", 1).map_err(|error| Failure::new(error.to_string()))?;
+    let (login, driver) =
+        client::connect_with_driver(stream, config).map_err(|error| Failure::new(error.to_string()))?;
+    driver.spawn();
+    let login = tokio::spawn(login);
+    within(STEP, "the guess is on record", async {
+        loop {
+            let event = adit::event(&mut door.process, "login_failed").await?;
+            if event["user"] == "hasty" {
+                return ensure(event["reason"] == "unknown user", || event.to_string());
+            }
+        }
+    })
+    .await
+    .map_err(|failure| door.process.explain(failure))?;
+    // On record, while the client still waits out most of its second.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    ensure(!login.is_finished(), || "the client was told as soon as the guess was on record".to_owned())?;
+    login.abort();
+    Ok(())
+}

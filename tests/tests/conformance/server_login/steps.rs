@@ -65,6 +65,7 @@ fn the_same_key_does_not_count_twice() {
             (Some(Refusal::KeyUsedBefore), Some(failure("publickey", false)))
         );
     }
+    assert_eq!(peer.refused_queries, 1);
     assert_eq!((peer.authenticated, peer.asked.len()), (0, 2));
     let other = self::key();
     let payload = sign_in(&peer, "ada", &other);

@@ -1,6 +1,7 @@
 //! Who may log in, and how.
 
 mod args;
+mod checks;
 mod keys;
 mod passwords;
 
@@ -13,13 +14,13 @@ use ssh_core::error::escape_text;
 use ssh_core::keys::{KeyKind, LoginFacts};
 use ssh_core::server::{
     AuthAttempt, AuthDecision, AuthMethod, AuthOffer, AuthOutcome, AuthRecord, AuthStart, Authenticator,
-    Method, OfferedKey, Permissions, Principal, Prompts, RejectReason, Succeeded,
+    Method, OfferedKey, Permissions, Principal, Prompts, Refusal, RejectReason, Succeeded,
 };
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub(crate) use self::args::{AuthorizedKeysArg, UserArg};
+use self::checks::Checks;
 use self::keys::Keys;
 use self::passwords::Passwords;
 use super::limits::Source;
@@ -35,8 +36,7 @@ use crate::output::{Event, Output};
 /// The users of the command line.
 pub(super) struct Users {
     inner: Arc<Inner>,
-    /// Passwords that are checked at once: each takes a processor, and some of them much memory.
-    checks: Arc<Semaphore>,
+    checks: Checks,
     penalties: Arc<Penalties>,
     log: Arc<SourceLog>,
 }
@@ -95,7 +95,7 @@ impl Users {
         let banner = args.banner.as_deref().map(|path| Watched::load(path, read_banner)).transpose()?;
         let inner = Inner { keys, passwords, requirement, banner, output: output.clone() };
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let checks = Arc::new(Semaphore::new(processors.min(MAX_CHECKS)));
+        let checks = Checks::new(processors.min(MAX_CHECKS));
         Ok((Self { inner: Arc::new(inner), checks, penalties, log }, warnings))
     }
 
@@ -106,17 +106,15 @@ impl Users {
 
     /// Decides on another thread: files are read and passwords hashed.
     async fn check(&self, attempt: &AuthAttempt<'_>, what: Attempt) -> AuthDecision {
+        let source = attempt.connection.addresses.peer.map(|peer| peer.ip());
         let place = match what {
-            Attempt::Password(_) => Arc::clone(&self.checks).acquire_owned().await.ok(),
+            Attempt::Password(_) => self.checks.place(source.map(Source::of)).await,
             Attempt::Key(_) => None,
         };
         let (inner, user) = (Arc::clone(&self.inner), attempt.user.to_owned());
         let succeeded = attempt.succeeded.to_vec();
         let method = attempt.method.method();
-        let facts = LoginFacts {
-            source: attempt.connection.addresses.peer.map(|peer| peer.ip()),
-            now: session::now(),
-        };
+        let facts = LoginFacts { source, now: session::now() };
         let checked = tokio::task::spawn_blocking(move || {
             let decision = inner.decide(&user, method, &what, &succeeded, facts);
             drop(place);
@@ -167,12 +165,13 @@ impl Authenticator for Users {
             let decision = self.decide(&attempt).await;
             // Nobody is asked to guess slowly who guesses right; and to hear of a key that would not do is no guess.
             let is_guess = !matches!(attempt.method, AuthMethod::PublicKeyQuery(_));
-            if let (AuthDecision::Reject(_), Some(peer), true) =
-                (&decision, attempt.connection.addresses.peer, is_guess)
-            {
-                tokio::time::sleep(self.penalties.delay(Source::of(peer.ip()), Instant::now())).await;
+            match (&decision, attempt.connection.addresses.peer) {
+                // It counts at once: the library tells of it before the delay, which some clients will not sit out.
+                (AuthDecision::Reject(_), Some(peer)) if is_guess => {
+                    decision.delayed_by(self.penalties.delay(Source::of(peer.ip()), Instant::now()))
+                }
+                _ => decision,
             }
-            decision
         }
         .boxed()
     }
@@ -185,14 +184,15 @@ impl Authenticator for Users {
         }
         let Some(from) = record.connection.addresses.peer else { return };
         let user = escape_text(record.user.as_bytes());
-        // Who has several keys asks for each.
-        if record.is_query && *reason == RejectReason::InvalidKey {
-            return tracing::info!(%from, %user, "a key that is not this user's");
+        // Who has several keys asks for each, and has some of kinds that do not count here.
+        if record.is_query && is_other_key(reason) {
+            return tracing::info!(%from, %user, %reason, "a key that would not do");
         }
         let method = escape_text(record.method.as_bytes());
         let event = Event::LoginFailed { user, from: from.to_string(), method, reason: reason.to_string() };
         self.log.event(from, &event);
-        if !record.is_query && self.penalties.failed(Source::of(from.ip()), Instant::now()) {
+        let is_guess = !record.is_query && !is_own_trouble(reason);
+        if is_guess && self.penalties.failed(Source::of(from.ip()), Instant::now()) {
             self.log.penalised(from);
         }
     }
@@ -255,6 +255,17 @@ impl Inner {
         let file = self.banner.as_ref()?;
         file.current(|change| complain(&self.output, file.path(), change, |_| ()))
     }
+}
+
+/// Whether a key is refused for being another than one that would do.
+fn is_other_key(reason: &RejectReason) -> bool {
+    use RejectReason::{InvalidKey, Protocol};
+    matches!(reason, InvalidKey | Protocol(Refusal::Key | Refusal::KeyUsedBefore))
+}
+
+/// Whether a login failed for what is amiss here, such as a file that cannot be read, and says nothing of who tried.
+fn is_own_trouble(reason: &RejectReason) -> bool {
+    matches!(reason, RejectReason::CannotCheck | RejectReason::Protocol(Refusal::Misdecided))
 }
 
 /// The words after a name in [`Permissions::extensions`].
@@ -331,6 +342,29 @@ const MAX_BANNER_LEN: usize = 8 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_client_cannot_help_is_no_guess() {
+        use Refusal::{Key, KeyUsedBefore, Method, Misdecided, Signature};
+        use RejectReason::{CannotCheck, InvalidKey, InvalidPassword, Protocol};
+        for (reason, other_key, own_trouble) in [
+            (InvalidKey, true, false),
+            (Protocol(Key), true, false),
+            (Protocol(KeyUsedBefore), true, false),
+            (CannotCheck, false, true),
+            (Protocol(Misdecided), false, true),
+            (Protocol(Signature), false, false),
+            (Protocol(Method), false, false),
+            (InvalidPassword, false, false),
+            (RejectReason::Abandoned, false, false),
+        ] {
+            assert_eq!(
+                (is_other_key(&reason), is_own_trouble(&reason)),
+                (other_key, own_trouble),
+                "{reason}"
+            );
+        }
+    }
 
     #[test]
     fn two_steps_allow_what_both_allow() {

@@ -11,7 +11,7 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use self::conversation::Conversation;
-use self::request::{Credentials, Request, SignedRequest};
+use self::request::{Credentials, Refused, Request, SignedRequest};
 use super::authenticated::Authenticated;
 use super::{
     CONNECTION_SERVICE, MAX_USER, Method, OfferedKey, Refusal, RefusedAttempt, ServerAttempt, ServerMethod,
@@ -242,7 +242,8 @@ impl ServerAuth {
             }
             Credentials::Query { key, algorithm, key_blob } => {
                 if self.has_used(&key) {
-                    return self.refuse("publickey", Refusal::KeyUsedBefore, false, now, out);
+                    let refused = Refused { reason: Refusal::KeyUsedBefore, is_query: true };
+                    return self.refuse("publickey", refused, false, now, out);
                 }
                 (Deciding::Query { algorithm, key_blob }, ServerMethod::PublicKeyQuery(key))
             }
