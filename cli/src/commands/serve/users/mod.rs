@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::error::escape_text;
-use ssh_core::keys::{KeyKind, LoginFacts};
+use ssh_core::keys::LoginFacts;
 use ssh_core::server::{
     AuthAttempt, AuthDecision, AuthMethod, AuthOffer, AuthOutcome, AuthRecord, AuthStart, Authenticator,
-    Method, OfferedKey, Permissions, Principal, Prompts, Refusal, RejectReason, Succeeded,
+    MAX_BANNER_LEN, Method, OfferedKey, Permissions, Principal, Prompts, Refusal, RejectReason, Succeeded,
 };
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -97,11 +97,6 @@ impl Users {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let checks = Checks::new(processors.min(MAX_CHECKS));
         Ok((Self { inner: Arc::new(inner), checks, penalties, log }, warnings))
-    }
-
-    /// Whether somebody may log in with a key of this kind.
-    pub(super) fn may_have_key_of(&self, kind: KeyKind) -> bool {
-        self.inner.keys.may_have_key_of(kind)
     }
 
     /// Decides on another thread: files are read and passwords hashed.
@@ -231,7 +226,10 @@ impl Inner {
             succeeded.iter().filter_map(|step| Some((step.key.as_ref()?, &step.certificate)))
         {
             match self.keys.check(user, key, certificate.as_deref(), facts) {
-                Ok(earlier) => permissions = both(permissions, earlier),
+                Ok(earlier) => match both(permissions, earlier) {
+                    Ok(both) => permissions = both,
+                    Err(reason) => return AuthDecision::Reject(reason),
+                },
                 Err(reason) => return AuthDecision::Reject(reason),
             }
         }
@@ -253,7 +251,7 @@ impl Inner {
 
     fn banner(&self) -> Option<Arc<String>> {
         let file = self.banner.as_ref()?;
-        file.current(|change| complain(&self.output, file.path(), change, |_| ()))
+        file.current(|change| complain(&self.output, file.path(), change, "nobody is shown it", |_| ()))
     }
 }
 
@@ -275,7 +273,10 @@ pub(super) fn words(permissions: &Permissions, name: &str) -> Vec<String> {
 }
 
 /// What both allow. Of two lists of targets only what stands in both is kept.
-fn both(one: Permissions, other: Permissions) -> Permissions {
+///
+/// # Errors
+/// They force different commands.
+fn both(one: Permissions, other: Permissions) -> Result<Permissions, RejectReason> {
     fn common<T: PartialEq>(one: Option<Vec<T>>, other: Option<Vec<T>>) -> Option<Vec<T>> {
         match (one, other) {
             (Some(one), Some(other)) => {
@@ -291,20 +292,26 @@ fn both(one: Permissions, other: Permissions) -> Permissions {
     both.x11_forwarding &= other.x11_forwarding;
     both.permit_open = common(both.permit_open, other.permit_open);
     both.permit_listen = common(both.permit_listen, other.permit_listen);
-    both.forced_command = other.forced_command.or(both.forced_command);
+    both.forced_command = keys::one_command(both.forced_command, other.forced_command)?;
     both.expires = both.expires.into_iter().chain(other.expires).min();
-    both
+    Ok(both)
 }
 
-/// Says that a file has changed for better or worse.
-fn complain<T>(output: &Output, path: &Path, change: Change<'_, T>, warn: impl FnOnce(&T)) {
+/// Says that a file has changed for better or worse, and what follows as long as it cannot be used.
+fn complain<T>(
+    output: &Output,
+    path: &Path,
+    change: Change<'_, T>,
+    consequence: &str,
+    warn: impl FnOnce(&T),
+) {
     match change {
         Change::New(content) => {
             tracing::info!(file = %path.display(), "read again");
             warn(content);
         }
         Change::Broken(error) => {
-            let message = format!("{}; until then it lets nobody in", error.message);
+            let message = format!("{}; until then {consequence}", error.message);
             output.warning(message);
         }
     }
@@ -337,7 +344,8 @@ pub(super) const METHODS: &str = "methods";
 pub(super) const KEYS: &str = "keys";
 /// Passwords at once, however many processors there are: a hash may take 256 MiB.
 const MAX_CHECKS: usize = 4;
-const MAX_BANNER_LEN: usize = 8 * 1024;
+/// Of a file of keys or passwords that cannot be used.
+const LETS_NOBODY_IN: &str = "it lets nobody in";
 
 #[cfg(test)]
 mod tests {
@@ -377,11 +385,24 @@ mod tests {
         let mut other = Permissions::restricted();
         other.permit_open = Some(vec![permit("b:2"), permit("c:3")]);
         other.expires = Some(early);
-        for both in [both(one.clone(), other.clone()), both(other, one)] {
+        one.forced_command = Some("echo".into());
+        for both in [both(one.clone(), other.clone()).unwrap(), both(other, one).unwrap()] {
+            assert_eq!(both.forced_command.as_deref(), Some("echo"));
             assert_eq!(both.permit_open, Some(vec![permit("b:2")]));
             assert_eq!((both.permit_listen, both.expires), (None, Some(early)));
             assert!(!both.port_forwarding && !both.pty);
         }
-        assert_eq!(both(Permissions::default(), Permissions::default()), Permissions::default());
+        assert_eq!(both(Permissions::default(), Permissions::default()), Ok(Permissions::default()));
+    }
+
+    #[test]
+    fn two_steps_that_force_different_commands_are_refused() {
+        let forces = |command: &str| {
+            let mut permissions = Permissions::default();
+            permissions.forced_command = Some(command.into());
+            permissions
+        };
+        assert!(both(forces("echo"), forces("ls")).is_err());
+        assert_eq!(both(forces("echo"), forces("echo")), Ok(forces("echo")));
     }
 }
