@@ -100,6 +100,9 @@ async fn what_makes_no_certificate_is_refused_and_writes_nothing() {
     for (arguments, code) in [
         (vec!["keygen", "sign", "--ca", &ca, "--id", "x", &public], 2),
         (vec!["keygen", "sign", "--ca", &ca, "-n", "a", &public], 2),
+        (vec!["keygen", "sign", "--ca", &ca, "--id", "x", "-n", "", &public], 2),
+        (vec!["keygen", "sign", "--ca", &ca, "--id", "x", "-n", "a,", &public], 2),
+        (vec!["keygen", "sign", "--ca", &ca, "--id", "x", "-n", "a,,b", &public], 2),
         (vec!["keygen", "sign", "--ca", &ca, "--id", "x", "-n", "a", &user], 2),
         (vec!["keygen", "sign", "--ca", &public, "--id", "x", "-n", "a", &public], 8),
         (vec!["keygen", "sign", "--ca", "/nowhere", "--id", "x", "-n", "a", &public], 8),
@@ -109,6 +112,40 @@ async fn what_makes_no_certificate_is_refused_and_writes_nothing() {
         assert_eq!(refused.code, Some(code), "{arguments:?}: {refused:?}");
     }
     assert!(!home.path("user-cert.pub").exists());
+}
+
+/// The options of a certificate as `ssh-keygen` shows them; `None` if it is not installed.
+fn shown_options(file: &str) -> Option<Vec<String>> {
+    let said = std::process::Command::new("ssh-keygen").args(["-L", "-f", file]).output().ok()?;
+    let text = String::from_utf8(said.stdout).unwrap();
+    let lines = text.lines().skip_while(|line| !line.contains("Critical Options")).map(str::trim);
+    Some(lines.map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn options_mean_what_they_mean_to_ssh_keygen() {
+    let home = Home::new();
+    let ca = key(&home, "ca").await;
+    let (ours, theirs) = (key(&home, "ours").await, key(&home, "theirs").await);
+    for options in [
+        &["force-command=ls", "source-address=10.0.0.0/8", "extension:x@y", "no-touch-required", "clear"][..],
+        &["clear", "permit-pty", "force-command=ls"],
+        &["no-pty", "critical:c@d=1", "clear", "permit-agent-forwarding"],
+        &["no-x11-forwarding", "no-touch-required"],
+        &[],
+    ] {
+        let options: Vec<_> = options.iter().flat_map(|option| ["-O", option]).collect();
+        let mut sign = std::process::Command::new("ssh-keygen");
+        sign.args(["-q", "-I", "x", "-n", "a", "-s", &ca]).args(&options).arg(format!("{theirs}.pub"));
+        if sign.status().map_or(true, |status| !status.success()) {
+            return;
+        }
+        let made = self::sign(&home, "ours", &[&options[..], &["--overwrite"]].concat()).await;
+        assert_eq!(made.code, Some(0), "{made:?}");
+        let shown = |name: &str| shown_options(&format!("{name}-cert.pub"));
+        assert!(shown(&ours).is_some_and(|lines| lines.len() > 1));
+        assert_eq!(shown(&ours), shown(&theirs), "{options:?}");
+    }
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ pub struct RawPeer {
     pub attempts: Vec<String>,
     /// Why attempts were refused without asking a server's application.
     pub refused: Vec<Refusal>,
+    /// How many of them only asked if a key would do.
+    pub refused_queries: usize,
     /// The same in full, the first of each attempt first.
     pub asked: Vec<ServerAttempt>,
     /// The answers to the next attempts, before [`answer`](Self::answer).
@@ -260,6 +262,7 @@ impl RawPeer {
             requests: Vec::new(),
             attempts: Vec::new(),
             refused: Vec::new(),
+            refused_queries: 0,
             asked: Vec::new(),
             answers: VecDeque::new(),
             begun: Vec::new(),
@@ -711,6 +714,7 @@ impl RawPeer {
                 }
                 Event::AuthRefused(refused) => {
                     self.refused.push(refused.reason);
+                    self.refused_queries += usize::from(refused.is_query);
                     Ok(())
                 }
                 Event::Authenticated => {

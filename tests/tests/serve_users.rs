@@ -181,6 +181,9 @@ async fn certificates_mean_what_they_mean_to_openssh() -> Outcome {
         ("cert-authority", &["-n", USER, "-O", "critical:unknown@example.com"], NOTHING),
         ("cert-authority", &["-n", USER, "-O", "extension:unknown@example.com"], ALL),
         ("cert-authority", &["-n", USER, "-h"], NOTHING),
+        ("cert-authority,command=\"true\"", &["-n", USER], ALL),
+        ("cert-authority,command=\"true\"", &["-n", USER, "-O", "force-command=true"], ALL),
+        ("cert-authority,command=\"true\"", &["-n", USER, "-O", "force-command=false"], NOTHING),
     ] {
         let folder = TempDir::new()?;
         let key = certified(folder.path(), authority, made_with).await?;
@@ -343,6 +346,58 @@ async fn a_key_that_is_taken_away_is_refused_without_a_restart() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_key_of_a_kind_that_is_off_by_default_may_be_added_later() -> Outcome {
+    let files = TempDir::new()?;
+    let key = KeyFile::generate(files.path(), "user", KeyKind::Ecdsa(521)).await?;
+    let path = write(&files, "authorized", "# nobody yet\n")?;
+    let door = Door::open(&["--authorized-keys", &path.display().to_string()], files).await?;
+    let with_key = ["-i", &key.path.display().to_string()];
+    door.expect(&with_key, "", false).await?;
+    std::fs::write(&path, key.public_line()?)?;
+    door.expect(&with_key, "", true).await
+}
+
+#[tokio::test]
+async fn a_banner_is_shown_whole_or_its_file_is_complained_of() -> Outcome {
+    use ssh_core::client::{self, Credential};
+    let files = TempDir::new()?;
+    let user = format!("{USER}:{}", write(&files, "password", PASSWORD)?.display());
+    // 8 KiB, the most that there may be.
+    let text = format!("{}\n", "x".repeat(127)).repeat(64);
+    let banner = write(&files, "banner", &text)?;
+    let arguments = ["--user", &user, "--banner", &banner.display().to_string()];
+    let mut door = Door::open(&arguments, files).await?;
+    for expected in [Some(text.as_str()), None] {
+        if expected.is_none() {
+            std::fs::write(&banner, "x".repeat(8193))?;
+        }
+        let shown = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let noted = std::sync::Arc::clone(&shown);
+        let config = client::Config::builder(USER)
+            .verify_host_key(client::danger::AcceptAnyHostKey)
+            .on_banner(move |text| {
+                *noted.lock().unwrap_or_else(|error| error.into_inner()) = Some(text.to_owned())
+            })
+            .authenticate(Credential::password(PASSWORD));
+        let config = config.build().map_err(|error| Failure::new(error.to_string()))?;
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", door.port)).await?;
+        client::connect(stream, config).await.map_err(|error| Failure::new(error.to_string()))?;
+        let shown = shown.lock().map_or(None, |mut shown| shown.take());
+        ensure(shown.as_deref().map(str::trim_end) == expected.map(str::trim_end), || format!("{shown:?}"))?;
+    }
+    within(STEP, "the complaint", async {
+        loop {
+            let warning = adit::event(&mut door.process, "warning").await?;
+            let message = adit::text(&warning, "message")?.to_owned();
+            if message.contains("banner") {
+                return ensure(message.contains("nobody is shown it"), || message);
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
 async fn the_reason_for_a_refused_key_is_said_here_and_not_there() -> Outcome {
     let files = TempDir::new()?;
     let key = KeyFile::generate(files.path(), "user", KeyKind::Ed25519).await?;
@@ -475,5 +530,57 @@ async fn a_source_whose_logins_fail_too_often_is_turned_away() -> Outcome {
             warning.await.map_err(|failure| door.process.explain(failure))?;
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guess_counts_although_its_client_does_not_wait_for_the_answer() -> Outcome {
+    use ssh_core::client::{self, Credential};
+    let files = TempDir::new()?;
+    // One that is quickly checked, as are those of users that do not exist.
+    let hash = "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc";
+    let user = format!("{USER}:{}", write(&files, "password", hash)?.display());
+    let mut door = Door::open(&["--user", &user], files).await?;
+    let port = door.port;
+    let guess = |user: &str, guesses: usize| {
+        let mut config = client::Config::builder(user).verify_host_key(client::danger::AcceptAnyHostKey);
+        for number in 0..guesses {
+            config = config.authenticate(Credential::password(format!("guess {number}")));
+        }
+        config.build()
+    };
+    let fail = |number: usize| {
+        let config = guess(&format!("loud {number}"), 5);
+        async move {
+            let (Ok(config), Ok(stream)) =
+                (config, tokio::net::TcpStream::connect(("127.0.0.1", port)).await)
+            else {
+                return;
+            };
+            let _ = client::connect(stream, config).await;
+        }
+    };
+    // From a hundred failures on, loopback has to wait; after ten more, a second.
+    futures::StreamExt::for_each_concurrent(futures::stream::iter(0..25), 25, fail).await;
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let config = guess("hasty", 1).map_err(|error| Failure::new(error.to_string()))?;
+    let (login, driver) =
+        client::connect_with_driver(stream, config).map_err(|error| Failure::new(error.to_string()))?;
+    driver.spawn();
+    let login = tokio::spawn(login);
+    within(STEP, "the guess is on record", async {
+        loop {
+            let event = adit::event(&mut door.process, "login_failed").await?;
+            if event["user"] == "hasty" {
+                return ensure(event["reason"] == "unknown user", || event.to_string());
+            }
+        }
+    })
+    .await
+    .map_err(|failure| door.process.explain(failure))?;
+    // On record, while the client still waits out most of its second.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    ensure(!login.is_finished(), || "the client was told as soon as the guess was on record".to_owned())?;
+    login.abort();
     Ok(())
 }

@@ -13,9 +13,18 @@ use crate::output::{Event, Output};
 /// Asks for a password twice, or reads the first line of stdin if that is no terminal, and prints its Argon2id hash.
 ///
 /// # Errors
-/// There is no password, it is too long, or the two differ.
+/// There is no password, it is too long, or the two differ; or a terminal is to answer a script.
 pub(crate) fn run(output: &Output) -> Result<(), CliError> {
-    let password = if std::io::stdin().is_terminal() && !output.is_json() { ask()? } else { read()? };
+    let password = match (std::io::stdin().is_terminal(), output.is_json()) {
+        (true, false) => ask()?,
+        // A script reads the output, and nobody is asked; what is typed all the same would be shown.
+        (true, true) => {
+            return Err(CliError::usage(
+                "with --json the password comes on stdin, which is a terminal; pipe it in",
+            ));
+        }
+        (false, _) => read()?,
+    };
     if password.is_empty() {
         return Err(CliError::usage("the password is empty; give one"));
     }

@@ -82,16 +82,32 @@ pub(crate) fn now() -> SystemTime {
 }
 
 /// Adds ECDSA over nistp521, which is off by default, for who has said that they use such a key. Under a stricter policy
-/// it stays off. RSA stays last, because some servers offer it without having such a key.
+/// it stays off.
 pub(crate) fn with_p521(algorithms: Algorithms, args: &SessionArgs) -> Algorithms {
+    with_p521_user_keys(with_p521_host_keys(algorithms, args), args)
+}
+
+/// As [`with_p521`], for host keys alone.
+pub(crate) fn with_p521_host_keys(algorithms: Algorithms, args: &SessionArgs) -> Algorithms {
     if args.policy != Policy::Default {
         return algorithms;
     }
-    let insert = |list: &[SignatureAlgorithm]| {
-        let (rsa, others): (Vec<_>, Vec<_>) =
-            list.iter().partition(|algorithm| KeyKind::Rsa.algorithms().contains(algorithm));
-        [others, vec![SignatureAlgorithm::EcdsaP521], rsa].concat()
-    };
-    let (host_keys, user_keys) = (insert(algorithms.host_keys()), insert(algorithms.user_keys()));
-    algorithms.with_host_keys(host_keys).with_user_keys(user_keys)
+    let host_keys = insert_p521(algorithms.host_keys());
+    algorithms.with_host_keys(host_keys)
+}
+
+/// As [`with_p521`], for users' keys alone.
+pub(crate) fn with_p521_user_keys(algorithms: Algorithms, args: &SessionArgs) -> Algorithms {
+    if args.policy != Policy::Default {
+        return algorithms;
+    }
+    let user_keys = insert_p521(algorithms.user_keys());
+    algorithms.with_user_keys(user_keys)
+}
+
+/// RSA stays last, because some servers offer it without having such a key.
+fn insert_p521(list: &[SignatureAlgorithm]) -> Vec<SignatureAlgorithm> {
+    let (rsa, others): (Vec<_>, Vec<_>) =
+        list.iter().partition(|algorithm| KeyKind::Rsa.algorithms().contains(algorithm));
+    [others, vec![SignatureAlgorithm::EcdsaP521], rsa].concat()
 }

@@ -64,7 +64,13 @@ impl Home {
 
     /// Starts a command that prints events.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        self.start_with(arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
         let mut child = command.arg("--json").stderr(Stdio::inherit()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Running { child, lines }

@@ -83,6 +83,13 @@ impl Identity {
         self
     }
 
+    /// Has another signer sign, for instance one that shows what it waits for and then asks the one so far.
+    #[must_use]
+    pub fn map_signer(self, map: impl FnOnce(Arc<dyn AsyncSigner>) -> Arc<dyn AsyncSigner>) -> Self {
+        let signer = map(Arc::clone(&self.signer));
+        Self { signer, ..self }
+    }
+
     /// Signs at once instead of asking first whether the key would do (RFC 4252 §7 leaves both open): one round trip
     /// less if it does, a signature for nothing if not.
     #[must_use]

@@ -28,6 +28,7 @@ mod kdf_limits;
 mod key_pair;
 mod known_hosts;
 mod line_warning;
+mod network;
 pub mod openssh;
 mod openssh_cipher;
 mod pbes2;

@@ -1,6 +1,7 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::host_names::matches_pattern;
+use super::network::Network;
 
 /// Addresses that somebody may come from: addresses, networks and patterns separated by commas, `!` in front of one
 /// takes it out, as in `from="..."` of sshd(8).
@@ -19,8 +20,7 @@ struct Pattern {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    /// The address and how many of its leading bits count.
-    Network(IpAddr, u32),
+    Network(Network),
     /// `*` and `?` over the text of the address.
     Text(Box<str>),
 }
@@ -39,7 +39,7 @@ impl SourcePatterns {
     #[must_use]
     pub fn parse_networks(text: &str) -> Option<Self> {
         let found = Self::parse(text)?;
-        let plain = |pattern: &Pattern| !pattern.negated && matches!(pattern.what, What::Network(..));
+        let plain = |pattern: &Pattern| !pattern.negated && matches!(pattern.what, What::Network(_));
         found.patterns.iter().all(plain).then_some(found)
     }
 
@@ -73,47 +73,22 @@ impl Pattern {
 
 impl What {
     fn parse(text: &str) -> Option<Self> {
-        let (address, bits) =
-            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let Ok(address) = address.parse::<IpAddr>() else {
-            // `10.1` or `1.2.3.4.5` would quietly match nothing, and behind a `!` shut nobody out.
-            let like_address = |byte: u8| byte.is_ascii_digit() || b".:/".contains(&byte);
-            return (!text.bytes().all(like_address) && bits.is_none())
-                .then(|| Self::Text(text.to_ascii_lowercase().into()));
-        };
-        let most = width(address);
-        let bits = match bits {
-            None => most,
-            Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => bits.parse().ok()?,
-            Some(_) => return None,
-        };
-        (bits <= most && masked(address, bits) == address).then_some(Self::Network(address, bits))
+        if let Some(network) = Network::parse(text) {
+            return Some(Self::Network(network));
+        }
+        // `10.1` or `1.2.3.4.5` would quietly match nothing, and behind a `!` shut nobody out; nor would a pattern of IPv4
+        // addresses in their IPv6 form, which nobody comes from.
+        let like_address = |byte: u8| byte.is_ascii_digit() || b".:".contains(&byte);
+        let text = text.to_ascii_lowercase();
+        let is_pattern =
+            !text.contains('/') && !text.starts_with("::ffff:") && !text.bytes().all(like_address);
+        is_pattern.then(|| Self::Text(text.into()))
     }
 
     fn matches(&self, address: IpAddr, text: &str) -> bool {
         match self {
-            Self::Network(network, bits) => {
-                network.is_ipv4() == address.is_ipv4() && masked(address, *bits) == *network
-            }
+            Self::Network(network) => network.contains(address),
             Self::Text(pattern) => matches_pattern(pattern.as_bytes(), text.as_bytes()),
-        }
-    }
-}
-
-fn width(address: IpAddr) -> u32 {
-    if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS }
-}
-
-/// The address with what follows its first `bits` bits set to zero.
-fn masked(address: IpAddr, bits: u32) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(Ipv4Addr::BITS.saturating_sub(bits)).unwrap_or(0);
-            Ipv4Addr::from_bits(address.to_bits() & mask).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(Ipv6Addr::BITS.saturating_sub(bits)).unwrap_or(0);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
         }
     }
 }
@@ -147,6 +122,10 @@ mod tests {
             ("2001:db8::/32", "2001:db9::1", false),
             ("::1", "::1", true),
             ("1.2.3.4/32", "1.2.3.4", true),
+            ("*,!::ffff:10.0.0.0/104", "10.1.1.1", false),
+            ("*,!::ffff:10.0.0.0/104", "::ffff:10.1.1.1", false),
+            ("*,!::ffff:10.0.0.0/104", "11.1.1.1", true),
+            ("*,!::ffff:10.0.0.1", "10.0.0.1", false),
         ] {
             let patterns = SourcePatterns::parse(list).unwrap();
             assert_eq!(patterns.matches(address.parse().unwrap()), expected, "{list} {address}");
@@ -172,6 +151,8 @@ mod tests {
             "a b",
             "name/8",
             "::1/64",
+            "!::ffff:10.0.0.0/8",
+            "*,!::ffff:10.*",
         ] {
             assert_eq!(SourcePatterns::parse(list), None, "{list}");
         }

@@ -12,8 +12,8 @@ pub(crate) mod transport;
 pub mod wire;
 
 pub use auth::{
-    AuthAnswer, AuthReply, ClientAuthRequest, InfoRequest, Method, OfferedKey, Prompt, Prompts, Refusal,
-    RefusedAttempt, Secret, ServerAttempt, ServerMethod, Succeeded, ToSign,
+    AuthAnswer, AuthReply, ClientAuthRequest, InfoRequest, MAX_BANNER_LEN, Method, OfferedKey, Prompt,
+    Prompts, Refusal, RefusedAttempt, Secret, ServerAttempt, ServerMethod, Succeeded, ToSign,
 };
 pub use connection::{
     AcceptTicket, ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError,

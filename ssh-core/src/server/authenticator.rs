@@ -60,7 +60,8 @@ pub struct AuthOffer {
     /// The methods, in the order in which the client is told them. [`Method::None`] is not told, but without it nobody is
     /// asked about an attempt without credentials.
     pub methods: Vec<Method>,
-    /// Words for the user before it is let in (RFC 4252 §5.4).
+    /// Words for the user before it is let in (RFC 4252 §5.4). What is over [`MAX_BANNER_LEN`](super::MAX_BANNER_LEN) is
+    /// cut off.
     pub banner: Option<String>,
 }
 

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use super::principal::Principal;
 use crate::connection_info::ConnectionInfo;
@@ -35,6 +36,15 @@ pub enum AuthDecision {
         /// The decision.
         then: Box<AuthDecision>,
     },
+    /// A decision that is taken, and on record, now and that the client hears later. To wait before deciding would let
+    /// clients go unrecorded that hang up meanwhile.
+    Later {
+        /// How much later; at [`AuthAttempt::deadline`](super::AuthAttempt::deadline) it is told at the latest. Several
+        /// add up.
+        after: Duration,
+        /// The decision.
+        then: Box<AuthDecision>,
+    },
 }
 
 impl AuthDecision {
@@ -44,13 +54,28 @@ impl AuthDecision {
         Self::Banner { text: text.into(), then: Box::new(self) }
     }
 
+    /// Has this decision told so much later.
+    #[must_use]
+    pub fn delayed_by(self, after: Duration) -> Self {
+        Self::Later { after, then: Box::new(self) }
+    }
+
     /// What the peer is told, the principal of an acceptance, and why not otherwise.
     pub(super) fn into_parts(self) -> Parts {
-        let mut banners = Vec::new();
+        let (mut banners, mut delay) = (Vec::new(), Duration::ZERO);
         let mut decision = self;
-        while let Self::Banner { text, then } = decision {
-            banners.push(text);
-            decision = *then;
+        loop {
+            decision = match decision {
+                Self::Banner { text, then } => {
+                    banners.push(text);
+                    *then
+                }
+                Self::Later { after, then } => {
+                    delay = delay.saturating_add(after);
+                    *then
+                }
+                _ => break,
+            };
         }
         let (answer, principal, outcome) = match decision {
             Self::Accept(principal) => (AuthAnswer::Accept, Some(principal), AuthOutcome::Accepted),
@@ -60,11 +85,11 @@ impl AuthDecision {
             Self::Prompt(prompts) => (AuthAnswer::Prompt(prompts), None, AuthOutcome::Asked),
             Self::ChangePassword { prompt } => (AuthAnswer::ChangePassword(prompt), None, AuthOutcome::Asked),
             // The loop above has taken all of them.
-            Self::Banner { .. } => {
+            Self::Banner { .. } | Self::Later { .. } => {
                 (AuthAnswer::Reject, None, AuthOutcome::Rejected(RejectReason::CannotCheck))
             }
         };
-        Parts { banners, answer, principal, outcome }
+        Parts { banners, answer, principal, outcome, delay }
     }
 }
 
@@ -74,6 +99,7 @@ pub(super) struct Parts {
     pub(super) answer: AuthAnswer,
     pub(super) principal: Option<Principal>,
     pub(super) outcome: AuthOutcome,
+    pub(super) delay: Duration,
 }
 
 /// Why an attempt was refused. It is logged; the client sees no difference.
@@ -104,6 +130,9 @@ pub enum RejectReason {
     /// It could not be found out: the place where users are kept did not answer, or too late.
     #[error("it could not be checked")]
     CannotCheck,
+    /// The connection ended before the authenticator had decided. Nobody was told anything.
+    #[error("the client left before it was decided")]
+    Abandoned,
     /// The library refused it without asking.
     #[error("{0}")]
     Protocol(Refusal),

@@ -29,7 +29,10 @@ pub(super) async fn decide(
             }
             Event::AuthRefused(refused) => {
                 let outcome = AuthOutcome::Rejected(RejectReason::Protocol(refused.reason));
-                login.record(&refused.user, &refused.method, false, &outcome);
+                let connection = login.connection().clone();
+                let (user, method) = (refused.user.as_str(), refused.method.as_str());
+                Said { config, connection: &connection, user, method, is_query: refused.is_query }
+                    .record(&outcome);
             }
             Event::ResumeRequested(index) => super::resume(shared, config, index).await?,
             Event::Authenticated => return Ok(accepted),
@@ -78,11 +81,20 @@ impl Login<'_> {
             deadline,
             method: borrow(&attempt.method),
         };
+        let is_query = matches!(attempt.method, ServerMethod::PublicKeyQuery(_));
+        let method = attempt.method.method().name();
+        let said =
+            Said { config: self.config, connection: &connection, user: &attempt.user, method, is_query };
+        let undecided = Undecided(Some(said));
         let decision = self.in_time(deadline, self.config.authenticator.authenticate(put)).await?;
         let decision = decision.unwrap_or(AuthDecision::Reject(RejectReason::CannotCheck));
-        let Parts { banners, answer, principal, outcome } = decision.into_parts();
-        let is_query = matches!(attempt.method, ServerMethod::PublicKeyQuery(_));
-        self.record(&attempt.user, attempt.method.method().name(), is_query, &outcome);
+        let Parts { banners, answer, principal, outcome, delay } = decision.into_parts();
+        // Before the delay: to hang up while it lasts is no way to leave no trace.
+        undecided.record(&outcome);
+        if !delay.is_zero() {
+            // The time to decide is over at the deadline, and the answer goes out then.
+            self.in_time(deadline, tokio::time::sleep(delay)).await?;
+        }
         self.shared.with(|engine| {
             for text in &banners {
                 engine.auth_banner(text)?;
@@ -112,11 +124,21 @@ impl Login<'_> {
     fn connection(&mut self) -> &ConnectionInfo {
         self.connection.get_or_insert_with(|| self.shared.with(|engine| engine.connection_info()))
     }
+}
 
-    fn record(&mut self, user: &str, method: &str, is_query: bool, outcome: &AuthOutcome) {
+/// What is decided on, for the logs.
+struct Said<'a> {
+    config: &'a Config,
+    connection: &'a ConnectionInfo,
+    user: &'a str,
+    method: &'a str,
+    is_query: bool,
+}
+
+impl Said<'_> {
+    fn record(&self, outcome: &AuthOutcome) {
+        let Self { config, connection, user, method, is_query } = *self;
         let shown = |text: &str| escape_text(text.as_bytes());
-        let config = self.config;
-        let connection = self.connection();
         let peer = connection.addresses.peer.map(tracing::field::display);
         match outcome {
             AuthOutcome::Rejected(_) | AuthOutcome::Stopped(_) if method != Method::None.name() => {
@@ -127,6 +149,26 @@ impl Login<'_> {
             }
         }
         config.authenticator.decided(&AuthRecord { connection, user, method, is_query, outcome });
+    }
+}
+
+/// An attempt that the authenticator looks at. Where that is cut short, by the end of the connection or by whoever drops
+/// the login, it is on record as abandoned.
+struct Undecided<'a>(Option<Said<'a>>);
+
+impl Undecided<'_> {
+    fn record(mut self, outcome: &AuthOutcome) {
+        if let Some(said) = self.0.take() {
+            said.record(outcome);
+        }
+    }
+}
+
+impl Drop for Undecided<'_> {
+    fn drop(&mut self) {
+        if let Some(said) = self.0.take() {
+            said.record(&AuthOutcome::Rejected(RejectReason::Abandoned));
+        }
     }
 }
 

@@ -37,7 +37,7 @@ use crate::connection_info::Addresses;
 use crate::driver::{Driver, EndIfDropped, Shared, now};
 use crate::error::{Error, ReconnectFailure};
 use crate::protocol::{Engine, SessionIndex};
-pub use crate::protocol::{Method, OfferedKey, Prompt, Prompts, Refusal, Secret, Succeeded};
+pub use crate::protocol::{MAX_BANNER_LEN, Method, OfferedKey, Prompt, Prompts, Refusal, Secret, Succeeded};
 use crate::session::Session;
 
 /// Sets up a session over `stream`, decides on authentication, and spawns the two tasks that move the bytes.

@@ -96,6 +96,54 @@ async fn a_decision_that_comes_too_late_is_a_refusal() {
     );
 }
 
+/// The client hangs up 200 ms after it began, long before the server has decided or has told it.
+async fn hangs_up(handler: &Handler) -> Vec<String> {
+    let client = client(vec![Credential::password("x")]).build().unwrap();
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let client = tokio::time::timeout(Duration::from_millis(200), client::connect(near, client));
+    let server = server::accept(far, server(handler, quick()).build().unwrap());
+    let server = tokio::time::timeout(Duration::from_secs(10), server);
+    let (client, server) = tokio::join!(client, server);
+    assert!(client.is_err() && server.unwrap().is_err());
+    handler.records()[1..].to_vec()
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_it_hears_the_decision_is_on_record() {
+    let decides_late = Handler::new(&[Method::Password], |_| Box::pin(std::future::pending()));
+    let abandoned = "ada password refused: the client left before it was decided";
+    assert_eq!(hangs_up(&decides_late).await, [abandoned]);
+    let tells_late = Handler::at_once(&[Method::Password], |_| {
+        AuthDecision::Reject(RejectReason::InvalidPassword).delayed_by(Duration::from_secs(5))
+    });
+    assert_eq!(hangs_up(&tells_late).await, ["ada password refused: wrong password"]);
+}
+
+#[tokio::test]
+async fn a_login_that_the_server_drops_is_on_record() {
+    let handler = Handler::new(&[Method::Password], |_| Box::pin(std::future::pending()));
+    let both = log_in(client(vec![Credential::password("x")]), server(&handler, quick()));
+    assert!(tokio::time::timeout(Duration::from_millis(200), both).await.is_err());
+    assert_eq!(handler.records()[1..], ["ada password refused: the client left before it was decided"]);
+}
+
+#[tokio::test]
+async fn a_decision_may_be_told_later_but_not_past_its_deadline() {
+    for (limit, delay) in [(60_000, 200), (200, 60_000)] {
+        let mut limits = quick();
+        limits.auth_decision = Duration::from_millis(limit);
+        let handler = Handler::at_once(&[Method::Password], move |_| {
+            accept("ada").with_banner("words").delayed_by(Duration::from_millis(delay))
+        });
+        let begun = tokio::time::Instant::now();
+        let (client, server) =
+            log_in(client(vec![Credential::password("x")]), server(&handler, limits)).await;
+        assert!(client.is_ok() && server.is_ok());
+        let taken = begun.elapsed().as_millis();
+        assert!((200..30_000).contains(&taken), "{taken} ms");
+    }
+}
+
 #[tokio::test]
 async fn a_stop_ends_the_session() {
     let handler = Handler::at_once(&[Method::Password], |_| AuthDecision::Stop(RejectReason::NotPermitted));

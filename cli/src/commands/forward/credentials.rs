@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ssh_core::client::{Agent, Credential, Identity, PasswordPrompt, PromptResponder};
 use zeroize::Zeroizing;
 
+use super::agent::AgentSigner;
 use super::key_files::KeyFiles;
 use super::prompts::{Asker, GivenPassword, MAX_PROMPTS};
 use super::terminal::Terminal;
@@ -25,7 +26,7 @@ pub(super) async fn gather(
     output: &Output,
 ) -> Result<Vec<Credential>, CliError> {
     let password = password(args)?;
-    let mut agent = agent_keys(args).await;
+    let mut agent = agent_keys(args, output).await;
     let files = KeyFiles { terminal, output, ask: password.is_none() };
     let mut keys = Vec::new();
     if args.identity.is_empty() {
@@ -63,12 +64,13 @@ pub(super) async fn gather(
 }
 
 /// The keys of the agent, if there is one. One that does not answer is as good as none.
-async fn agent_keys(args: &ForwardArgs) -> Vec<Identity> {
+async fn agent_keys(args: &ForwardArgs, output: &Output) -> Vec<Identity> {
     let Some(agent) = Agent::from_env().filter(|_| !args.no_agent) else { return Vec::new() };
-    agent.identities().await.unwrap_or_else(|error| {
+    let keys = agent.identities().await.unwrap_or_else(|error| {
         tracing::info!(%error, "going on without an agent");
         Vec::new()
-    })
+    });
+    keys.into_iter().map(|key| AgentSigner::of(key, &agent, output)).collect()
 }
 
 /// The environment variable stays where it is: to take it out is not safe while other threads may read it.

@@ -1,5 +1,6 @@
 //! `adit forward`: logs in to a server and forwards ports.
 
+mod agent;
 mod certificate;
 mod credentials;
 mod forwards;
@@ -77,13 +78,12 @@ impl Link {
         let limit = Duration::from_secs(args.connect_timeout);
         let mut limits = session::limits(&args.session);
         // Ours is the deadline that does not count the time in which somebody is asked.
-        limits.login =
-            if terminal.is_some() { MAX_ASKING } else { limit.saturating_add(Duration::from_secs(1)) };
+        limits.login = MAX_ASKING.max(limit.saturating_add(Duration::from_secs(1)));
         let credentials = credentials::gather(args, &peer, terminal.as_ref(), output).await?;
         let login = Login { target: &args.target, user, peer, verifier, limits, credentials, output };
         tokio::select! {
             link = login.run(algorithms) => link,
-            () = patience(limit, terminal.as_ref()) => Err(CliError::new(
+            () = patience(limit) => Err(CliError::new(
                 Code::Network,
                 format!(
                     "{} did not answer within {} s; check that an SSH server runs there, or give --connect-timeout SECS",

@@ -1,8 +1,7 @@
 //! The person at the terminal, if there is one.
 
 use std::io::{self, IsTerminal as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,17 +15,12 @@ use crate::output::Output;
 pub(crate) struct Terminal {
     /// What was said comes before a question.
     output: Output,
-    asking: Arc<AtomicBool>,
 }
 
 impl Terminal {
     /// Nobody is asked if stdin is not a terminal or a script reads the output.
     pub(crate) fn find(output: &Output) -> Option<Self> {
-        (std::io::stdin().is_terminal() && !output.is_json()).then(|| Self::new(output.clone()))
-    }
-
-    fn new(output: Output) -> Self {
-        Self { output, asking: Arc::default() }
+        (std::io::stdin().is_terminal() && !output.is_json()).then(|| Self { output: output.clone() })
     }
 
     /// Says something that belongs to the next question, on a line of its own.
@@ -41,7 +35,7 @@ impl Terminal {
     /// # Cancel safety
     /// The terminal shows again what is typed; the next line goes nowhere.
     pub(crate) async fn secret(&self, prompt: String) -> io::Result<Zeroizing<String>> {
-        let _asking = Asking::new(&self.asking);
+        let _asking = Asking::new();
         let _hidden = Hidden::new();
         let output = self.output.clone();
         let asked = tokio::task::spawn_blocking(move || {
@@ -56,7 +50,7 @@ impl Terminal {
     /// # Cancel safety
     /// The next line goes nowhere.
     pub(crate) async fn line(&self, prompt: String) -> io::Result<String> {
-        let _asking = Asking::new(&self.asking);
+        let _asking = Asking::new();
         let output = self.output.clone();
         let asked = tokio::task::spawn_blocking(move || {
             output.flush();
@@ -69,32 +63,35 @@ impl Terminal {
 }
 
 /// Ends when `limit` has passed, not counting the time in which somebody was asked.
-pub(crate) async fn patience(limit: Duration, terminal: Option<&Terminal>) {
-    let Some(terminal) = terminal else { return tokio::time::sleep(limit).await };
+pub(crate) async fn patience(limit: Duration) {
     let mut left = limit;
     while !left.is_zero() {
         let before = Instant::now();
         tokio::time::sleep(left.min(TICK)).await;
-        if !terminal.asking.load(Ordering::Relaxed) {
+        if ASKING.load(Ordering::Relaxed) == 0 {
             left = left.saturating_sub(before.elapsed());
         }
     }
 }
 
-struct Asking<'a>(&'a AtomicBool);
+/// While it is kept, somebody is asked: at the terminal, or by an agent.
+pub(super) struct Asking(());
 
-impl<'a> Asking<'a> {
-    fn new(asking: &'a AtomicBool) -> Self {
-        asking.store(true, Ordering::Relaxed);
-        Self(asking)
+impl Asking {
+    pub(super) fn new() -> Self {
+        ASKING.fetch_add(1, Ordering::Relaxed);
+        Self(())
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Asking {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        ASKING.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// Questions under way. There is one person, and one login at a time.
+static ASKING: AtomicUsize = AtomicUsize::new(0);
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -104,14 +101,12 @@ mod tests {
 
     #[tokio::test]
     async fn patience_does_not_count_questions() {
-        let terminal = Terminal::new(Output::new(false, false));
         let start = Instant::now();
-        let asked = terminal.clone();
-        let question = async move {
-            let _asking = Asking::new(&asked.asking);
+        let question = async {
+            let _asking = Asking::new();
             tokio::time::sleep(Duration::from_millis(600)).await;
         };
-        tokio::join!(question, patience(Duration::from_millis(200), Some(&terminal)));
+        tokio::join!(question, patience(Duration::from_millis(200)));
         assert!(start.elapsed() >= Duration::from_millis(700), "{:?}", start.elapsed());
     }
 }

@@ -38,10 +38,14 @@ impl CertifiedOptions {
 
     fn take(&mut self, text: &str) -> Option<()> {
         if text == "clear" {
-            *self = Self { critical: Vec::new(), extensions: Vec::new() };
+            // What restricts stays, and what nobody here knows: `ssh-keygen` clears what it permits, and no more.
+            let is_permission = |option: &CertificateOption| {
+                *option.name == *NO_TOUCH || PERMISSIONS.iter().any(|(name, _)| *option.name == **name)
+            };
+            self.extensions.retain(|option| !is_permission(option));
             return Some(());
         }
-        if text == "no-touch-required" {
+        if text == NO_TOUCH {
             put(&mut self.extensions, flag(text));
             return Some(());
         }
@@ -85,6 +89,7 @@ fn put(options: &mut Vec<CertificateOption>, option: CertificateOption) {
     options.push(option);
 }
 
+const NO_TOUCH: &str = "no-touch-required";
 /// Each extension that permits something, and the option that takes it back.
 const PERMISSIONS: [(&str, &str); 5] = [
     ("permit-X11-forwarding", "no-x11-forwarding"),
@@ -124,6 +129,8 @@ mod tests {
         let (critical, extensions) = names(User, &texts).unwrap();
         assert_eq!(critical, ["force-command", "source-address", "x@y"]);
         assert_eq!(extensions, ["permit-pty", "z@y"]);
+        let (critical, extensions) = names(User, &["force-command=ls", "extension:z@y", "clear"]).unwrap();
+        assert_eq!((critical, extensions), (vec!["force-command".into()], vec!["z@y".into()]));
         assert_eq!(names(Host, &[]).unwrap(), (vec![], vec![]));
         assert!(names(Host, &["force-command=x"]).is_err());
         for bad in [

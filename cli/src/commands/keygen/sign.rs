@@ -28,6 +28,10 @@ pub(super) fn run(args: &SignArgs, output: &Output) -> Result<(), CliError> {
         return Err(CliError::new(Code::File, message));
     }
     let line = public_line(&args.file)?;
+    if args.principals.iter().any(String::is_empty) {
+        // A certificate that names nobody, for a name too few.
+        return Err(CliError::usage("a name of -n is empty; give NAME[,NAME...] without gaps"));
+    }
     let options = CertifiedOptions::new(kind(args), &args.option).map_err(CliError::usage)?;
     let now = session::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (after, before) = args.valid.unwrap_or_default().at(now).ok_or_else(|| {
@@ -38,7 +42,7 @@ pub(super) fn run(args: &SignArgs, output: &Output) -> Result<(), CliError> {
         .serial(args.serial)
         .key_id(&args.id)
         .valid(after, before);
-    for principal in args.principals.iter().filter(|principal| !principal.is_empty()) {
+    for principal in &args.principals {
         builder = builder.principal(principal);
     }
     let certificate = sign(&options.apply(builder), &authority)?;

@@ -94,8 +94,12 @@ fn configure(
     let (host_keys, made_key) = host_keys::load(&args.host_key)?;
     let certificates = host_keys::load_certificates(&args.host_cert, &host_keys)?;
     let p521 = KeyKind::Ecdsa(Curve::P521);
-    if users.may_have_key_of(p521) || host_keys.iter().any(|key| key.public_key().kind() == p521) {
-        algorithms = session::with_p521(algorithms, &args.session);
+    if host_keys.iter().any(|key| key.public_key().kind() == p521) {
+        algorithms = session::with_p521_host_keys(algorithms, &args.session);
+    }
+    // The files may have such a key tomorrow, and say who may log in all by themselves.
+    if !args.authorized_keys.is_empty() || !args.trusted_ca.is_empty() {
+        algorithms = session::with_p521_user_keys(algorithms, &args.session);
     }
     let mut config = Config::builder(users).algorithms(algorithms).limits(limits).provider(PROVIDER);
     for key in host_keys {

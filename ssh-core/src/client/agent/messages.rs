@@ -1,5 +1,7 @@
 //! What goes to an agent and comes back (draft-ietf-sshm-ssh-agent §3 to §5).
 
+use zeroize::Zeroizing;
+
 use crate::protocol::wire::{Reader, WireError, Write as _};
 
 /// A request is `uint32 length ‖ byte type ‖ …`.
@@ -8,18 +10,20 @@ pub(super) fn request_identities() -> Vec<u8> {
 }
 
 /// §3.6: key blob, data, flags. The flags choose SHA-2 for RSA keys, which would sign with SHA-1 otherwise.
-pub(super) fn sign_request(key: &[u8], algorithm: &str, data: &[u8]) -> Vec<u8> {
+/// The data of a login holds the session id, so the request is zeroised and never moved while it is put together.
+pub(super) fn sign_request(key: &[u8], algorithm: &str, data: &[u8]) -> Zeroizing<Vec<u8>> {
     let flags = match algorithm {
         "rsa-sha2-256" => RSA_SHA2_256,
         "rsa-sha2-512" => RSA_SHA2_512,
         _ => 0,
     };
-    let mut body = vec![SIGN_REQUEST];
-    body.put_string(key);
-    body.put_string(data);
-    body.put_u32(flags);
-    let mut out = Vec::with_capacity(body.len().saturating_add(4));
-    out.put_string(&body);
+    let len = key.len().saturating_add(data.len()).saturating_add(1 + 3 * 4);
+    let mut out = Zeroizing::new(Vec::with_capacity(len.saturating_add(4)));
+    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    out.put_u8(SIGN_REQUEST);
+    out.put_string(key);
+    out.put_string(data);
+    out.put_u32(flags);
     out
 }
 
@@ -99,7 +103,8 @@ mod tests {
             let request = sign_request(b"KEY", algorithm, b"DATA");
             let expected =
                 [&[0, 0, 0, 20, 13, 0, 0, 0, 3][..], b"KEY", &[0, 0, 0, 4], b"DATA", &[0, 0, 0, flags]];
-            assert_eq!(request, expected.concat(), "{algorithm}");
+            assert_eq!(*request, expected.concat(), "{algorithm}");
+            assert_eq!(request.capacity(), request.len(), "it was moved");
         }
     }
 

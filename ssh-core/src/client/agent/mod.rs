@@ -37,6 +37,12 @@ impl Agent {
         named.or(usual).map(|path| Self::at(PathBuf::from(path)))
     }
 
+    /// Its socket or pipe.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its keys and certificates, at most 64, in its order. Those of types that have no algorithm here are left out.
     ///
     /// # Errors

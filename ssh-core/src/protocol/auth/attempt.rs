@@ -238,6 +238,8 @@ pub struct RefusedAttempt {
     pub user: String,
     /// The method's name, as the peer wrote it; at most 256 bytes.
     pub method: String,
+    /// Whether it only asked if a key would do.
+    pub is_query: bool,
     /// Why.
     pub reason: Refusal,
 }

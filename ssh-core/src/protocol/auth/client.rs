@@ -1,7 +1,7 @@
 use zeroize::Zeroizing;
 
 use super::info_request::InfoRequest;
-use super::{CONNECTION_SERVICE, USERAUTH_SERVICE};
+use super::{CONNECTION_SERVICE, MAX_BANNER_LEN, USERAUTH_SERVICE};
 use crate::error::{Error, PeerMisbehaved, clean_text};
 use crate::keys::PublicKey;
 use crate::protocol::messages::{
@@ -220,18 +220,17 @@ impl ClientAuth {
     }
 
     /// What a signature has to cover (RFC 4252 §7 and §9): the session id, and the request up to the signature.
-    pub(crate) fn data_to_sign(&self, session_id: &[u8], what: &ToSign<'_>) -> Vec<u8> {
-        let mut fields = Vec::with_capacity(512);
+    pub(crate) fn data_to_sign(&self, session_id: &[u8], what: &ToSign<'_>) -> Zeroizing<Vec<u8>> {
+        let mut fields = Vec::with_capacity(1024);
         what.put_fields(&mut fields);
-        let mut data = Vec::with_capacity(1024);
+        let (user, method) = (self.user.as_str(), what.method());
+        // Room for all of it, so that no copy of the session id, which is secret here, is left behind by growing.
+        let texts = [session_id.len(), user.len(), CONNECTION_SERVICE.len(), method.len(), fields.len()];
+        let room = texts.into_iter().fold(1_usize, |sum, len| sum.saturating_add(len).saturating_add(4));
+        let mut data = Zeroizing::new(Vec::with_capacity(room));
         data.put_string(session_id);
-        UserAuthRequest {
-            user: &self.user,
-            service: CONNECTION_SERVICE,
-            method: what.method(),
-            fields: Rest(&fields),
-        }
-        .encode(&mut data);
+        UserAuthRequest { user, service: CONNECTION_SERVICE, method, fields: Rest(&fields) }
+            .encode(&mut data);
         data
     }
 
@@ -249,7 +248,7 @@ impl ClientAuth {
         }
         if number == UserAuthBanner::NUMBER {
             let message = UserAuthBanner::decode(payload)?;
-            return Ok(ClientProgress::Banner(clean_text(message.text, MAX_BANNER, MAX_BANNER_LINES)));
+            return Ok(ClientProgress::Banner(clean_text(message.text, MAX_BANNER_LEN, MAX_BANNER_LINES)));
         }
         let pending =
             self.pending.take().filter(|_| self.service == ServiceState::Accepted).ok_or(unexpected)?;
@@ -272,7 +271,9 @@ impl ClientAuth {
             }
             (UserAuthPasswdChangeReq::NUMBER, Pending::Password) => {
                 let message = UserAuthPasswdChangeReq::decode(payload)?;
-                AuthReply::ChangePassword { prompt: clean_text(message.prompt, MAX_BANNER, MAX_BANNER_LINES) }
+                AuthReply::ChangePassword {
+                    prompt: clean_text(message.prompt, MAX_BANNER_LEN, MAX_BANNER_LINES),
+                }
             }
             (UserAuthInfoRequest::NUMBER, Pending::KeyboardInteractive) => {
                 AuthReply::InfoRequest(InfoRequest::decode(payload, from_dev_tunnels)?)
@@ -313,6 +314,26 @@ fn room_for(request: &ClientAuthRequest<'_>) -> usize {
     secrets.saturating_add(16)
 }
 
-/// A banner is cut at about this many bytes, and after this many lines. RFC 4252 §5.4 has no limit; a screen does.
-const MAX_BANNER: usize = 8 * 1024;
+/// A banner is cut after so many lines.
 const MAX_BANNER_LINES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_signed_is_never_moved_while_it_is_put_together() {
+        let auth = ClientAuth::new("ada".repeat(80));
+        for len in [0, 51, 2000] {
+            let key = vec![7; len];
+            for what in [
+                ToSign::PublicKey { key: &key, algorithm: "ssh-ed25519" },
+                ToSign::HostBased { key: &key, algorithm: "a", client_host: "host", client_user: "user" },
+            ] {
+                let data = auth.data_to_sign(&[1; 64], &what);
+                // What had grown would have room for twice as much as it held before.
+                assert!(data.capacity() - data.len() <= 4, "{} of {}", data.len(), data.capacity());
+            }
+        }
+    }
+}

@@ -20,5 +20,8 @@ pub(crate) use server::{ServerAuth, ServerProgress};
 pub(crate) const USERAUTH_SERVICE: &str = "ssh-userauth";
 /// RFC 4254 §1.
 pub(crate) const CONNECTION_SERVICE: &str = "ssh-connection";
+/// A banner, the words for a user before it is let in, is cut at this many bytes by a server and at about as many by a
+/// client. RFC 4252 §5.4 has no limit; a screen does.
+pub const MAX_BANNER_LEN: usize = 8 * 1024;
 /// A user name may not be longer, in bytes.
 pub(crate) const MAX_USER: usize = 256;

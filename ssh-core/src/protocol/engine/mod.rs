@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::Common;
 use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
@@ -826,9 +826,9 @@ impl Engine {
         }
     }
 
-    /// Client: what the signature of this request has to cover (RFC 4252 §7 and §9).
+    /// Client: what the signature of this request has to cover (RFC 4252 §7 and §9). It holds the session id.
     #[must_use]
-    pub fn auth_data_to_sign(&self, what: &ToSign<'_>) -> Option<Vec<u8>> {
+    pub fn auth_data_to_sign(&self, what: &ToSign<'_>) -> Option<Zeroizing<Vec<u8>>> {
         match (&self.auth, self.transport.kex.session_id()) {
             (Auth::Client(auth), Some(session_id)) => Some(auth.data_to_sign(session_id, what)),
             _ => None,

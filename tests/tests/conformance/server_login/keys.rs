@@ -287,6 +287,7 @@ fn an_algorithm_that_nobody_knows_fails_its_attempt_only() {
         peer.send(&key_request(false, "ada", algorithm, &key().public_key().to_blob()));
         peer.wait(DELAY);
         assert_eq!(peer.refused.pop(), Some(Refusal::Key), "{algorithm}");
+        assert!(std::mem::take(&mut peer.refused_queries) == 1, "{algorithm}: it only asked");
         assert_eq!(peer.take(51), Some(failure(EVERY, false)), "{algorithm}");
     }
     assert!(peer.asked.is_empty());

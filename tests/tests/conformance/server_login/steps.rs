@@ -65,6 +65,7 @@ fn the_same_key_does_not_count_twice() {
             (Some(Refusal::KeyUsedBefore), Some(failure("publickey", false)))
         );
     }
+    assert_eq!(peer.refused_queries, 1);
     assert_eq!((peer.authenticated, peer.asked.len()), (0, 2));
     let other = self::key();
     let payload = sign_in(&peer, "ada", &other);
@@ -184,13 +185,13 @@ fn rfc4252_5_4_a_banner_comes_before_the_answer_and_not_to_dev_tunnels_peers() {
     let mut peer = server();
     peer.send(&password("ada"));
     peer.engine.auth_banner("Hello").unwrap();
-    peer.engine.auth_banner(&"ä".repeat(4000)).unwrap();
+    peer.engine.auth_banner(&format!("{}b{}", "ä".repeat(4095), "ä".repeat(10))).unwrap();
     peer.engine.auth_banner("").unwrap();
     peer.engine.auth_answer(AuthAnswer::Partial(vec![Method::PublicKey]), peer.now).unwrap();
     peer.pull();
     assert_eq!(
         peer.received,
-        [banner("Hello"), banner(&"ä".repeat(2048)), failure("publickey", true)],
+        [banner("Hello"), banner(&format!("{}b", "ä".repeat(4095))), failure("publickey", true)],
         "in this order, and cut at 4 KiB"
     );
     let peer = RawPeer::against(Role::Server).with_version("SSH-2.0-dev-tunnels-ssh_3.12.42");

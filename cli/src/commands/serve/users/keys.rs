@@ -7,13 +7,12 @@ use std::time::{Duration, SystemTime};
 use ssh_core::error::escape_text;
 use ssh_core::keys::{
     AuthorizedKey, AuthorizedKeys, Certificate, CertificateAuthorities, CertificateKind,
-    CertificatePermissions, CertificateUse, KeyKind, KeyOptions, LoginFacts, NotAuthorized, PublicKey,
-    StoredKey,
+    CertificatePermissions, CertificateUse, KeyOptions, LoginFacts, NotAuthorized, PublicKey,
 };
 use ssh_core::server::{Permissions, RejectReason};
 
 use super::args::AuthorizedKeysArg;
-use super::complain;
+use super::{LETS_NOBODY_IN, complain};
 use crate::commands::serve::watched::Watched;
 use crate::commands::session::PROVIDER;
 use crate::error::{CliError, Code};
@@ -62,15 +61,6 @@ impl Keys {
         self.files.is_empty()
     }
 
-    /// Whether somebody may log in with a key of this kind. Of a fingerprint nobody knows.
-    pub(super) fn may_have_key_of(&self, kind: KeyKind) -> bool {
-        let may_be = |entry: &AuthorizedKey| match &entry.key {
-            StoredKey::Whole(key) => key.kind() == kind,
-            StoredKey::Fingerprint(_) => true,
-        };
-        self.files.iter().any(|of| self.current(of).is_some_and(|keys| keys.entries().iter().any(may_be)))
-    }
-
     /// What the key lets the user do.
     pub(super) fn check(
         &self,
@@ -99,8 +89,9 @@ impl Keys {
     }
 
     fn current(&self, of: &KeysOf) -> Option<Arc<AuthorizedKeys>> {
-        of.file
-            .current(|change| complain(&self.output, of.file.path(), change, |keys| warn(&self.output, keys)))
+        of.file.current(|change| {
+            complain(&self.output, of.file.path(), change, LETS_NOBODY_IN, |keys| warn(&self.output, keys));
+        })
     }
 }
 
@@ -122,11 +113,10 @@ impl KeysOf {
                 continue;
             }
             match check_certificate(line, user, certificate, facts) {
-                Ok(allowed) => {
-                    let mut permissions = permissions(&line.options);
-                    restrict(&mut permissions, &allowed);
-                    return Ok(permissions);
-                }
+                Ok(allowed) => match restricted(permissions(&line.options), &allowed) {
+                    Ok(permissions) => return Ok(permissions),
+                    Err(why) => reason = prefer(reason, why),
+                },
                 Err(why) => reason = prefer(reason, why),
             }
         }
@@ -182,18 +172,38 @@ fn permissions(options: &KeyOptions) -> Permissions {
     permissions
 }
 
-/// Takes away what the certificate does not allow.
-fn restrict(permissions: &mut Permissions, certificate: &CertificatePermissions) {
+/// Less what the certificate does not allow.
+///
+/// # Errors
+/// The line forces another command.
+fn restricted(line: Permissions, certificate: &CertificatePermissions) -> Result<Permissions, RejectReason> {
+    let mut permissions = line;
     permissions.port_forwarding &= certificate.permits_port_forwarding();
     permissions.pty &= certificate.permits_pty();
     permissions.agent_forwarding &= certificate.permits_agent_forwarding();
     permissions.x11_forwarding &= certificate.permits_x11_forwarding();
-    if let Some(command) = certificate.force_command() {
-        permissions.forced_command = Some(command.to_owned());
-    }
+    let command = certificate.force_command().map(str::to_owned);
+    permissions.forced_command = one_command(permissions.forced_command, command)?;
     // For ever is no time.
     let ends = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(certificate.valid_before()));
     permissions.expires = permissions.expires.into_iter().chain(ends).min();
+    Ok(permissions)
+}
+
+/// The command that is forced by two that may force one.
+///
+/// # Errors
+/// They force different ones: to run either would be to overrule the other.
+pub(super) fn one_command(
+    one: Option<String>,
+    other: Option<String>,
+) -> Result<Option<String>, RejectReason> {
+    match (one, other) {
+        (Some(one), Some(other)) if one != other => {
+            Err(RejectReason::Other("what it logs in with forces two different commands".into()))
+        }
+        (one, other) => Ok(one.or(other)),
+    }
 }
 
 fn because(refused: &NotAuthorized) -> RejectReason {

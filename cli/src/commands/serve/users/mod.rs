@@ -1,6 +1,7 @@
 //! Who may log in, and how.
 
 mod args;
+mod checks;
 mod keys;
 mod passwords;
 
@@ -10,16 +11,16 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::error::escape_text;
-use ssh_core::keys::{KeyKind, LoginFacts};
+use ssh_core::keys::LoginFacts;
 use ssh_core::server::{
     AuthAttempt, AuthDecision, AuthMethod, AuthOffer, AuthOutcome, AuthRecord, AuthStart, Authenticator,
-    Method, OfferedKey, Permissions, Principal, Prompts, RejectReason, Succeeded,
+    MAX_BANNER_LEN, Method, OfferedKey, Permissions, Principal, Prompts, Refusal, RejectReason, Succeeded,
 };
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub(crate) use self::args::{AuthorizedKeysArg, UserArg};
+use self::checks::Checks;
 use self::keys::Keys;
 use self::passwords::Passwords;
 use super::limits::Source;
@@ -35,8 +36,7 @@ use crate::output::{Event, Output};
 /// The users of the command line.
 pub(super) struct Users {
     inner: Arc<Inner>,
-    /// Passwords that are checked at once: each takes a processor, and some of them much memory.
-    checks: Arc<Semaphore>,
+    checks: Checks,
     penalties: Arc<Penalties>,
     log: Arc<SourceLog>,
 }
@@ -95,28 +95,21 @@ impl Users {
         let banner = args.banner.as_deref().map(|path| Watched::load(path, read_banner)).transpose()?;
         let inner = Inner { keys, passwords, requirement, banner, output: output.clone() };
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let checks = Arc::new(Semaphore::new(processors.min(MAX_CHECKS)));
+        let checks = Checks::new(processors.min(MAX_CHECKS));
         Ok((Self { inner: Arc::new(inner), checks, penalties, log }, warnings))
-    }
-
-    /// Whether somebody may log in with a key of this kind.
-    pub(super) fn may_have_key_of(&self, kind: KeyKind) -> bool {
-        self.inner.keys.may_have_key_of(kind)
     }
 
     /// Decides on another thread: files are read and passwords hashed.
     async fn check(&self, attempt: &AuthAttempt<'_>, what: Attempt) -> AuthDecision {
+        let source = attempt.connection.addresses.peer.map(|peer| peer.ip());
         let place = match what {
-            Attempt::Password(_) => Arc::clone(&self.checks).acquire_owned().await.ok(),
+            Attempt::Password(_) => self.checks.place(source.map(Source::of)).await,
             Attempt::Key(_) => None,
         };
         let (inner, user) = (Arc::clone(&self.inner), attempt.user.to_owned());
         let succeeded = attempt.succeeded.to_vec();
         let method = attempt.method.method();
-        let facts = LoginFacts {
-            source: attempt.connection.addresses.peer.map(|peer| peer.ip()),
-            now: session::now(),
-        };
+        let facts = LoginFacts { source, now: session::now() };
         let checked = tokio::task::spawn_blocking(move || {
             let decision = inner.decide(&user, method, &what, &succeeded, facts);
             drop(place);
@@ -167,12 +160,13 @@ impl Authenticator for Users {
             let decision = self.decide(&attempt).await;
             // Nobody is asked to guess slowly who guesses right; and to hear of a key that would not do is no guess.
             let is_guess = !matches!(attempt.method, AuthMethod::PublicKeyQuery(_));
-            if let (AuthDecision::Reject(_), Some(peer), true) =
-                (&decision, attempt.connection.addresses.peer, is_guess)
-            {
-                tokio::time::sleep(self.penalties.delay(Source::of(peer.ip()), Instant::now())).await;
+            match (&decision, attempt.connection.addresses.peer) {
+                // It counts at once: the library tells of it before the delay, which some clients will not sit out.
+                (AuthDecision::Reject(_), Some(peer)) if is_guess => {
+                    decision.delayed_by(self.penalties.delay(Source::of(peer.ip()), Instant::now()))
+                }
+                _ => decision,
             }
-            decision
         }
         .boxed()
     }
@@ -185,14 +179,15 @@ impl Authenticator for Users {
         }
         let Some(from) = record.connection.addresses.peer else { return };
         let user = escape_text(record.user.as_bytes());
-        // Who has several keys asks for each.
-        if record.is_query && *reason == RejectReason::InvalidKey {
-            return tracing::info!(%from, %user, "a key that is not this user's");
+        // Who has several keys asks for each, and has some of kinds that do not count here.
+        if record.is_query && is_other_key(reason) {
+            return tracing::info!(%from, %user, %reason, "a key that would not do");
         }
         let method = escape_text(record.method.as_bytes());
         let event = Event::LoginFailed { user, from: from.to_string(), method, reason: reason.to_string() };
         self.log.event(from, &event);
-        if !record.is_query && self.penalties.failed(Source::of(from.ip()), Instant::now()) {
+        let is_guess = !record.is_query && !is_own_trouble(reason);
+        if is_guess && self.penalties.failed(Source::of(from.ip()), Instant::now()) {
             self.log.penalised(from);
         }
     }
@@ -231,7 +226,10 @@ impl Inner {
             succeeded.iter().filter_map(|step| Some((step.key.as_ref()?, &step.certificate)))
         {
             match self.keys.check(user, key, certificate.as_deref(), facts) {
-                Ok(earlier) => permissions = both(permissions, earlier),
+                Ok(earlier) => match both(permissions, earlier) {
+                    Ok(both) => permissions = both,
+                    Err(reason) => return AuthDecision::Reject(reason),
+                },
                 Err(reason) => return AuthDecision::Reject(reason),
             }
         }
@@ -253,8 +251,19 @@ impl Inner {
 
     fn banner(&self) -> Option<Arc<String>> {
         let file = self.banner.as_ref()?;
-        file.current(|change| complain(&self.output, file.path(), change, |_| ()))
+        file.current(|change| complain(&self.output, file.path(), change, "nobody is shown it", |_| ()))
     }
+}
+
+/// Whether a key is refused for being another than one that would do.
+fn is_other_key(reason: &RejectReason) -> bool {
+    use RejectReason::{InvalidKey, Protocol};
+    matches!(reason, InvalidKey | Protocol(Refusal::Key | Refusal::KeyUsedBefore))
+}
+
+/// Whether a login failed for what is amiss here, such as a file that cannot be read, and says nothing of who tried.
+fn is_own_trouble(reason: &RejectReason) -> bool {
+    matches!(reason, RejectReason::CannotCheck | RejectReason::Protocol(Refusal::Misdecided))
 }
 
 /// The words after a name in [`Permissions::extensions`].
@@ -264,7 +273,10 @@ pub(super) fn words(permissions: &Permissions, name: &str) -> Vec<String> {
 }
 
 /// What both allow. Of two lists of targets only what stands in both is kept.
-fn both(one: Permissions, other: Permissions) -> Permissions {
+///
+/// # Errors
+/// They force different commands.
+fn both(one: Permissions, other: Permissions) -> Result<Permissions, RejectReason> {
     fn common<T: PartialEq>(one: Option<Vec<T>>, other: Option<Vec<T>>) -> Option<Vec<T>> {
         match (one, other) {
             (Some(one), Some(other)) => {
@@ -280,20 +292,26 @@ fn both(one: Permissions, other: Permissions) -> Permissions {
     both.x11_forwarding &= other.x11_forwarding;
     both.permit_open = common(both.permit_open, other.permit_open);
     both.permit_listen = common(both.permit_listen, other.permit_listen);
-    both.forced_command = other.forced_command.or(both.forced_command);
+    both.forced_command = keys::one_command(both.forced_command, other.forced_command)?;
     both.expires = both.expires.into_iter().chain(other.expires).min();
-    both
+    Ok(both)
 }
 
-/// Says that a file has changed for better or worse.
-fn complain<T>(output: &Output, path: &Path, change: Change<'_, T>, warn: impl FnOnce(&T)) {
+/// Says that a file has changed for better or worse, and what follows as long as it cannot be used.
+fn complain<T>(
+    output: &Output,
+    path: &Path,
+    change: Change<'_, T>,
+    consequence: &str,
+    warn: impl FnOnce(&T),
+) {
     match change {
         Change::New(content) => {
             tracing::info!(file = %path.display(), "read again");
             warn(content);
         }
         Change::Broken(error) => {
-            let message = format!("{}; until then it lets nobody in", error.message);
+            let message = format!("{}; until then {consequence}", error.message);
             output.warning(message);
         }
     }
@@ -326,11 +344,35 @@ pub(super) const METHODS: &str = "methods";
 pub(super) const KEYS: &str = "keys";
 /// Passwords at once, however many processors there are: a hash may take 256 MiB.
 const MAX_CHECKS: usize = 4;
-const MAX_BANNER_LEN: usize = 8 * 1024;
+/// Of a file of keys or passwords that cannot be used.
+const LETS_NOBODY_IN: &str = "it lets nobody in";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_client_cannot_help_is_no_guess() {
+        use Refusal::{Key, KeyUsedBefore, Method, Misdecided, Signature};
+        use RejectReason::{CannotCheck, InvalidKey, InvalidPassword, Protocol};
+        for (reason, other_key, own_trouble) in [
+            (InvalidKey, true, false),
+            (Protocol(Key), true, false),
+            (Protocol(KeyUsedBefore), true, false),
+            (CannotCheck, false, true),
+            (Protocol(Misdecided), false, true),
+            (Protocol(Signature), false, false),
+            (Protocol(Method), false, false),
+            (InvalidPassword, false, false),
+            (RejectReason::Abandoned, false, false),
+        ] {
+            assert_eq!(
+                (is_other_key(&reason), is_own_trouble(&reason)),
+                (other_key, own_trouble),
+                "{reason}"
+            );
+        }
+    }
 
     #[test]
     fn two_steps_allow_what_both_allow() {
@@ -343,11 +385,24 @@ mod tests {
         let mut other = Permissions::restricted();
         other.permit_open = Some(vec![permit("b:2"), permit("c:3")]);
         other.expires = Some(early);
-        for both in [both(one.clone(), other.clone()), both(other, one)] {
+        one.forced_command = Some("echo".into());
+        for both in [both(one.clone(), other.clone()).unwrap(), both(other, one).unwrap()] {
+            assert_eq!(both.forced_command.as_deref(), Some("echo"));
             assert_eq!(both.permit_open, Some(vec![permit("b:2")]));
             assert_eq!((both.permit_listen, both.expires), (None, Some(early)));
             assert!(!both.port_forwarding && !both.pty);
         }
-        assert_eq!(both(Permissions::default(), Permissions::default()), Permissions::default());
+        assert_eq!(both(Permissions::default(), Permissions::default()), Ok(Permissions::default()));
+    }
+
+    #[test]
+    fn two_steps_that_force_different_commands_are_refused() {
+        let forces = |command: &str| {
+            let mut permissions = Permissions::default();
+            permissions.forced_command = Some(command.into());
+            permissions
+        };
+        assert!(both(forces("echo"), forces("ls")).is_err());
+        assert_eq!(both(forces("echo"), forces("echo")), Ok(forces("echo")));
     }
 }

@@ -10,7 +10,7 @@ use ssh_core::server::RejectReason;
 use zeroize::Zeroizing;
 
 use super::args::UserArg;
-use super::complain;
+use super::{LETS_NOBODY_IN, complain};
 use crate::commands::password_file;
 use crate::commands::serve::watched::Watched;
 use crate::commands::session::PROVIDER;
@@ -89,7 +89,7 @@ impl Passwords {
     fn current(&self, file: &Watched<Stored>) -> Option<Arc<Stored>> {
         let path = file.path();
         file.current(|change| {
-            complain(&self.output, path, change, |stored| {
+            complain(&self.output, path, change, LETS_NOBODY_IN, |stored| {
                 stored.warning(path).into_iter().for_each(|text| self.output.warning(text));
             });
         })

@@ -11,11 +11,11 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use self::conversation::Conversation;
-use self::request::{Credentials, Request, SignedRequest};
+use self::request::{Credentials, Refused, Request, SignedRequest};
 use super::authenticated::Authenticated;
 use super::{
-    CONNECTION_SERVICE, MAX_USER, Method, OfferedKey, Refusal, RefusedAttempt, ServerAttempt, ServerMethod,
-    Succeeded, USERAUTH_SERVICE,
+    CONNECTION_SERVICE, MAX_BANNER_LEN, MAX_USER, Method, OfferedKey, Refusal, RefusedAttempt, ServerAttempt,
+    ServerMethod, Succeeded, USERAUTH_SERVICE,
 };
 use crate::config::Common;
 use crate::error::{Error, PeerMisbehaved};
@@ -99,8 +99,6 @@ pub(crate) enum ServerProgress {
 
 /// Requests that wait for an undecided one may hold this many bytes together.
 const MAX_QUEUED: usize = 64 * 1024;
-/// A banner may not be longer, in bytes.
-const MAX_BANNER: usize = 4096;
 
 impl ServerAuth {
     /// `methods` is the list of every user; names that are not known here are left out.
@@ -242,7 +240,8 @@ impl ServerAuth {
             }
             Credentials::Query { key, algorithm, key_blob } => {
                 if self.has_used(&key) {
-                    return self.refuse("publickey", Refusal::KeyUsedBefore, false, now, out);
+                    let refused = Refused { reason: Refusal::KeyUsedBefore, is_query: true };
+                    return self.refuse("publickey", refused, false, now, out);
                 }
                 (Deciding::Query { algorithm, key_blob }, ServerMethod::PublicKeyQuery(key))
             }
@@ -334,7 +333,7 @@ impl ServerAuth {
         if self.flags_last || text.is_empty() || matches!(self.state, ServerState::Done) {
             return Ok(());
         }
-        let end = (0..=MAX_BANNER.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        let end = (0..=MAX_BANNER_LEN.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
         let text = text.get(..end.unwrap_or_default()).unwrap_or_default().as_bytes();
         out.send(|buffer| UserAuthBanner { text, language: OptionalText(b"") }.encode(buffer))
     }

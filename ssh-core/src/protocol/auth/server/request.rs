@@ -41,6 +41,20 @@ pub(super) enum Credentials {
     },
 }
 
+/// Why a request is refused without asking the application.
+pub(super) struct Refused {
+    pub(super) reason: Refusal,
+    /// Whether it only asked if a key would do.
+    pub(super) is_query: bool,
+}
+
+impl From<Refusal> for Refused {
+    /// Not a query.
+    fn from(reason: Refusal) -> Self {
+        Self { reason, is_query: false }
+    }
+}
+
 /// A signature that has not been looked at.
 pub(super) struct SignedRequest {
     pub(super) key: OfferedKey,
@@ -57,7 +71,7 @@ impl Request<'_> {
     pub(super) fn parse(
         &self,
         algorithms: &[SignatureAlgorithm],
-    ) -> Result<Result<Credentials, Refusal>, Error> {
+    ) -> Result<Result<Credentials, Refused>, Error> {
         let reader = Reader::new(self.fields);
         match self.method {
             Method::None => {
@@ -76,14 +90,14 @@ impl Request<'_> {
         &self,
         mut reader: Reader<'_>,
         algorithms: &[SignatureAlgorithm],
-    ) -> Result<Result<Credentials, Refusal>, Error> {
+    ) -> Result<Result<Credentials, Refused>, Error> {
         let signed = reader.boolean()?;
         let (algorithm, key_blob) = (reader.text(MAX_USER)?, reader.string()?);
         let before_signature = self.payload.len().saturating_sub(reader.rest().len());
         let signature = if signed { reader.string()? } else { &[] };
         reader.finish()?;
         let Some(key) = offered_key(algorithm, key_blob, CertificateKind::User, algorithms) else {
-            return Ok(Err(Refusal::Key));
+            return Ok(Err(Refused { reason: Refusal::Key, is_query: !signed }));
         };
         Ok(Ok(if signed {
             Credentials::Signed(Box::new(self.signed(key, signature, before_signature)))
@@ -97,14 +111,14 @@ impl Request<'_> {
         &self,
         mut reader: Reader<'_>,
         algorithms: &[SignatureAlgorithm],
-    ) -> Result<Result<Credentials, Refusal>, Error> {
+    ) -> Result<Result<Credentials, Refused>, Error> {
         let (algorithm, key_blob) = (reader.text(MAX_USER)?, reader.string()?);
         let (host, user) = (reader.text(MAX_USER)?, reader.text(MAX_USER)?);
         let before_signature = self.payload.len().saturating_sub(reader.rest().len());
         let signature = reader.string()?;
         reader.finish()?;
         let Some(key) = offered_key(algorithm, key_blob, CertificateKind::Host, algorithms) else {
-            return Ok(Err(Refusal::Key));
+            return Ok(Err(Refusal::Key.into()));
         };
         let request = Box::new(self.signed(key, signature, before_signature));
         Ok(Ok(Credentials::Host { request, host: host.to_owned(), user: user.to_owned() }))

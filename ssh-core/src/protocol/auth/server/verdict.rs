@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::request::Refused;
 use super::{Deciding, ServerAuth, ServerProgress, ServerState};
 use crate::error::{Error, PeerMisbehaved};
 use crate::protocol::auth::authenticated::Authenticated;
@@ -89,14 +90,15 @@ impl ServerAuth {
     pub(super) fn refuse(
         &mut self,
         method: &str,
-        reason: Refusal,
+        refused: impl Into<Refused>,
         free: bool,
         now: Instant,
         out: &mut Outbound,
     ) -> Result<ServerProgress, Error> {
         self.fail(free, false, now, out)?;
         let user = self.user.as_ref().map(|user| user.name.clone()).unwrap_or_default();
-        Ok(ServerProgress::Refused(RefusedAttempt { user, method: method.to_owned(), reason }))
+        let (method, Refused { reason, is_query }) = (method.to_owned(), refused.into());
+        Ok(ServerProgress::Refused(RefusedAttempt { user, method, is_query, reason }))
     }
 
     /// Fails an attempt. Everybody starts with `none` to learn the methods, so the first of those is free of delay and
