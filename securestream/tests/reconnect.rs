@@ -229,7 +229,11 @@ async fn a_cut_while_connecting_is_an_error_or_none_at_all() {
     for delay in (0..60).step_by(2) {
         let (world, mut streams) = World::new();
         let config = world.builder().reconnect(dialling(&world)).build().unwrap();
-        let connecting = tokio::spawn(SecureStream::client(world.dial(), config));
+        let stream = world.dial();
+        if delay == 0 {
+            world.cut();
+        }
+        let connecting = tokio::spawn(SecureStream::client(stream, config));
         tokio::time::sleep(Duration::from_millis(delay)).await;
         world.cut();
         let Ok(mut near) = in_time(connecting).await.unwrap() else {
@@ -242,8 +246,8 @@ async fn a_cut_while_connecting_is_an_error_or_none_at_all() {
         let mut read = [0; 5];
         in_time(far.read_exact(&mut read)).await.unwrap();
     }
-    // How many there are of each depends on the machine.
-    assert!(failed > 0, "it was never cut in time");
+    // How many more there are depends on the machine.
+    assert!(failed > 0, "nobody noticed that there was no connection at all");
     eprintln!("{connected} connected, {failed} did not");
 }
 
