@@ -31,3 +31,4 @@ pub mod simulation;
 pub mod traffic;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;
+pub mod wire;
