@@ -146,7 +146,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "any|[BIND:]PORT", num_args = 1..)]
     pub(crate) permit_listen: Vec<PermitListen>,
 
-    /// Sessions at once
+    /// Sessions at once. One that waits for its client to come back counts, but gives way to a new one
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_sessions: u32,
 
@@ -181,9 +181,15 @@ pub(crate) struct SessionArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) max_channels: u32,
 
-    /// Ask a silent peer for a sign of life after this many seconds; three unanswered end the session. 0 never asks
-    #[arg(long, value_name = "SECS", default_value_t = 20)]
-    pub(crate) keepalive: u64,
+    /// Ask a silent peer for a sign of life after this many seconds; with three unanswered the connection is lost. 0
+    /// never asks. 20 unless given; 5 where the session can be resumed, and then two are enough
+    #[arg(long, value_name = "SECS")]
+    pub(crate) keepalive: Option<u64>,
+
+    /// End sessions with their connection. Otherwise a lost connection is replaced: nothing is lost if both sides are
+    /// Adit, and with any other server `forward` logs in anew
+    #[arg(long)]
+    pub(crate) no_reconnect: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -94,6 +94,29 @@ pub(crate) enum Event<'a> {
     },
     /// A password was hashed.
     PasswordHash { hash: &'a str },
+    /// The connection under a session was lost.
+    Disconnected {
+        /// Whose, on a server.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        reason: String,
+        /// Whether the session goes on once there is another connection.
+        resumable: bool,
+    },
+    /// Another connection is tried for, after a delay.
+    Reconnecting {
+        /// From 1 since the last one was lost.
+        attempt: u32,
+        delay_ms: u64,
+    },
+    /// There is another connection, and the forwards are there.
+    Resumed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        /// Whether it took a new login, so that what was open is lost.
+        new_session: bool,
+        streams_lost: usize,
+    },
     /// The clean end.
     Closed { reason: &'a str },
     /// The other end.
@@ -203,7 +226,14 @@ fn left_out(count: u64) -> Event<'static> {
 impl Event<'_> {
     /// Whether it is only what was to be expected.
     fn is_progress(&self) -> bool {
-        matches!(self, Self::Banner { .. } | Self::Forward { .. } | Self::Ready { .. } | Self::Closed { .. })
+        matches!(
+            self,
+            Self::Banner { .. }
+                | Self::Forward { .. }
+                | Self::Ready { .. }
+                | Self::Reconnecting { .. }
+                | Self::Closed { .. }
+        )
     }
 
     /// A peer can cause any number of the light ones.
@@ -214,7 +244,10 @@ impl Event<'_> {
             | Self::Warning { .. }
             | Self::LoggedIn { .. }
             | Self::LoginFailed { .. }
-            | Self::LoggedOut { .. } => Weight::Light,
+            | Self::LoggedOut { .. }
+            | Self::Disconnected { .. }
+            | Self::Reconnecting { .. }
+            | Self::Resumed { .. } => Weight::Light,
             Self::Listening { .. }
             | Self::Forward { .. }
             | Self::Ready { .. }
@@ -269,6 +302,28 @@ impl fmt::Display for Event<'_> {
                 principals.join(", ")
             ),
             Self::PasswordHash { hash } => f.write_str(hash),
+            Self::Disconnected { from: Some(from), reason, .. } => {
+                write!(f, "adit: the connection from {from} was lost: {reason}; its session waits")
+            }
+            Self::Disconnected { from: None, reason, resumable: true } => {
+                write!(f, "adit: the connection was lost: {reason}; streams wait until there is another")
+            }
+            Self::Disconnected { from: None, reason, resumable: false } => {
+                write!(f, "adit: the connection was lost: {reason}; logging in again")
+            }
+            Self::Reconnecting { attempt, delay_ms } => {
+                write!(f, "adit: connecting again in {delay_ms} ms (attempt {attempt})")
+            }
+            Self::Resumed { from: Some(from), .. } => write!(f, "adit: the session of {from} goes on"),
+            Self::Resumed { new_session: false, .. } => {
+                f.write_str("adit: connected again, nothing was lost")
+            }
+            Self::Resumed { streams_lost: 0, .. } => f.write_str("adit: logged in again, no stream was open"),
+            Self::Resumed { streams_lost, .. } => write!(
+                f,
+                "adit: logged in again; {streams_lost} open {} lost",
+                if *streams_lost == 1 { "stream was" } else { "streams were" }
+            ),
             Self::Closed { reason } => write!(f, "adit: closed: {reason}"),
             Self::Error { message, .. } => write!(f, "adit: {message}"),
         }
@@ -295,6 +350,18 @@ mod tests {
             (
                 Event::Error { code: "auth", message: "no" },
                 r#"{"event":"error","code":"auth","message":"no"}"#,
+            ),
+            (
+                Event::Disconnected { from: None, reason: "end of stream".into(), resumable: true },
+                r#"{"event":"disconnected","reason":"end of stream","resumable":true}"#,
+            ),
+            (
+                Event::Reconnecting { attempt: 2, delay_ms: 150 },
+                r#"{"event":"reconnecting","attempt":2,"delay_ms":150}"#,
+            ),
+            (
+                Event::Resumed { from: None, new_session: true, streams_lost: 3 },
+                r#"{"event":"resumed","new_session":true,"streams_lost":3}"#,
             ),
             (Event::Closed { reason: "SIGTERM" }, r#"{"event":"closed","reason":"SIGTERM"}"#),
         ] {

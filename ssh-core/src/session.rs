@@ -334,7 +334,7 @@ impl Session {
         self.inner.shared.with(|engine| engine.metrics())
     }
 
-    /// Our numbers of the channels that are open now.
+    /// Our numbers of the channels that are open now; once the session is over, of those that its end has cut.
     #[must_use]
     pub fn channel_ids(&self) -> Vec<u32> {
         self.inner.shared.with(|engine| engine.channel_ids())

@@ -172,6 +172,20 @@ impl Peer for Adit {
     }
 
     async fn connect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {
+        self.connect_with(settings, &[]).await
+    }
+}
+
+impl Adit {
+    /// As [`connect`](Peer::connect), with more arguments.
+    ///
+    /// # Errors
+    /// As for [`connect`](Peer::connect).
+    pub async fn connect_with(
+        &self,
+        settings: ClientSettings<'_>,
+        arguments: &[&str],
+    ) -> Outcome<RunningClient> {
         let files = TempDir::new()?;
         let mut command = self.command(["forward", "--json", &format!("{USER}@127.0.0.1:{}", settings.port)]);
         command.args(["--host-key", &settings.host_key.fingerprint]);
@@ -182,6 +196,7 @@ impl Peer for Adit {
             }
         }
         add_common(&mut command, settings.suite, settings.rekey_bytes);
+        command.args(arguments);
         let mut process = Process::spawn("adit forward", &mut command)?;
         let mut forwards = Vec::new();
         let ready = events_until(&mut process, "ready", &mut forwards).await?;

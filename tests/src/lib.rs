@@ -35,3 +35,4 @@ pub mod terminal;
 pub mod traffic;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;
+pub mod wire;

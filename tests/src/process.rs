@@ -85,6 +85,11 @@ impl Process {
             .map_err(|failure| self.explain(failure))
     }
 
+    /// The lines of stdout that are there already and that nobody has taken.
+    pub fn lines_so_far(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.lines.try_recv().ok()).collect()
+    }
+
     /// Waits until `find` finds something in the log.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ const COMBINATIONS: [[&str; 4]; 5] = [
 ];
 
 /// The mode, the client's markers in their order, and those that the server must have printed.
-const MODES: [(&str, &[&str], &[&str]); 11] = [
+const MODES: [(&str, &[&str], &[&str]); 12] = [
     ("", &["AUTHENTICATED", "CHANNEL_OPEN", "ECHO_OK", "DONE"], &["ECHOED 17"]),
     ("large", &["AUTHENTICATED", "CHANNEL_OPEN", "LARGE_DATA_OK", "DONE"], &[]),
     ("multi", &["AUTHENTICATED", "CHANNEL_OPEN", "MULTI_CHANNEL_OK", "DONE"], &["ECHOED 8"]),
@@ -28,6 +28,19 @@ const MODES: [(&str, &[&str], &[&str]); 11] = [
         &["KBD_AUTH_VERIFIED"],
     ),
     ("portfwd", &["AUTHENTICATED", "PORT_FORWARD_OK", "DONE"], &[]),
+    (
+        "reconnect",
+        &[
+            "AUTHENTICATED",
+            "CHANNEL_OPEN",
+            "ECHO_OK",
+            "DISCONNECTED",
+            "RECONNECT_OK",
+            "ECHO_AFTER_RECONNECT_OK",
+            "DONE",
+        ],
+        &["ECHOED 16", "RECONNECTED", "ECHOED 15"],
+    ),
     ("rekey", &["AUTHENTICATED", "CHANNEL_OPEN", "REKEY_DATA_OK", "POST_REKEY_ECHO_OK", "DONE"], &[]),
     (
         "concurrent-requests",

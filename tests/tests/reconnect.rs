@@ -14,7 +14,7 @@ use ssh_core::config::Algorithms;
 use ssh_core::crypto::default_provider;
 use ssh_core::error::{ApiMisuse, ReconnectFailure};
 use ssh_core::keys::{KeyKind, SigningKey};
-use ssh_core::server::{self, DetachedLimits, DetachedSessions, ResumePolicy};
+use ssh_core::server::{self, DetachedLimits, DetachedSessions, ResumeAttempt, ResumePolicy};
 use ssh_core::session::{Incoming, SessionEvent};
 use ssh_core::{Error, Session};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -297,8 +297,9 @@ async fn what_cannot_get_better_ends_the_session_with_its_cause() {
 struct Revoked(Arc<AtomicBool>);
 
 impl ResumePolicy for Revoked {
-    fn may_resume<'a>(&'a self, user: &'a str) -> BoxFuture<'a, bool> {
-        assert_eq!(user, "ada");
+    fn may_resume<'a>(&'a self, attempt: ResumeAttempt<'a>) -> BoxFuture<'a, bool> {
+        assert_eq!(attempt.user, "ada");
+        assert_eq!(attempt.principal.map(|principal| &*principal.name), Some("ada"));
         std::future::ready(!self.0.load(Ordering::Relaxed)).boxed()
     }
 }

@@ -42,12 +42,26 @@ pub(crate) fn algorithms(args: &SessionArgs) -> Result<Algorithms, CliError> {
 pub(crate) fn limits(args: &SessionArgs) -> Limits {
     let mut limits = Limits::default();
     limits.channels = usize::try_from(args.max_channels).unwrap_or(usize::MAX);
-    limits.keepalive = (args.keepalive > 0).then(|| Duration::from_secs(args.keepalive));
+    let keepalive = args.keepalive.unwrap_or(KEEPALIVE);
+    limits.keepalive = (keepalive > 0).then(|| Duration::from_secs(keepalive));
     if let Some(bytes) = args.rekey_bytes {
         limits.rekey_bytes = bytes;
     }
     limits
 }
+
+/// When a peer that has been silent is taken for dead, where that costs nothing.
+pub(crate) fn dead_peer_after(args: &SessionArgs) -> Duration {
+    match args.keepalive.unwrap_or(KEEPALIVE_RESUMABLE) {
+        0 => Duration::MAX,
+        keepalive => Duration::from_secs(keepalive).saturating_mul(3),
+    }
+}
+
+/// In seconds.
+const KEEPALIVE: u64 = 20;
+/// The same for sessions that can be resumed: a connection is replaced lightly.
+const KEEPALIVE_RESUMABLE: u64 = 5;
 
 /// Small packets leave at once. A socket that cannot do it still works.
 pub(crate) fn tune(stream: &TcpStream) {

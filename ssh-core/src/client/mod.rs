@@ -92,20 +92,17 @@ pub fn connect_from_with_driver<S>(
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let mut limits = config.limits.clone();
     let (offer, supervisor) = match &config.reconnect {
         ReconnectMode::Never => (None, None),
         ReconnectMode::Manual(offer) => (Some(offer.clone()), None),
         ReconnectMode::Auto(policy) => {
-            limits.keepalive = policy.dead_peer_after.checked_div(3);
-            limits.keepalive_misses = 2;
             let supervisor = AutoReconnect { policy: policy.clone(), provider: config.provider };
             (Some(policy.offer.clone()), Some(Arc::new(supervisor) as Arc<dyn Supervisor>))
         }
     };
     let common = Common {
         algorithms: config.algorithms.clone().with_host_certificates(config.verifier.takes_certificates()),
-        limits,
+        limits: config.limits.clone(),
         extensions: config.extensions.clone(),
         provider: config.provider,
     };
@@ -113,6 +110,9 @@ where
     engine.set_addresses(addresses);
     if let Some(offer) = offer {
         engine.offer_reconnect(offer)?;
+    }
+    if let ReconnectMode::Auto(policy) = &config.reconnect {
+        engine.set_dead_peer_after(policy.dead_peer_after);
     }
     let (driver, shared) = Driver::new(stream, engine, inbound, supervisor);
     Ok((login::run(shared, config), driver))

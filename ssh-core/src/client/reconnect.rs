@@ -27,6 +27,7 @@ pub struct Reconnect {
     first_delay: Duration,
     max_delay: Duration,
     attempts: Option<u32>,
+    attempt_timeout: Duration,
     pub(super) dead_peer_after: Duration,
 }
 
@@ -91,6 +92,7 @@ impl Reconnect {
             first_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(15),
             attempts: None,
+            attempt_timeout: Duration::from_secs(15),
             dead_peer_after: Duration::from_secs(15),
         }
     }
@@ -123,16 +125,26 @@ impl Reconnect {
         self
     }
 
+    /// An attempt that takes longer, connecting included, has failed. 15 s.
+    #[must_use]
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.attempt_timeout = limit;
+        self
+    }
+
     /// A server that has not been heard of for this long is taken for dead: it is asked for a sign of life after one and
-    /// two thirds of it. This replaces the keepalives of [`Limits`](crate::config::Limits). 15 s.
+    /// two thirds of it. In sessions that can be resumed this replaces the keepalives of
+    /// [`Limits`](crate::config::Limits): to lose the stream costs nothing there. 15 s.
     #[must_use]
     pub fn dead_peer_after(mut self, silence: Duration) -> Self {
         self.dead_peer_after = silence;
         self
     }
 
-    /// How long to wait before an attempt, the first being 1.
-    fn delay(&self, attempt: u32, provider: &CryptoProvider) -> Duration {
+    /// How long to wait before an attempt, the first being 1: for who logs in again by the same rule once a session cannot
+    /// be resumed.
+    #[must_use]
+    pub fn delay(&self, attempt: u32, provider: &CryptoProvider) -> Duration {
         let doubled =
             self.first_delay.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
         let delay = doubled.min(self.max_delay);
@@ -168,11 +180,7 @@ impl AutoReconnect {
             if shared.with(|engine| engine.detached().is_none() || engine.ended().is_some()) {
                 return;
             }
-            let tried = match self.policy.connector.connect(attempt).await {
-                Ok(stream) => resume(shared, stream).await,
-                Err(ConnectError::Temporary(error)) => Err(Attempt::Failed(error)),
-                Err(ConnectError::Permanent(error)) => Err(Attempt::Hopeless(error)),
-            };
+            let tried = self.attempt(shared, attempt).await;
             let error = match tried {
                 Ok(()) => return,
                 Err(Attempt::Failed(error)) if self.policy.attempts.is_none_or(|most| attempt < most) => {
@@ -187,6 +195,23 @@ impl AutoReconnect {
     }
 }
 
+impl AutoReconnect {
+    async fn attempt(&self, shared: &Shared, attempt: u32) -> Result<(), Attempt> {
+        let connect = async {
+            match self.policy.connector.connect(attempt).await {
+                Ok(stream) => Ok(stream),
+                Err(ConnectError::Temporary(error)) => Err(Attempt::Failed(error)),
+                Err(ConnectError::Permanent(error)) => Err(Attempt::Hopeless(error)),
+            }
+        };
+        let limit = self.policy.attempt_timeout;
+        let deadline = tokio::time::Instant::now().checked_add(limit);
+        let late = || Attempt::Failed(Error::Timeout(crate::error::Timeout::Login));
+        let stream = tokio::time::timeout(limit, connect).await.map_err(|_| late())??;
+        resume_until(shared, stream, deadline).await
+    }
+}
+
 /// How an attempt failed.
 pub(crate) enum Attempt {
     /// It may be better next time.
@@ -197,10 +222,19 @@ pub(crate) enum Attempt {
 
 /// Resumes the session over `stream`.
 pub(crate) async fn resume(shared: &Shared, stream: BoxStream) -> Result<(), Attempt> {
+    resume_until(shared, stream, None).await
+}
+
+/// The server has to answer within the limit of a login, and before `deadline`.
+async fn resume_until(
+    shared: &Shared,
+    stream: BoxStream,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<(), Attempt> {
     let made = shared.with(|engine| engine.reconnect(now()));
     let (mut engine, inbound) = made.map_err(Attempt::Failed)?;
     let mut link = Handshake { stream, inbound };
-    let asked = link.run(&mut engine).await;
+    let asked = link.run(&mut engine, deadline).await;
     let resumed = match asked {
         Ok(()) => shared.with(|session| {
             session.resume(&mut engine, now()).map(|()| session.generation()).map_err(Attempt::Hopeless)
@@ -235,10 +269,15 @@ const READ: usize = 16 * 1024;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Handshake {
-    async fn run(&mut self, engine: &mut Engine) -> Result<(), Error> {
-        let deadline = engine.poll_timeout().unwrap_or_else(now);
+    async fn run(
+        &mut self,
+        engine: &mut Engine,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<(), Error> {
+        let of_login = engine.poll_timeout().unwrap_or_else(now).into();
+        let deadline = deadline.map_or(of_login, |deadline| deadline.min(of_login));
         let late = || Error::Timeout(crate::error::Timeout::Login);
-        tokio::time::timeout_at(deadline.into(), self.exchange(engine)).await.map_err(|_| late())?
+        tokio::time::timeout_at(deadline, self.exchange(engine)).await.map_err(|_| late())?
     }
 
     /// Both sides take turns, so nothing has to be written and read at once.

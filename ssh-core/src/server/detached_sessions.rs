@@ -10,6 +10,8 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+use super::Principal;
+use crate::connection_info::ConnectionInfo;
 use crate::driver::{Keeper, Shared};
 use crate::error::{Error, ReconnectFailure};
 use crate::protocol::{ReconnectOffer, SessionIndex};
@@ -46,8 +48,20 @@ impl Default for DetachedLimits {
 
 /// Is asked whenever a session is to be resumed.
 pub trait ResumePolicy: Send + Sync + fmt::Debug {
-    /// Whether this user, who was authenticated when the session began, may still come in.
-    fn may_resume<'a>(&'a self, user: &'a str) -> BoxFuture<'a, bool>;
+    /// Whether who was authenticated when the session began may still come in. A no ends the session.
+    fn may_resume<'a>(&'a self, attempt: ResumeAttempt<'a>) -> BoxFuture<'a, bool>;
+}
+
+/// Somebody has proved that a session is theirs, and wants to go on with it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ResumeAttempt<'a> {
+    /// The user name of the session's login.
+    pub user: &'a str,
+    /// Whom the authenticator let in then.
+    pub principal: Option<&'a Principal>,
+    /// The connection on which the session is to go on, which is not the one that it began on.
+    pub connection: &'a ConnectionInfo,
 }
 
 struct Set {
@@ -62,6 +76,7 @@ struct Set {
 struct Entry {
     session_id: Arc<Zeroizing<Vec<u8>>>,
     user: Arc<str>,
+    principal: Option<Arc<Principal>>,
     shared: Weak<Shared>,
 }
 
@@ -122,6 +137,16 @@ impl DetachedSessions {
         self.set.waiting.lock().len()
     }
 
+    /// Ends the session that has been without a stream for the longest time, to make room for another. Whether there was
+    /// one.
+    pub fn end_oldest(&self) -> bool {
+        let oldest = self.set.waiting.lock().pop_front();
+        let Some(shared) = oldest.and_then(|oldest| oldest.entry.shared.upgrade()) else { return false };
+        // Not under the lock: the end of a session comes back here.
+        shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Evicted)));
+        true
+    }
+
     /// How long sessions are kept without a stream.
     #[must_use]
     pub fn lifetime(&self) -> Duration {
@@ -133,11 +158,12 @@ impl DetachedSessions {
     }
 
     /// A session has been authenticated.
-    pub(super) fn add(&self, shared: &Arc<Shared>, user: &Arc<str>) {
+    pub(super) fn add(&self, shared: &Arc<Shared>, user: &Arc<str>, principal: Option<&Principal>) {
         let Some((index, session_id)) = shared.with(|engine| engine.resume_key()) else { return };
         let entry = Entry {
             session_id: Arc::new(session_id),
             user: Arc::clone(user),
+            principal: principal.cloned().map(Arc::new),
             shared: Arc::downgrade(shared),
         };
         self.set.sessions.insert(index, entry.clone());
@@ -162,13 +188,16 @@ impl DetachedSessions {
         };
         let entry = found.filter(|entry| connection.with(|engine| engine.claims(&entry.session_id)));
         let entry = entry.ok_or(ReconnectFailure::SessionNotFound)?;
-        if let Some(policy) = &self.set.policy
-            && !policy.may_resume(&entry.user).await
-        {
-            if let Some(shared) = entry.shared.upgrade() {
-                shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Revoked)));
+        if let Some(policy) = &self.set.policy {
+            let info = connection.with(|engine| engine.connection_info());
+            let principal = entry.principal.as_deref();
+            let attempt = ResumeAttempt { user: &entry.user, principal, connection: &info };
+            if !policy.may_resume(attempt).await {
+                if let Some(shared) = entry.shared.upgrade() {
+                    shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Revoked)));
+                }
+                return Err(ReconnectFailure::Revoked);
             }
-            return Err(ReconnectFailure::Revoked);
         }
         let session = entry.shared.upgrade().ok_or(ReconnectFailure::SessionNotFound)?;
         session.hand_over(connection)

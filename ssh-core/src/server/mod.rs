@@ -30,7 +30,7 @@ pub use memory_users::MemoryUsers;
 pub use principal::{Permissions, Principal};
 pub use store::{CannotCheck, StoreAuthenticator, StoredUser, UserStore};
 
-pub use detached_sessions::{DetachedLimits, DetachedSessions, ResumePolicy};
+pub use detached_sessions::{DetachedLimits, DetachedSessions, ResumeAttempt, ResumePolicy};
 
 use crate::config::Common;
 use crate::connection_info::Addresses;
@@ -125,7 +125,7 @@ async fn log_in(shared: Arc<Shared>, config: Arc<Config>) -> Result<Session, Err
     match decided {
         Ok((user, principal)) => {
             if let Some(sessions) = &config.detached_sessions {
-                sessions.add(&shared, &user);
+                sessions.add(&shared, &user, principal.as_ref());
             }
             Ok(Session::of_principal(shared, user, principal))
         }

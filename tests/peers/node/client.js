@@ -1,7 +1,7 @@
 // A Dev Tunnels SSH client that logs in and forwards the ports it is told to.
 //
 // Settings: port, server_key (.pub), user, password or client_key (PEM), local and remote (a target port on
-// 127.0.0.1 each), and the lists and limits of common.js.
+// 127.0.0.1 each), reconnect (come back when the connection is lost), and the lists and limits of common.js.
 'use strict';
 
 const net = require('node:net');
@@ -11,10 +11,13 @@ const { configuration, fail, readKey, sameKey, say, settings, ssh, trace } = req
 async function main() {
   const config = configuration();
   config.addService(tcp.PortForwardingService);
-  const socket = net.connect(settings.port, '127.0.0.1');
-  socket.setNoDelay(true);
-  socket.on('error', (error) => trace('socket', 0, String(error)));
-  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  const dial = async () => {
+    const socket = net.connect(settings.port, '127.0.0.1');
+    socket.setNoDelay(true);
+    socket.on('error', (error) => trace('socket', 0, String(error)));
+    await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+    return new ssh.NodeStream(socket);
+  };
 
   const session = new ssh.SshClientSession(config);
   session.trace = trace;
@@ -22,7 +25,16 @@ async function main() {
     args.authenticationPromise = sameKey(args.publicKey, settings.server_key).then((same) => (same ? {} : null));
   });
   session.onClosed((args) => say('closed', { message: args.message || '' }));
-  await session.connect(new ssh.NodeStream(socket));
+  if (settings.reconnect) {
+    session.onDisconnected(async () => {
+      say('disconnected');
+      // The library is still taking its old connection apart.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await session.reconnect(await dial());
+      say('reconnected');
+    });
+  }
+  await session.connect(await dial());
   const credentials = { username: settings.user };
   if (settings.client_key) credentials.publicKeys = [await readKey(settings.client_key)];
   else credentials.password = settings.password;

@@ -66,6 +66,12 @@ function configuration() {
     config[list].push(...settings[option].split(',').map((name) => find(table, name)));
   }
   allowUserKeys(config.publicKeyAlgorithms);
+  if (settings.reconnect) {
+    config.protocolExtensions.push(
+      ssh.SshProtocolExtensionNames.sessionReconnect,
+      ssh.SshProtocolExtensionNames.sessionLatency,
+    );
+  }
   if (settings.rekey_bytes) config.keyRotationThreshold = settings.rekey_bytes;
   return config;
 }

@@ -26,15 +26,18 @@ async function main() {
   const config = configuration();
   config.addService(tcp.PortForwardingService);
   const hostKey = await readKey(settings.host_key);
+  const reconnectable = settings.reconnect ? [] : undefined;
 
   const server = net.createServer(async (socket) => {
     socket.setNoDelay(true);
     socket.on('error', (error) => trace('socket', 0, String(error)));
-    const session = new ssh.SshServerSession(config);
+    const session = new ssh.SshServerSession(config, reconnectable);
     session.trace = trace;
     session.credentials = { publicKeys: [hostKey] };
     session.onAuthenticating((args) => (args.authenticationPromise = admit(args)));
     session.onRequest((args) => (args.isAuthorized = true));
+    session.onDisconnected(() => say('disconnected'));
+    session.onReconnected(() => say('reconnected'));
     session.onClosed((args) => say('session_closed', { message: args.message || '' }));
     try {
       await session.connect(new ssh.NodeStream(socket));

@@ -33,8 +33,13 @@ pub(crate) fn binary(options: &Options) -> Result<PathBuf> {
     )))
 }
 
-/// Starts both ends; returns where the forward listens.
-pub(crate) fn start(target: SocketAddr, options: &Options, scratch: &Scratch) -> Result<(SocketAddr, Ends)> {
+/// Starts both ends with these arguments more; returns where the forward listens.
+pub(crate) fn start(
+    target: SocketAddr,
+    options: &Options,
+    scratch: &Scratch,
+    arguments: &[&str],
+) -> Result<(SocketAddr, Ends)> {
     let adit = binary(options)?;
 
     let mut serve = Command::new(&adit);
@@ -48,6 +53,7 @@ pub(crate) fn start(target: SocketAddr, options: &Options, scratch: &Scratch) ->
         MAX_CHANNELS,
         "--json",
     ]);
+    serve.args(arguments);
     serve.arg("--host-key").arg(scratch.host_key()).arg("--authorized-keys").arg(scratch.authorized_keys());
     let mut server = Process::spawn("adit serve", &mut serve, &scratch.path().join("adit-serve.log"))?;
     let server_address = Events::of(&mut server).address(&server, "listening", "addr")?;
@@ -57,7 +63,7 @@ pub(crate) fn start(target: SocketAddr, options: &Options, scratch: &Scratch) ->
     forward.arg("forward").arg(format!("{}@{server_address}", scratch.user));
     forward.arg("-L").arg(format!("0:{target}")).arg("-i").arg(scratch.user_key());
     forward.args(["--host-key", &scratch.host_fingerprint, "--cipher", &options.cipher]);
-    forward.args(["--max-channels", MAX_CHANNELS, "--json"]);
+    forward.args(["--max-channels", MAX_CHANNELS, "--json"]).args(arguments);
     let mut client = Process::spawn("adit forward", &mut forward, &scratch.path().join("adit-forward.log"))?;
     let events = Events::of(&mut client);
     let entry = events.address(&client, "forward", "listen")?;

@@ -47,7 +47,7 @@ pub(crate) fn main() -> ExitCode {
                 options.delay
             );
             println!("each cell: min / median / max; A/B is taken inside each pair\n");
-            println!("{}", report.table());
+            println!("{}", report.table(options.reconnect_cost));
         }
     }
     match outcome {
@@ -63,7 +63,7 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
     if !options.only_openssh {
         adit::binary(options)?;
     }
-    if !options.only_adit {
+    if !options.only_adit && !options.reconnect_cost {
         openssh::prepare(options)?;
     }
     raise_file_limit();
@@ -75,7 +75,9 @@ fn run(options: &Options, report: &mut Report) -> Result<()> {
         if !options.only_openssh {
             sides.push(Side::Adit);
         }
-        if !options.only_adit {
+        if options.reconnect_cost {
+            sides.push(Side::AditWithout);
+        } else if !options.only_adit {
             sides.push(Side::OpenSsh);
         }
         // Whoever goes first finds a cooler machine, so they take turns.

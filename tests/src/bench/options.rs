@@ -42,6 +42,10 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) only_adit: bool,
 
+    /// Measure Adit (A) against Adit without reconnecting (B), which OpenSSH's column then shows.
+    #[arg(long, conflicts_with_all = ["only_openssh", "only_adit"])]
+    pub(crate) reconnect_cost: bool,
+
     /// The adit binary; by default the one next to this program.
     #[arg(long, value_name = "PATH")]
     pub(crate) adit: Option<PathBuf>,

@@ -49,7 +49,7 @@ impl Report {
             match side {
                 Side::Direct => row.direct.push(value),
                 Side::Adit => row.adit.push(value),
-                Side::OpenSsh => row.openssh.push(value),
+                Side::OpenSsh | Side::AditWithout => row.openssh.push(value),
             }
         }
     }
@@ -59,8 +59,9 @@ impl Report {
     }
 
     /// Each cell is min / median / max.
-    pub(crate) fn table(&self) -> String {
-        let mut lines = vec![table_line("", "", "direct", "adit (A)", "openssh (B)", "A/B", "")];
+    pub(crate) fn table(&self, reconnect_cost: bool) -> String {
+        let other = if reconnect_cost { "--no-reconnect (B)" } else { "openssh (B)" };
+        let mut lines = vec![table_line("", "", "direct", "adit (A)", other, "A/B", "")];
         for row in &self.rows {
             let ratio = Spread::of(&row.ratios()).map_or_else(String::new, |ratio| ratio.cell(2));
             let better = match row.metric.better {
@@ -91,6 +92,7 @@ impl Report {
                 "round_trips": options.round_trips,
                 "connections": options.connections,
                 "openssh": openssh_version,
+                "reconnect_cost": options.reconnect_cost,
             },
             "metrics": metrics,
         })
@@ -197,6 +199,6 @@ mod tests {
         }
         assert_eq!(report.rows.len(), 1);
         assert_eq!(report.rows[0].ratios(), [2.0, 3.0]);
-        assert!(report.table().contains("2.00 / 2.50 / 3.00"));
+        assert!(report.table(false).contains("2.00 / 2.50 / 3.00"));
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Side {
     Direct,
     Adit,
     OpenSsh,
+    /// Adit with `--no-reconnect`, in OpenSSH's place.
+    AditWithout,
 }
 
 impl Side {
@@ -29,6 +31,7 @@ impl Side {
             Self::Direct => "direct",
             Self::Adit => "adit",
             Self::OpenSsh => "openssh",
+            Self::AditWithout => "adit --no-reconnect",
         }
     }
 }
@@ -59,7 +62,10 @@ impl Tunnel {
         let target = Target::start()?;
         let (entry, mut ends) = match side {
             Side::Direct => (target.address(), None),
-            Side::Adit => adit::start(target.address(), options, scratch).map(with_ends)?,
+            Side::Adit => adit::start(target.address(), options, scratch, &[]).map(with_ends)?,
+            Side::AditWithout => {
+                adit::start(target.address(), options, scratch, &["--no-reconnect"]).map(with_ends)?
+            }
             Side::OpenSsh => openssh::start(target.address(), options, scratch).map(with_ends)?,
         };
         await_first_byte(entry, ends.as_mut())?;

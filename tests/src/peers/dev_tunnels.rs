@@ -48,6 +48,22 @@ impl DevTunnels {
         Ok(serde_json::from_str(printed.trim())?)
     }
 
+    /// As [`serve`](Peer::serve), with sessions that can be resumed.
+    ///
+    /// # Errors
+    /// As for [`serve`](Peer::serve).
+    pub async fn serve_with_reconnect(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
+        self.scripts().serve_with(settings, &[("reconnect", Value::Bool(true))]).await
+    }
+
+    /// As [`connect`](Peer::connect); it comes back by itself.
+    ///
+    /// # Errors
+    /// As for [`connect`](Peer::connect).
+    pub async fn connect_with_reconnect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {
+        self.scripts().connect_with(settings, &[("reconnect", Value::Bool(true))]).await
+    }
+
     fn scripts(&self) -> Scripts<'_> {
         Scripts { name: "dev-tunnels-ssh", interpreter: &self.node, folder: &self.folder, extension: "js" }
     }

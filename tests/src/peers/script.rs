@@ -39,7 +39,17 @@ impl Scripts<'_> {
     }
 
     pub(super) async fn serve(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
+        self.serve_with(settings, &[]).await
+    }
+
+    /// As [`serve`](Self::serve), with these settings more.
+    pub(super) async fn serve_with(
+        &self,
+        settings: ServerSettings<'_>,
+        more: &[(&str, Value)],
+    ) -> Outcome<RunningServer> {
         let mut told = common(settings.suite, settings.rekey_bytes);
+        told.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         told.insert("host_key".into(), json!(settings.host_key.path));
         told.insert("authorized_key".into(), json!(settings.user_key.public));
         told.insert("password".into(), json!(PASSWORD));
@@ -67,7 +77,17 @@ impl Scripts<'_> {
     }
 
     pub(super) async fn connect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {
+        self.connect_with(settings, &[]).await
+    }
+
+    /// As [`connect`](Self::connect), with these settings more.
+    pub(super) async fn connect_with(
+        &self,
+        settings: ClientSettings<'_>,
+        more: &[(&str, Value)],
+    ) -> Outcome<RunningClient> {
         let mut told = common(settings.suite, settings.rekey_bytes);
+        told.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         told.insert("port".into(), json!(settings.port));
         told.insert("server_key".into(), json!(settings.host_key.public));
         match settings.login {

@@ -14,6 +14,40 @@ use crate::commands::{password_file, paths};
 use crate::error::CliError;
 use crate::output::Output;
 
+/// What there is to log in with, as often as it takes.
+pub(super) struct Credentials {
+    keys: Vec<Identity>,
+    password: Option<Arc<Zeroizing<String>>>,
+    /// Who is asked if there is no password.
+    terminal: Option<Terminal>,
+    peer: String,
+}
+
+impl Credentials {
+    /// For one login, in the order of trying. An answer that was given counts once in each.
+    pub(super) fn list(&self) -> Vec<Credential> {
+        let mut credentials: Vec<_> = self.keys.iter().cloned().map(Credential::Identity).collect();
+        match (&self.password, &self.terminal) {
+            (Some(password), _) => {
+                credentials.push(Credential::Password(Arc::clone(password)));
+                credentials.push(Credential::keyboard_interactive(GivenPassword::new(Arc::clone(password))));
+            }
+            (None, Some(terminal)) => {
+                // Each counts as one attempt, and asks only if the server wants it.
+                let asker = Arc::new(Asker::new(terminal.clone(), &self.peer));
+                let questions = Arc::clone(&asker) as Arc<dyn PromptResponder>;
+                let prompt = asker as Arc<dyn PasswordPrompt>;
+                let each =
+                    |make: &dyn Fn() -> Credential| (0..MAX_PROMPTS).map(|_| make()).collect::<Vec<_>>();
+                credentials.extend(each(&|| Credential::KeyboardInteractive(Arc::clone(&questions))));
+                credentials.extend(each(&|| Credential::AskPassword(Arc::clone(&prompt))));
+            }
+            (None, None) => {}
+        }
+        credentials
+    }
+}
+
 /// Keys, then questions and passwords, as ssh does. A password that was given goes first of the two: it needs no guess
 /// at what a question means.
 ///
@@ -24,7 +58,7 @@ pub(super) async fn gather(
     peer: &str,
     terminal: Option<&Terminal>,
     output: &Output,
-) -> Result<Vec<Credential>, CliError> {
+) -> Result<Credentials, CliError> {
     let password = password(args)?;
     let mut agent = agent_keys(args, output).await;
     let files = KeyFiles { terminal, output, ask: password.is_none() };
@@ -42,25 +76,8 @@ pub(super) async fn gather(
     // ssh puts them in front of keys that only a file has. What was named, or is cheap to try, is the better guess.
     let at = if args.identity.is_empty() { 0 } else { keys.len() };
     keys.splice(at..at, agent);
-    let mut credentials: Vec<_> = keys.into_iter().map(Credential::Identity).collect();
-    match (password, terminal) {
-        (Some(password), _) => {
-            let password = Arc::new(password);
-            credentials.push(Credential::Password(Arc::clone(&password)));
-            credentials.push(Credential::keyboard_interactive(GivenPassword::new(password)));
-        }
-        (None, Some(terminal)) => {
-            // Each counts as one attempt, and asks only if the server wants it.
-            let asker = Arc::new(Asker::new(terminal.clone(), peer));
-            let questions = Arc::clone(&asker) as Arc<dyn PromptResponder>;
-            let prompt = asker as Arc<dyn PasswordPrompt>;
-            let each = |make: &dyn Fn() -> Credential| (0..MAX_PROMPTS).map(|_| make()).collect::<Vec<_>>();
-            credentials.extend(each(&|| Credential::KeyboardInteractive(Arc::clone(&questions))));
-            credentials.extend(each(&|| Credential::AskPassword(Arc::clone(&prompt))));
-        }
-        (None, None) => {}
-    }
-    Ok(credentials)
+    let (password, peer) = (password.map(Arc::new), peer.to_owned());
+    Ok(Credentials { keys, password, terminal: terminal.cloned(), peer })
 }
 
 /// The keys of the agent, if there is one. One that does not answer is as good as none.

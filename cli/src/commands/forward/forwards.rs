@@ -1,92 +1,260 @@
 //! What runs over the session: the forwards of the command line.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
+use std::net::TcpListener as StdListener;
+use std::time::Duration;
 
+use futures::StreamExt as _;
 use ssh_core::services::port_forward::{
     Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
     RemoteForward,
 };
+use ssh_core::session::SessionEvent;
+use ssh_core::{Error, Session};
+use tokio::net::TcpListener;
 
-use super::Link;
+use super::login::{Link, reconnecting};
 use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, joined};
 use crate::Ended;
 use crate::args::ForwardArgs;
 use crate::error::{CliError, Code, chain};
 use crate::output::{Event, Kind, Output};
 
-/// Sets the forwards up and waits until the session, or the stdio forward, has ended.
-///
-/// # Errors
-/// A forward could not be set up, or the session was lost.
-pub(super) async fn run(args: &ForwardArgs, link: &Link, output: &Output) -> Result<Ended, CliError> {
-    let connections = usize::try_from(args.session.max_channels).unwrap_or(usize::MAX);
-    let for_events = output.clone();
-    let forwarding = PortForwarding::builder(link.session.clone())
-        .policy(ForwardPolicy::deny_all().max_connections(connections))
-        .on_event(move |event| report(&event, &for_events))
-        .start();
-    // Dropped forwards would end.
-    let _forwards = Forwards::start(args, link, &forwarding, output).await?;
-    ready(link, output);
-    let Some(target) = &args.stdio else { return Err(link.lost(&forwarding.closed().await)) };
-    let stdio = forwarding.stdio(&target.host, target.port, tokio::io::stdin(), tokio::io::stdout());
-    let ended = tokio::select! {
-        ended = stdio => ended,
-        error = forwarding.closed() => Err(ForwardError::Session(error)),
-    };
-    match ended {
+/// What is forwarded, over one session after the other.
+pub(super) struct Forwarder<'a> {
+    args: &'a ForwardArgs,
+    output: &'a Output,
+    /// They stay open from one session to the next: what connects in between waits in their queues.
+    listeners: Option<Listeners>,
+    /// What the server is asked to listen on: once it has chosen, the same again.
+    remote_ports: Vec<u16>,
+    was_ready: bool,
+    /// Streams that ended with a session, and of which nothing was said yet.
+    streams_lost: usize,
+}
+
+/// How the forwarding over a session ended.
+pub(super) enum End {
+    /// As it should.
+    Ended(Ended),
+    /// With the session. `is_told` if there was an event for the loss of its connection.
+    Lost { error: Error, is_told: bool },
+}
+
+struct Listeners {
+    dynamic: Vec<Vec<StdListener>>,
+    local: Vec<Vec<StdListener>>,
+}
+
+/// The forwards of one session, which end when they are dropped.
+#[derive(Default)]
+struct Listening {
+    _local: Vec<LocalForward>,
+    _dynamic: Vec<DynamicForward>,
+}
+
+/// Why the forwarding ends before it should.
+enum Failure {
+    Session(Error),
+    Other(CliError),
+}
+
+impl<'a> Forwarder<'a> {
+    pub(super) fn new(args: &'a ForwardArgs, output: &'a Output) -> Self {
+        let remote_ports = args.remote.iter().map(|spec| spec.listen.port).collect();
+        Self { args, output, listeners: None, remote_ports, was_ready: false, streams_lost: 0 }
+    }
+
+    /// Sets the forwards up and waits until the session, or the stdio forward, has ended.
+    ///
+    /// # Errors
+    /// A forward could not be set up.
+    pub(super) async fn run(&mut self, link: &Link) -> Result<End, CliError> {
+        let connections = usize::try_from(self.args.session.max_channels).unwrap_or(usize::MAX);
+        let output = self.output.clone();
+        let forwarding = PortForwarding::builder(link.session.clone())
+            .policy(ForwardPolicy::deny_all().max_connections(connections))
+            .on_event(move |event| report(&event, &output))
+            .start();
+        let is_told = Cell::new(false);
+        let watching = watch(&link.session, self.output, &is_told);
+        let ended = tokio::select! {
+            biased;
+            ended = self.forward(link, &forwarding) => ended,
+            error = forwarding.closed() => Err(Failure::Session(error)),
+            never = watching => match never {},
+        };
+        match ended {
+            Ok(ended) => Ok(End::Ended(ended)),
+            Err(Failure::Other(error)) => Err(error),
+            Err(Failure::Session(error)) => {
+                let open = link.session.channel_ids().len();
+                self.streams_lost = self.streams_lost.saturating_add(open);
+                Ok(End::Lost { error, is_told: is_told.get() })
+            }
+        }
+    }
+
+    async fn forward(&mut self, link: &Link, forwarding: &PortForwarding) -> Result<Ended, Failure> {
+        let _listening = self.listen(link, forwarding).await?;
+        let mut remote = Vec::new();
+        let mut refused = Vec::new();
+        for number in 0..self.args.remote.len() {
+            match self.ask(link, forwarding, number).await {
+                Ok(forward) => remote.push(forward),
+                // The server may still hold the port for the session that was lost.
+                Err(Failure::Other(error)) if self.was_ready && error.code == Code::RemoteRefused => {
+                    self.output.warning(format!("{error} (it is asked again)"));
+                    refused.push(number);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.was_ready {
+            let streams_lost = std::mem::take(&mut self.streams_lost);
+            self.output.event(&Event::Resumed { from: None, new_session: true, streams_lost });
+        } else {
+            ready(link, self.output);
+        }
+        self.was_ready = true;
+        if let Some(target) = &self.args.stdio {
+            return stdio(link, forwarding, target).await;
+        }
+        while !refused.is_empty() {
+            tokio::time::sleep(ASK_AGAIN).await;
+            let mut still = Vec::new();
+            for number in refused {
+                match self.ask(link, forwarding, number).await {
+                    Ok(forward) => remote.push(forward),
+                    Err(Failure::Other(error)) if error.code == Code::RemoteRefused => still.push(number),
+                    Err(error) => return Err(error),
+                }
+            }
+            refused = still;
+        }
+        // Until the session ends, or somebody ends it.
+        std::future::pending().await
+    }
+
+    /// Takes connections here; from the second session on where the first one did.
+    async fn listen(&mut self, link: &Link, forwarding: &PortForwarding) -> Result<Listening, Failure> {
+        let listeners = match self.listeners.take() {
+            Some(listeners) => listeners,
+            None => Listeners::bind(self.args, self.output).await.map_err(|error| failure(link, &error))?,
+        };
+        let listeners = self.listeners.insert(listeners);
+        let mut listening = Listening::default();
+        let failed = |error: ForwardError| failure(link, &error);
+        for sockets in &listeners.dynamic {
+            let sockets = duplicates(sockets).map_err(failed)?;
+            listening._dynamic.push(forwarding.dynamic_on(sockets).map_err(failed)?);
+        }
+        for (sockets, ForwardSpec { target, .. }) in listeners.local.iter().zip(&self.args.local) {
+            let sockets = duplicates(sockets).map_err(failed)?;
+            let forward = forwarding.local_on(sockets, &target.host, target.port).map_err(failed)?;
+            listening._local.push(forward);
+        }
+        Ok(listening)
+    }
+
+    /// Asks the server to listen for the remote forward of this number.
+    async fn ask(
+        &mut self,
+        link: &Link,
+        forwarding: &PortForwarding,
+        number: usize,
+    ) -> Result<RemoteForward, Failure> {
+        let (spec, port) =
+            self.args.remote.get(number).zip(self.remote_ports.get_mut(number)).ok_or_else(|| {
+                Failure::Other(CliError::new(Code::Internal, "there is no remote forward of this number"))
+            })?;
+        let ForwardSpec { listen, target } = spec;
+        // RFC 4254 §7.1: an empty host is every interface.
+        let host = if listen.host == "*" { "" } else { listen.host.as_str() };
+        let forward = forwarding.remote(host, *port, &target.host, target.port).await;
+        let forward = forward.map_err(|error| match error {
+            ForwardError::RefusedByPeer { .. } => Failure::Other(refused_to_listen(link, listen)),
+            error => failure(link, &error),
+        })?;
+        *port = forward.port();
+        announce(self.output, Kind::Remote, shown_address(listen, forward.port()), Some(target));
+        Ok(forward)
+    }
+}
+
+impl Listeners {
+    async fn bind(args: &ForwardArgs, output: &Output) -> Result<Self, ForwardError> {
+        let mut listeners = Self { dynamic: Vec::new(), local: Vec::new() };
+        for DynamicSpec { listen } in &args.dynamic {
+            listeners.dynamic.push(bind(listen, Kind::Dynamic, None, output).await?);
+        }
+        for ForwardSpec { listen, target } in &args.local {
+            listeners.local.push(bind(listen, Kind::Local, Some(target), output).await?);
+        }
+        Ok(listeners)
+    }
+}
+
+async fn bind(
+    listen: &Listen,
+    kind: Kind,
+    target: Option<&Endpoint>,
+    output: &Output,
+) -> Result<Vec<StdListener>, ForwardError> {
+    let bind = Bind::new(&listen.host, listen.port);
+    let failed = |source| ForwardError::Bind { bind: bind.to_string(), source };
+    let sockets = bind.listen().await.map_err(failed)?;
+    let sockets = sockets.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
+    let sockets = sockets.map_err(failed)?;
+    let first = sockets.first().map(StdListener::local_addr);
+    if let Some(address) = first.transpose().map_err(failed)? {
+        announce(output, kind, address.to_string(), target);
+    }
+    Ok(sockets)
+}
+
+/// For one session; the port stays with the originals.
+fn duplicates(sockets: &[StdListener]) -> Result<Vec<TcpListener>, ForwardError> {
+    let duplicates = sockets.iter().map(|socket| TcpListener::from_std(socket.try_clone()?));
+    duplicates
+        .collect::<io::Result<_>>()
+        .map_err(|source| ForwardError::Bind { bind: "a port again".to_owned(), source })
+}
+
+async fn stdio(link: &Link, forwarding: &PortForwarding, target: &Endpoint) -> Result<Ended, Failure> {
+    let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
+    match forwarding.stdio(&target.host, target.port, stdin, stdout).await {
         Ok(()) => Ok(Ended::Closed("end of file")),
         // Who reads has had enough, as in `... | head`.
         Err(ForwardError::Stream(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             Ok(Ended::Closed("standard output was closed"))
         }
-        Err(error) => Err(cannot_forward(link, &error)),
+        Err(error) => Err(failure(link, &error)),
     }
 }
 
-#[derive(Default)]
-struct Forwards {
-    _local: Vec<LocalForward>,
-    _remote: Vec<RemoteForward>,
-    _dynamic: Vec<DynamicForward>,
-}
-
-impl Forwards {
-    async fn start(
-        args: &ForwardArgs,
-        link: &Link,
-        forwarding: &PortForwarding,
-        output: &Output,
-    ) -> Result<Self, CliError> {
-        let mut forwards = Self::default();
-        let failed = |error: ForwardError| cannot_forward(link, &error);
-        for DynamicSpec { listen } in &args.dynamic {
-            let forward = forwarding.dynamic(bind(listen)).await.map_err(failed)?;
-            announce(output, Kind::Dynamic, forward.local_addr().to_string(), None);
-            forwards._dynamic.push(forward);
+/// Tells what becomes of the session's connection, for as long as it may come back. `is_told` is whether the connection is
+/// gone and that was said.
+async fn watch(session: &Session, output: &Output, is_told: &Cell<bool>) -> Infallible {
+    let mut events = session.events();
+    while let Some(event) = events.next().await {
+        match event {
+            SessionEvent::Disconnected(cause) => {
+                is_told.set(true);
+                output.event(&Event::Disconnected { from: None, reason: cause.to_string(), resumable: true });
+            }
+            SessionEvent::Reconnecting { attempt, after } => reconnecting(output, attempt, after),
+            SessionEvent::Reconnected => {
+                is_told.set(false);
+                output.event(&Event::Resumed { from: None, new_session: false, streams_lost: 0 });
+            }
+            _ => {}
         }
-        for ForwardSpec { listen, target } in &args.local {
-            let forward = forwarding.local(bind(listen), &target.host, target.port).await.map_err(failed)?;
-            announce(output, Kind::Local, forward.local_addr().to_string(), Some(target));
-            forwards._local.push(forward);
-        }
-        for ForwardSpec { listen, target } in &args.remote {
-            // RFC 4254 §7.1: an empty host is every interface.
-            let host = if listen.host == "*" { "" } else { listen.host.as_str() };
-            let forward = forwarding.remote(host, listen.port, &target.host, target.port).await;
-            let forward = forward.map_err(|error| match error {
-                ForwardError::RefusedByPeer { .. } => refused_to_listen(link, listen),
-                error => failed(error),
-            })?;
-            announce(output, Kind::Remote, shown_address(listen, forward.port()), Some(target));
-            forwards._remote.push(forward);
-        }
-        Ok(forwards)
     }
-}
-
-fn bind(listen: &Listen) -> Bind {
-    Bind::new(&listen.host, listen.port)
+    // Its end is somebody else's matter.
+    std::future::pending().await
 }
 
 fn announce(output: &Output, kind: Kind, listen: String, target: Option<&Endpoint>) {
@@ -130,6 +298,14 @@ fn refused_to_listen(link: &Link, listen: &Listen) -> CliError {
     )
 }
 
+fn failure(link: &Link, error: &ForwardError) -> Failure {
+    match error {
+        ForwardError::Open { source: ssh_core::OpenError::Session(error), .. }
+        | ForwardError::Session(error) => Failure::Session(error.clone()),
+        error => Failure::Other(cannot_forward(link, error)),
+    }
+}
+
 fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
     match error {
         ForwardError::Bind { source, .. } => CliError::bind(&chain(error), source),
@@ -146,8 +322,6 @@ fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
                 link.peer
             ),
         ),
-        ForwardError::Open { source: ssh_core::OpenError::Session(error), .. }
-        | ForwardError::Session(error) => link.lost(error),
         ForwardError::Stream(error) => {
             CliError::new(Code::Internal, format!("standard input or standard output failed: {error}"))
         }
@@ -157,3 +331,6 @@ fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
         error => CliError::new(Code::Internal, chain(error)),
     }
 }
+
+/// A remote forward that the server still holds for a session that was lost.
+const ASK_AGAIN: Duration = Duration::from_secs(3);

@@ -27,6 +27,8 @@ pub(super) struct Verifier {
     trust: Trust,
     terminal: Option<Terminal>,
     output: Output,
+    /// The one of an earlier session of this run.
+    session_key: Option<PublicKey>,
 }
 
 #[derive(Debug, Clone)]
@@ -77,11 +79,29 @@ impl Verifier {
         } else {
             Trust::Pinned(args.host_key.clone())
         };
-        Ok(Self { target: args.target.clone(), trust, terminal, output: output.clone() })
+        Ok(Self { target: args.target.clone(), trust, terminal, output: output.clone(), session_key: None })
+    }
+
+    /// For another login of the same run: the key of the session before is the right one. Any other has to be known,
+    /// since nobody is asked any more.
+    pub(super) fn again(&self, session_key: PublicKey) -> Self {
+        let mut again = Self { terminal: None, session_key: Some(session_key), ..self.clone() };
+        if let Trust::Known { accept_new, .. } = &mut again.trust {
+            *accept_new = false;
+        }
+        again
     }
 
     /// Puts the kinds of the keys that are known for the host in front, so that the server shows one of those.
     pub(super) fn prefer_known_kinds(&self, algorithms: Algorithms) -> Algorithms {
+        if let Some(key) = &self.session_key {
+            let (same, other): (Vec<_>, Vec<_>) = algorithms
+                .host_keys()
+                .iter()
+                .copied()
+                .partition(|algorithm| key.kind().algorithms().contains(algorithm));
+            return algorithms.with_host_keys([same, other].concat());
+        }
         let Trust::Known { hosts, .. } = &self.trust else { return algorithms };
         let kinds = hosts.key_kinds_for(&self.target.host, self.target.port);
         let is_known = |algorithm: &_| kinds.iter().any(|kind| kind.algorithms().contains(algorithm));
@@ -114,6 +134,9 @@ impl Verifier {
 
     async fn decide(&self, shown: &HostKey) -> Result<(), String> {
         let key = &shown.key;
+        if self.session_key.as_ref() == Some(key) {
+            return Ok(());
+        }
         match self.trust.decide(&self.target, shown) {
             Decision::Accept => Ok(()),
             Decision::Refuse(message) => Err(message),

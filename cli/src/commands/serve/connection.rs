@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ssh_core::Addresses;
-use ssh_core::error::{AuthFailure, DisconnectReason, Error, escape_text};
-use ssh_core::server::{self, Config};
+use futures::StreamExt as _;
+use ssh_core::error::{AuthFailure, DisconnectReason, Error, ReconnectFailure, escape_text};
+use ssh_core::server::{self, Config, DetachedSessions};
 use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
+use ssh_core::session::SessionEvent;
+use ssh_core::{Addresses, Session};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::limits::{Pass, Source};
@@ -23,10 +26,26 @@ pub(super) struct Server {
     pub(super) config: Arc<Config>,
     pub(super) policy: ForwardPolicy,
     pub(super) gate: super::limits::Gate,
+    /// Places of sessions, those included that wait for their clients.
     pub(super) sessions: Semaphore,
+    /// Those that can be resumed, if any can.
+    pub(super) detached: Option<DetachedSessions>,
     pub(super) max_sessions: u32,
     pub(super) penalties: Arc<Penalties>,
     pub(super) log: Arc<SourceLog>,
+}
+
+impl Server {
+    /// A place for one more session. One that only waits for its client makes room.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.sessions.try_acquire() {
+            return Some(place);
+        }
+        if !self.detached.as_ref()?.end_oldest() {
+            return None;
+        }
+        tokio::time::timeout(MAKING_ROOM, self.sessions.acquire()).await.ok()?.ok()
+    }
 }
 
 /// Serves a connection until it ends or the server does.
@@ -53,7 +72,7 @@ pub(super) async fn serve(
         Ok(session) => {
             drop(pass);
             let user = escape_text(session.info().user.as_bytes());
-            let Ok(_place) = server.sessions.try_acquire() else {
+            let Some(_place) = server.place().await else {
                 let limit = server.max_sessions;
                 let message = format!(
                     "{user} from {from} was turned away: there are {limit} sessions already (--max-sessions)"
@@ -74,12 +93,16 @@ pub(super) async fn serve(
                 .start();
             let ended = tokio::select! {
                 error = forwarding.closed() => error,
+                error = report_connections(&session, from, &server.log) => error,
                 _ = stopped.wait_for(|stopped| *stopped) => Error::Closed,
             };
             session.close();
             drop(forwarding);
             let reason = ended.to_string();
             server.log.event(from, &Event::LoggedOut { from: from.to_string(), reason });
+        }
+        Err(Error::Reconnect(ReconnectFailure::HandedOver)) => {
+            tracing::info!(%from, "an older session goes on here");
         }
         // Scanners and port checks would fill the log.
         Err(error) if !is_failed_login(&error) => tracing::info!(%from, %error, "not logged in"),
@@ -98,8 +121,28 @@ fn is_failed_login(error: &Error) -> bool {
     use ssh_core::error::PeerMisbehaved;
     matches!(
         error,
-        Error::Auth(AuthFailure::Refused { .. }) | Error::PeerMisbehaved(PeerMisbehaved::TooManyAuthAttempts)
+        Error::Auth(AuthFailure::Refused { .. })
+            | Error::PeerMisbehaved(PeerMisbehaved::TooManyAuthAttempts | PeerMisbehaved::ReconnectGuessing)
     )
+}
+
+/// Tells what becomes of the session's connection, until its end.
+async fn report_connections(session: &Session, from: SocketAddr, log: &SourceLog) -> Error {
+    let mut events = session.events();
+    while let Some(event) = events.next().await {
+        let whose = Some(from.to_string());
+        match event {
+            SessionEvent::Disconnected(cause) => {
+                let reason = cause.to_string();
+                log.event(from, &Event::Disconnected { from: whose, reason, resumable: true });
+            }
+            SessionEvent::Reconnected => {
+                log.event(from, &Event::Resumed { from: whose, new_session: false, streams_lost: 0 });
+            }
+            _ => {}
+        }
+    }
+    session.closed().await
 }
 
 /// One line for each connection that did not come about; the others go on.
@@ -111,3 +154,6 @@ fn report(event: &ForwardEvent, from: SocketAddr, log: &SourceLog) {
         event => log.event(from, &Event::Refused { message: format!("{from}: {event}") }),
     }
 }
+
+/// For the task of a session that was ended to give its place back.
+const MAKING_ROOM: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssh_core::keys::{Curve, KeyKind};
-use ssh_core::server::Config;
+use ssh_core::server::{Config, DetachedLimits, DetachedSessions};
 use ssh_core::services::port_forward::ForwardPolicy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -101,12 +101,17 @@ fn configure(
     if !args.authorized_keys.is_empty() || !args.trusted_ca.is_empty() {
         algorithms = session::with_p521_user_keys(algorithms, &args.session);
     }
+    let detached = (!args.session.no_reconnect)
+        .then(|| DetachedSessions::with_policy(DetachedLimits::default(), users.resume_policy()));
     let mut config = Config::builder(users).algorithms(algorithms).limits(limits).provider(PROVIDER);
     for key in host_keys {
         config = config.host_key(key);
     }
     for certificate in certificates {
         config = config.host_certificate(certificate);
+    }
+    if let Some(detached) = &detached {
+        config = config.detached_sessions(detached.clone());
     }
     let config = config.build().map_err(|_| {
         CliError::usage("the host keys and the algorithms do not go together; give another --host-key, or change --policy")
@@ -127,6 +132,7 @@ fn configure(
         penalties,
         log,
         sessions: Semaphore::new(sessions),
+        detached,
         max_sessions: args.max_sessions,
     };
     Ok((server, made_key, warnings))

@@ -74,6 +74,8 @@ pub(crate) struct Connection {
     waiting_bytes: usize,
     spares: Spares,
     failed: Option<Error>,
+    /// Those that its end has cut.
+    open_at_end: Vec<u32>,
 }
 
 /// What the application is to decide.
@@ -146,12 +148,14 @@ impl Connection {
             waiting_bytes: 0,
             spares: Spares::default(),
             failed: None,
+            open_at_end: Vec::new(),
         }
     }
 
     /// Everything ends with `error`. What has been received can still be read.
     pub(crate) fn fail(&mut self, error: &Error) {
         if self.failed.is_none() {
+            self.open_at_end = self.open_ids();
             self.failed = Some(error.clone());
         }
         for row in self.rows.values_mut() {
@@ -545,6 +549,9 @@ impl Connection {
     }
 
     pub(crate) fn open_ids(&self) -> Vec<u32> {
+        if self.failed.is_some() {
+            return self.open_at_end.clone();
+        }
         let mut ids: Vec<_> = self.rows.iter().filter(|(_, row)| row.is_open()).map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids

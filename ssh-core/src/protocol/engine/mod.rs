@@ -626,7 +626,7 @@ impl Engine {
         {
             // Nothing has come for long.
             self.connection.shrink();
-            if self.keepalive.unanswered >= self.common.limits.keepalive_misses {
+            if self.keepalive.unanswered >= self.keepalive_rule().1 {
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
             if self.keepalive.unanswered > 0 {
@@ -653,7 +653,7 @@ impl Engine {
             return None;
         }
         let silences = self.keepalive.unanswered.saturating_add(1);
-        let silence = self.common.limits.keepalive?.saturating_mul(silences);
+        let silence = self.keepalive_rule().0?.saturating_mul(silences);
         self.keepalive.last_heard.checked_add(silence)
     }
 

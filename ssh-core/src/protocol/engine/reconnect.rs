@@ -45,6 +45,8 @@ pub(super) struct Resumption {
     received: u64,
     latency: Latency,
     reconnections: u32,
+    /// A client's: a server that has been silent for this long is taken for dead.
+    dead_peer_after: Option<Duration>,
     /// A server's: requests on this connection that proved nothing.
     wrong_tokens: u32,
     /// A server's: what it last answered a reconnect with.
@@ -137,10 +139,27 @@ impl Engine {
             received: 0,
             latency: Latency::default(),
             reconnections: 0,
+            dead_peer_after: None,
             wrong_tokens: 0,
             last_answer: None,
         }));
         Ok(())
+    }
+
+    /// Takes a peer that has been silent for this long for dead, should the session turn out to be one that can be
+    /// resumed: it is asked for a sign of life after one and two thirds. The keepalives of the limits hold otherwise.
+    pub fn set_dead_peer_after(&mut self, silence: Duration) {
+        if let Some(resumption) = &mut self.resumption {
+            resumption.dead_peer_after = Some(silence);
+        }
+    }
+
+    /// After which silence the peer is asked for a sign of life, and how many may stay unanswered.
+    pub(super) fn keepalive_rule(&self) -> (Option<Duration>, u32) {
+        match self.resumption.as_ref().and_then(|resumption| resumption.dead_peer_after) {
+            Some(silence) => (silence.checked_div(3), 2),
+            None => (self.common.limits.keepalive, self.common.limits.keepalive_misses),
+        }
     }
 
     /// Whether the session would survive the loss of its stream.

@@ -47,7 +47,10 @@ impl Bind {
     }
 
     /// At least one listener, all on the same port.
-    pub(super) async fn listen(&self) -> io::Result<Vec<TcpListener>> {
+    ///
+    /// # Errors
+    /// If the system does not let us listen there.
+    pub async fn listen(&self) -> io::Result<Vec<TcpListener>> {
         match self {
             Self::Localhost(port) => {
                 for _ in 0..CHOICES {

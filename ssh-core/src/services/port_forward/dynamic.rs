@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::bind::Bind;
 use super::event::ForwardEvent;
@@ -41,7 +41,15 @@ impl DynamicForward {
 }
 
 pub(super) async fn start(shared: &Arc<Shared>, bind: Bind) -> Result<DynamicForward, ForwardError> {
-    let (address, listeners) = local::start_listeners(shared, &bind, serve).await?;
+    let sockets = bind.listen().await;
+    start_on(shared, sockets.map_err(|source| ForwardError::Bind { bind: bind.to_string(), source })?)
+}
+
+pub(super) fn start_on(
+    shared: &Arc<Shared>,
+    sockets: Vec<TcpListener>,
+) -> Result<DynamicForward, ForwardError> {
+    let (address, listeners) = local::start_listeners(shared, sockets, serve)?;
     Ok(DynamicForward { address, listeners })
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::bind::Bind;
 use super::event::{ForwardEvent, Target};
@@ -41,25 +41,32 @@ pub(super) async fn start(
     bind: Bind,
     target: Target,
 ) -> Result<LocalForward, ForwardError> {
-    let (address, listeners) = start_listeners(shared, &bind, move |shared, socket, from| {
+    let sockets = bind.listen().await;
+    start_on(shared, sockets.map_err(|source| ForwardError::Bind { bind: bind.to_string(), source })?, target)
+}
+
+pub(super) fn start_on(
+    shared: &Arc<Shared>,
+    sockets: Vec<TcpListener>,
+    target: Target,
+) -> Result<LocalForward, ForwardError> {
+    let (address, listeners) = start_listeners(shared, sockets, move |shared, socket, from| {
         forward(shared, socket, from, target.clone())
-    })
-    .await?;
+    })?;
     Ok(LocalForward { address, listeners })
 }
 
-/// Listens wherever `bind` says; the first address.
-pub(super) async fn start_listeners<F, C>(
+/// Takes the connections of all sockets; the first one's address.
+pub(super) fn start_listeners<F, C>(
     shared: &Arc<Shared>,
-    bind: &Bind,
+    sockets: Vec<TcpListener>,
     on_connection: F,
 ) -> Result<(SocketAddr, Vec<Listening>), ForwardError>
 where
     F: Fn(Arc<Shared>, TcpStream, SocketAddr) -> C + Clone + Send + 'static,
     C: Future<Output = ()> + Send + 'static,
 {
-    let failed = |source| ForwardError::Bind { bind: bind.to_string(), source };
-    let sockets = bind.listen().await.map_err(failed)?;
+    let failed = |source| ForwardError::Bind { bind: "a socket".to_owned(), source };
     let first = sockets.first().ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))?;
     let address = first.local_addr().map_err(failed)?;
     let mut listeners = Vec::new();

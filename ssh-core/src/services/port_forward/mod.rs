@@ -34,7 +34,7 @@ mod tasks;
 use std::io;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 pub use bind::Bind;
@@ -234,6 +234,20 @@ impl PortForwarding {
         local::start(&self.shared, bind.into(), Target::new(target_host, target_port)).await
     }
 
+    /// As [`local`](Self::local), on sockets that listen already. Who keeps duplicates of them keeps the port when the
+    /// session ends: connections then wait in the system's queue for the next session's forward.
+    ///
+    /// # Errors
+    /// [`ForwardError::Bind`] if there are none, and [`ForwardError::Session`] if the session is over.
+    pub fn local_on(
+        &self,
+        listeners: Vec<TcpListener>,
+        target_host: &str,
+        target_port: u16,
+    ) -> Result<LocalForward, ForwardError> {
+        local::start_on(&self.shared, listeners, Target::new(target_host, target_port))
+    }
+
     /// Asks the peer to listen on `bind_host` (empty for all its interfaces, `localhost`, or an address) and `port`, or
     /// on a port of its choice for 0. Each connection there goes to a target that this side connects to.
     ///
@@ -263,6 +277,14 @@ impl PortForwarding {
     /// A dropped future listens on nothing.
     pub async fn dynamic(&self, bind: impl Into<Bind>) -> Result<DynamicForward, ForwardError> {
         dynamic::start(&self.shared, bind.into()).await
+    }
+
+    /// As [`dynamic`](Self::dynamic), on sockets that listen already; see [`local_on`](Self::local_on).
+    ///
+    /// # Errors
+    /// As for [`local_on`](Self::local_on).
+    pub fn dynamic_on(&self, listeners: Vec<TcpListener>) -> Result<DynamicForward, ForwardError> {
+        dynamic::start_on(&self.shared, listeners)
     }
 
     /// Has the peer connect to a target, without a socket on this side.

@@ -1,10 +1,12 @@
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use ssh_core::Session;
 use ssh_core::channel::{Channel, ExitStatus};
 use ssh_core::client::{self, Config};
 use ssh_core::services::port_forward::{ForwardPolicy, PortForwarding};
+use ssh_core::session::{ReconnectOffer, SessionEvent};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -20,12 +22,11 @@ const LIFETIME: Duration = Duration::from_secs(25);
 const ECHO: Duration = Duration::from_secs(10);
 /// An echo beside a request that is not answered yet.
 const CONCURRENT: Duration = Duration::from_millis(500);
+/// For each step of a reconnect.
+const LOSS: Duration = Duration::from_secs(5);
 const USER: &str = "testuser";
 
 pub(crate) async fn run(arguments: &Arguments) -> Outcome {
-    if arguments.mode == Mode::Reconnect {
-        return Err("reconnecting is not there yet".into());
-    }
     let mut config = Config::builder(USER)
         .verify_host_key(client::danger::AcceptAnyHostKey)
         .algorithms(arguments.algorithms.clone())
@@ -33,10 +34,17 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     for credential in credentials(arguments)? {
         config = config.authenticate(credential);
     }
+    if arguments.mode == Mode::Reconnect {
+        config = config.offer_reconnect(ReconnectOffer::default());
+    }
     let config = config.build()?;
     let run = async {
         let stream = TcpStream::connect(("127.0.0.1", arguments.port)).await?;
         tune(&stream);
+        let stream = stream.into_std()?;
+        // To close it under the session.
+        let socket = stream.try_clone()?;
+        let stream = TcpStream::from_std(stream)?;
         let (login, driver) = client::connect_with_driver(stream, config)?;
         let writing = spawn(driver);
         let link = Link::new(login.await?, writing);
@@ -46,7 +54,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
             _ => {}
         }
         mark("AUTHENTICATED");
-        let outcome = run_mode(arguments, &link.session).await;
+        let outcome = run_mode(arguments, &link.session, &socket).await;
         if outcome.is_ok() {
             mark("DONE");
         }
@@ -56,11 +64,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     tokio::time::timeout(LIFETIME, run).await.map_err(|_| "not done in 25 s")?
 }
 
-async fn run_mode(arguments: &Arguments, session: &Session) -> Outcome {
+async fn run_mode(arguments: &Arguments, session: &Session, socket: &std::net::TcpStream) -> Outcome {
     match arguments.mode {
         Mode::Multi => return multi(session).await,
         Mode::PortForward => return port_forward(arguments, session).await,
         Mode::ConcurrentRequests => return concurrent_requests(session).await,
+        Mode::Reconnect => return reconnect(arguments, session, socket).await,
         _ => {}
     }
     let mut channel = session.open_channel("session").await?;
@@ -130,6 +139,36 @@ async fn port_forward(arguments: &Arguments, session: &Session) -> Outcome {
     let forwarding = PortForwarding::start(session.clone(), ForwardPolicy::deny_all());
     let mut channel = forwarding.open("127.0.0.1", port).await?;
     echo(&mut channel, b"PORT_FORWARD_TEST_DATA", "PORT_FORWARD_OK").await
+}
+
+async fn reconnect(arguments: &Arguments, session: &Session, socket: &std::net::TcpStream) -> Outcome {
+    let enabled = async {
+        while !session.is_reconnect_enabled() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LOSS, enabled).await.map_err(|_| "reconnecting was not enabled in 5 s")?;
+    let mut channel = session.open_channel("session").await?;
+    mark("CHANNEL_OPEN");
+    echo(&mut channel, b"BEFORE_RECONNECT", "ECHO_OK").await?;
+    let mut events = session.events();
+    socket.shutdown(std::net::Shutdown::Both)?;
+    let disconnected = async {
+        loop {
+            match events.next().await {
+                Some(SessionEvent::Disconnected(_)) => return Ok(()),
+                Some(_) => {}
+                None => return Err("the session ended with its connection"),
+            }
+        }
+    };
+    tokio::time::timeout(LOSS, disconnected).await.map_err(|_| "not disconnected in 5 s")??;
+    mark("DISCONNECTED");
+    let stream = TcpStream::connect(("127.0.0.1", arguments.port)).await?;
+    tune(&stream);
+    session.reconnect(stream).await?;
+    mark("RECONNECT_OK");
+    echo(&mut channel, b"AFTER_RECONNECT", "ECHO_AFTER_RECONNECT_OK").await
 }
 
 async fn concurrent_requests(session: &Session) -> Outcome {

@@ -6,7 +6,8 @@ use ssh_core::Session;
 use ssh_core::channel::{Channel, PeerRequest};
 use ssh_core::client;
 use ssh_core::config::Algorithms;
-use ssh_core::server::{self, Config};
+use ssh_core::error::{Error, ReconnectFailure};
+use ssh_core::server::{self, Config, DetachedSessions};
 use ssh_core::services::port_forward::{ForwardPolicy, PermitTarget, PortForwarding};
 use ssh_core::session::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -23,14 +24,14 @@ const LIFETIME: Duration = Duration::from_secs(30);
 
 /// Serves one session.
 pub(crate) async fn run(arguments: &Arguments) -> Outcome {
-    if arguments.mode == Mode::Reconnect {
-        return Err("reconnecting is not there yet".into());
-    }
-    let config = Config::builder(Door(arguments.mode))
+    let mut config = Config::builder(Door(arguments.mode))
         .host_key(arguments.generate_key()?)
         .algorithms(arguments.algorithms.clone())
-        .limits(arguments.limits())
-        .build()?;
+        .limits(arguments.limits());
+    if arguments.mode == Mode::Reconnect {
+        config = config.detached_sessions(DetachedSessions::default());
+    }
+    let config = config.build()?;
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
     let port = listener.local_addr()?.port();
     let echo = match arguments.mode {
@@ -46,10 +47,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
     let serve = async {
         let (stream, _) = listener.accept().await?;
         tune(&stream);
-        let (login, driver) = server::accept_with_driver(stream, config)?;
+        let (login, driver) = server::accept_with_driver(stream, Arc::clone(&config))?;
         let writing = spawn(driver);
         let link = Link::new(login.await?, writing);
-        serve_session(arguments.mode, &link.session, echo).await?;
+        tokio::select! {
+            served = serve_session(arguments.mode, &link.session, echo) => served?,
+            failed = take_back(&listener, &config), if arguments.mode == Mode::Reconnect => failed?,
+        }
         link.close().await;
         Ok(())
     };
@@ -97,6 +101,21 @@ async fn serve_session(mode: Mode, session: &Session, echo: Option<u16>) -> Outc
         }
     }
     Ok(())
+}
+
+/// Serves the connections of a client that comes back.
+async fn take_back(listener: &TcpListener, config: &Arc<Config>) -> Outcome {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tune(&stream);
+        let (login, driver) = server::accept_with_driver(stream, Arc::clone(config))?;
+        spawn(driver);
+        match login.await {
+            Err(Error::Reconnect(ReconnectFailure::HandedOver)) => mark("RECONNECTED"),
+            Err(error) => eprintln!("ERROR: {error}"),
+            Ok(_) => eprintln!("ERROR: a client came that has no session"),
+        }
+    }
 }
 
 /// A session without security between two ends in this process.

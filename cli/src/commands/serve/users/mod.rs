@@ -2,8 +2,10 @@
 
 mod args;
 mod checks;
+mod evidence;
 mod keys;
 mod passwords;
+mod resume;
 
 use std::fmt;
 use std::path::Path;
@@ -21,8 +23,10 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::args::{AuthorizedKeysArg, UserArg};
 use self::checks::Checks;
+use self::evidence::Evidence;
 use self::keys::Keys;
 use self::passwords::Passwords;
+use self::resume::MayResume;
 use super::limits::Source;
 use super::penalties::Penalties;
 use super::requirement::{Progress, Requirement};
@@ -97,6 +101,11 @@ impl Users {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let checks = Checks::new(processors.min(MAX_CHECKS));
         Ok((Self { inner: Arc::new(inner), checks, penalties, log }, warnings))
+    }
+
+    /// Who may go on with a session: what let its user in has to do so still.
+    pub(super) fn resume_policy(&self) -> MayResume {
+        MayResume { users: Arc::clone(&self.inner), penalties: Arc::clone(&self.penalties) }
     }
 
     /// Decides on another thread: files are read and passwords hashed.
@@ -237,6 +246,8 @@ impl Inner {
             Attempt::Key(offered) => Some(&offered.key),
             Attempt::Password(_) => None,
         };
+        let evidence = Evidence::of_login(user, what, succeeded, |user| self.passwords.mark(user));
+        permissions.extensions.insert(EVIDENCE.into(), evidence);
         let names: Vec<_> = before.iter().chain([&method]).map(|method| method.name()).collect();
         let keys: Vec<_> = succeeded
             .iter()
@@ -342,6 +353,8 @@ impl fmt::Debug for Users {
 /// Under these names the permissions of a session tell how its user logged in, and with which keys.
 pub(super) const METHODS: &str = "methods";
 pub(super) const KEYS: &str = "keys";
+/// And under this one by which keys, certificates and passwords, to be looked at again.
+const EVIDENCE: &str = "evidence";
 /// Passwords at once, however many processors there are: a hash may take 256 MiB.
 const MAX_CHECKS: usize = 4;
 /// Of a file of keys or passwords that cannot be used.

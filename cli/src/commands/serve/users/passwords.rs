@@ -10,6 +10,7 @@ use ssh_core::server::RejectReason;
 use zeroize::Zeroizing;
 
 use super::args::UserArg;
+use super::evidence::hex;
 use super::{LETS_NOBODY_IN, complain};
 use crate::commands::password_file;
 use crate::commands::serve::watched::Watched;
@@ -32,6 +33,8 @@ struct Stored {
     hash: PasswordHash,
     /// Whether it was a password in the clear.
     was_plain: bool,
+    /// Tells this password, or hash of one, from others. Only this process could compute it.
+    mark: String,
 }
 
 impl Passwords {
@@ -51,7 +54,8 @@ impl Passwords {
             .map_err(|error| CliError::new(Code::Internal, error.to_string()))?;
         let mut users = BTreeMap::new();
         for arg in args {
-            let file = Watched::load(&arg.file, read)?;
+            let salt = salt.clone();
+            let file = Watched::load(&arg.file, move |path| read(path, &*salt))?;
             if let Some(stored) = file.current(|_| ()) {
                 warnings.extend(stored.warning(&arg.file));
             }
@@ -86,6 +90,11 @@ impl Passwords {
         }
     }
 
+    /// What tells the user's password from others; `None` if there is none now.
+    pub(super) fn mark(&self, user: &str) -> Option<String> {
+        Some(self.current(self.users.get(user)?)?.mark.clone())
+    }
+
     fn current(&self, file: &Watched<Stored>) -> Option<Arc<Stored>> {
         let path = file.path();
         file.current(|change| {
@@ -115,7 +124,7 @@ impl Stored {
 }
 
 /// The hash on the first line. A password in the clear is hashed and forgotten.
-fn read(path: &Path) -> Result<Stored, CliError> {
+fn read(path: &Path, salt: &[u8]) -> Result<Stored, CliError> {
     let line = password_file::read(path)?;
     let failed = |why: &dyn std::fmt::Display| {
         let message = format!("cannot use {}: {why}; write one with `adit hash-password`", path.display());
@@ -127,5 +136,6 @@ fn read(path: &Path) -> Result<Stored, CliError> {
     } else {
         PasswordHash::parse(&line).map_err(|error| failed(&error))?
     };
-    Ok(Stored { hash, was_plain })
+    let mark = hex(&PROVIDER.hashes.digest(HashAlgorithm::Sha256, &[salt, b"mark", line.as_bytes()]));
+    Ok(Stored { hash, was_plain, mark })
 }
