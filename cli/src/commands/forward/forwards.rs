@@ -1,14 +1,17 @@
 //! What runs over the session: the forwards of the command line.
 
+use std::fmt::Display;
 use std::io;
 
+#[cfg(unix)]
+use ssh_core::services::port_forward::SocketForward;
 use ssh_core::services::port_forward::{
     Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
-    RemoteForward,
+    RemoteForward, Target,
 };
 
 use super::Link;
-use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, joined};
+use super::spec::{DynamicSpec, ForwardSpec, Listen, Place, joined};
 use crate::Ended;
 use crate::args::ForwardArgs;
 use crate::error::{CliError, Code, chain};
@@ -49,6 +52,8 @@ struct Forwards {
     _local: Vec<LocalForward>,
     _remote: Vec<RemoteForward>,
     _dynamic: Vec<DynamicForward>,
+    #[cfg(unix)]
+    _sockets: Vec<SocketForward>,
 }
 
 impl Forwards {
@@ -66,22 +71,66 @@ impl Forwards {
             forwards._dynamic.push(forward);
         }
         for ForwardSpec { listen, target } in &args.local {
-            let forward = forwarding.local(bind(listen), &target.host, target.port).await.map_err(failed)?;
-            announce(output, Kind::Local, forward.local_addr().to_string(), Some(target));
-            forwards._local.push(forward);
+            let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
+            let address = match listen {
+                Place::Tcp(listen) => {
+                    let forward = forwarding.local_to(bind(listen), to).await.map_err(failed)?;
+                    let address = forward.local_addr().to_string();
+                    forwards._local.push(forward);
+                    address
+                }
+                Place::Socket(path) => {
+                    forwards.listen_on_socket(path, to, forwarding).map_err(failed)?;
+                    path.clone()
+                }
+            };
+            announce(output, Kind::Local, address, Some(target as &dyn Display));
         }
         for ForwardSpec { listen, target } in &args.remote {
             // RFC 4254 §7.1: an empty host is every interface.
-            let host = if listen.host == "*" { "" } else { listen.host.as_str() };
-            let forward = forwarding.remote(host, listen.port, &target.host, target.port).await;
+            let from =
+                place(listen, |listen| (if listen.host == "*" { "" } else { &listen.host }, listen.port));
+            let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
+            let forward = forwarding.remote_to(from, to).await;
             let forward = forward.map_err(|error| match error {
                 ForwardError::RefusedByPeer { .. } => refused_to_listen(link, listen),
                 error => failed(error),
             })?;
-            announce(output, Kind::Remote, shown_address(listen, forward.port()), Some(target));
+            let address = match listen {
+                Place::Tcp(listen) => shown_address(listen, forward.port()),
+                Place::Socket(path) => path.clone(),
+            };
+            announce(output, Kind::Remote, address, Some(target as &dyn Display));
             forwards._remote.push(forward);
         }
         Ok(forwards)
+    }
+
+    #[cfg(unix)]
+    fn listen_on_socket(
+        &mut self,
+        path: &str,
+        to: Target,
+        forwarding: &PortForwarding,
+    ) -> Result<(), ForwardError> {
+        self._sockets.push(forwarding.local_socket(path, to)?);
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn listen_on_socket(&mut self, path: &str, _to: Target, _: &PortForwarding) -> Result<(), ForwardError> {
+        let source = io::ErrorKind::Unsupported.into();
+        Err(ForwardError::Bind { bind: path.to_owned(), source })
+    }
+}
+
+fn place<T>(place: &Place<T>, tcp: impl Fn(&T) -> (&str, u16)) -> Target {
+    match place {
+        Place::Tcp(place) => {
+            let (host, port) = tcp(place);
+            Target::new(host, port)
+        }
+        Place::Socket(path) => Target::socket(path),
     }
 }
 
@@ -89,7 +138,7 @@ fn bind(listen: &Listen) -> Bind {
     Bind::new(&listen.host, listen.port)
 }
 
-fn announce(output: &Output, kind: Kind, listen: String, target: Option<&Endpoint>) {
+fn announce(output: &Output, kind: Kind, listen: String, target: Option<&dyn Display>) {
     output.event(&Event::Forward { kind, listen, target: target.map(ToString::to_string) });
 }
 
@@ -120,11 +169,11 @@ fn report(event: &ForwardEvent, output: &Output) {
     }
 }
 
-fn refused_to_listen(link: &Link, listen: &Listen) -> CliError {
+fn refused_to_listen(link: &Link, listen: &Place<Listen>) -> CliError {
     CliError::new(
         Code::RemoteRefused,
         format!(
-            "{} refused to listen on {listen}; the port may be in use there or not permitted (adit serve: --permit-listen)",
+            "{} refused to listen on {listen}; it may be in use there or not permitted (adit serve: --permit-listen)",
             link.peer
         ),
     )

@@ -23,18 +23,21 @@ mod listener;
 mod local;
 mod messages;
 mod permit;
+mod permit_path;
 mod policy;
 mod proxy;
 mod pump;
 mod remote;
 mod serve;
+mod socket;
 mod socks;
 mod tasks;
+#[cfg(unix)]
+mod unix;
 
 use std::io;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 pub use bind::Bind;
@@ -44,10 +47,15 @@ pub use event::{ForwardEvent, Target};
 pub use forwarded::ForwardedPorts;
 pub use local::LocalForward;
 pub use permit::{BadPermit, PermitListen, PermitTarget};
+pub use permit_path::{BadPermitPath, PermitPath};
 pub use policy::ForwardPolicy;
 pub use proxy::BadProxyRequest;
+#[cfg(unix)]
+pub use pump::pump_unix;
 pub use pump::{pump, pump_streams};
 pub use remote::RemoteForward;
+#[cfg(unix)]
+pub use unix::SocketForward;
 
 use crate::channel::Channel;
 use crate::error::Error;
@@ -55,7 +63,7 @@ use crate::protocol::OpenError;
 use crate::session::{Incoming, Session};
 use event::Events;
 use granted::Granted;
-use messages::{ChannelTarget, DIRECT_TCPIP};
+use messages::{ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP, encode_direct_path};
 use remote::Requested;
 use serve::Unhandled;
 use tasks::Tasks;
@@ -231,7 +239,37 @@ impl PortForwarding {
         target_host: &str,
         target_port: u16,
     ) -> Result<LocalForward, ForwardError> {
-        local::start(&self.shared, bind.into(), Target::new(target_host, target_port)).await
+        self.local_to(bind, Target::new(target_host, target_port)).await
+    }
+
+    /// As [`local`](Self::local), with a target that may be a Unix socket of the peer (OpenSSH PROTOCOL §2.4).
+    ///
+    /// # Errors
+    /// [`ForwardError::Bind`] if the system does not let us listen there.
+    ///
+    /// # Cancel safety
+    /// A dropped future listens on nothing.
+    pub async fn local_to(
+        &self,
+        bind: impl Into<Bind>,
+        target: Target,
+    ) -> Result<LocalForward, ForwardError> {
+        local::start(&self.shared, bind.into(), target).await
+    }
+
+    /// Listens on a Unix socket here, which only this user can connect to; each connection goes to a target that the peer
+    /// connects to. There must be nothing at `path` yet.
+    ///
+    /// # Errors
+    /// [`ForwardError::Bind`] if the system does not let us listen there, or the path is too long for it, which is somewhat
+    /// above a hundred bytes.
+    #[cfg(unix)]
+    pub fn local_socket(
+        &self,
+        path: impl AsRef<std::path::Path>,
+        target: Target,
+    ) -> Result<SocketForward, ForwardError> {
+        unix::start(&self.shared, path.as_ref(), target)
     }
 
     /// Asks the peer to listen on `bind_host` (empty for all its interfaces, `localhost`, or an address) and `port`, or
@@ -249,7 +287,19 @@ impl PortForwarding {
         target_host: &str,
         target_port: u16,
     ) -> Result<RemoteForward, ForwardError> {
-        remote::start(&self.shared, bind_host, port, Target::new(target_host, target_port)).await
+        self.remote_to(Target::new(bind_host, port), Target::new(target_host, target_port)).await
+    }
+
+    /// As [`remote`](Self::remote); `bind` may be a Unix socket of the peer, and the target one of this side (OpenSSH
+    /// PROTOCOL §2.4).
+    ///
+    /// # Errors
+    /// [`ForwardError::RefusedByPeer`], or the session's error.
+    ///
+    /// # Cancel safety
+    /// A dropped future takes the request back.
+    pub async fn remote_to(&self, bind: Target, target: Target) -> Result<RemoteForward, ForwardError> {
+        remote::start(&self.shared, bind, target).await
     }
 
     /// Listens here as a proxy (SOCKS4, SOCKS4a, SOCKS5 and HTTP CONNECT, told apart by the first byte); each
@@ -273,7 +323,17 @@ impl PortForwarding {
     /// # Cancel safety
     /// The channel of a dropped future is closed as soon as it is confirmed.
     pub async fn open(&self, host: &str, port: u16) -> Result<Channel, ForwardError> {
-        let target = Target::new(host, port);
+        self.open_to(Target::new(host, port)).await
+    }
+
+    /// As [`open`](Self::open), with a target that may be a Unix socket of the peer (OpenSSH PROTOCOL §2.4).
+    ///
+    /// # Errors
+    /// [`ForwardError::Open`] with the peer's reason.
+    ///
+    /// # Cancel safety
+    /// The channel of a dropped future is closed as soon as it is confirmed.
+    pub async fn open_to(&self, target: Target) -> Result<Channel, ForwardError> {
         // Some servers refuse an originator that is no address.
         let channel = self.shared.open_direct(&target, "127.0.0.1", 0).await;
         channel.map_err(|source| ForwardError::Open { target, source })
@@ -328,6 +388,11 @@ impl Shared {
         originator: &str,
         originator_port: u16,
     ) -> Result<Channel, OpenError> {
+        if let Some(path) = target.socket_path() {
+            let fields = encode_direct_path(path);
+            let (channel, _) = self.session.open_channel_with(DIRECT_STREAMLOCAL, &fields).await?;
+            return Ok(channel);
+        }
         let fields = ChannelTarget {
             host: target.host().to_owned(),
             port: target.port(),
@@ -349,18 +414,4 @@ impl Shared {
             }
         }
     }
-}
-
-/// Moves bytes until both ways have ended. A failure is an ordinary end of a connection.
-async fn run_connection(socket: TcpStream, channel: Channel, target: &Target) {
-    match pump::pump(socket, channel).await {
-        Ok(()) => tracing::debug!(%target, "connection ended"),
-        Err(error) => tracing::debug!(%target, %error, "connection broke"),
-    }
-}
-
-/// Closes a connection so that the other side gets an error, and not an empty stream.
-fn reset(socket: TcpStream) {
-    // Without it the connection is closed all the same.
-    let _ = socket.set_zero_linger();
 }

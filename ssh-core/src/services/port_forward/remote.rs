@@ -7,7 +7,10 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::event::Target;
-use super::messages::{CANCEL_TCPIP_FORWARD, ForwardRequest, TCPIP_FORWARD, decode_port};
+use super::messages::{
+    CANCEL_STREAMLOCAL_FORWARD, CANCEL_TCPIP_FORWARD, ForwardRequest, STREAMLOCAL_FORWARD, TCPIP_FORWARD,
+    decode_port, encode_path,
+};
 use super::{ForwardError, Shared};
 use crate::error::Error;
 
@@ -20,7 +23,7 @@ pub struct RemoteForward {
 }
 
 impl RemoteForward {
-    /// The port that the peer listens on.
+    /// The port that the peer listens on; 0 for a Unix socket.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -35,8 +38,8 @@ impl RemoteForward {
     /// A dropped future has sent the request.
     pub async fn cancel(mut self) -> Result<bool, Error> {
         let Some(registration) = self.registration.take() else { return Ok(false) };
-        let fields = registration.fields(self.port);
-        let reply = registration.shared.session.request(CANCEL_TCPIP_FORWARD, &fields).await?;
+        let (name, fields) = registration.cancel_request(self.port);
+        let reply = registration.shared.session.request(name, &fields).await?;
         Ok(reply.is_some())
     }
 }
@@ -45,33 +48,37 @@ impl Drop for RemoteForward {
     fn drop(&mut self) {
         if let Some(registration) = self.registration.take() {
             // An error means that the session is over, and the forward with it.
-            let _ = registration.shared.session.notify(CANCEL_TCPIP_FORWARD, &registration.fields(self.port));
+            let (name, fields) = registration.cancel_request(self.port);
+            let _ = registration.shared.session.notify(name, &fields);
         }
     }
 }
 
 pub(super) async fn start(
     shared: &Arc<Shared>,
-    bind_host: &str,
-    port: u16,
+    bind: Target,
     target: Target,
 ) -> Result<RemoteForward, ForwardError> {
-    let registration = Registration::new(shared, bind_host, port, target)?;
+    let registration = Registration::new(shared, bind, target)?;
     let (reply, replied) = oneshot::channel();
     // In a task, so that a forward that is granted when the caller has gone is taken back.
     shared.tasks.spawn(async move {
-        let _ = reply.send(request(registration, port).await);
+        let _ = reply.send(request(registration).await);
     });
     replied.await.unwrap_or(Err(ForwardError::Session(Error::Closed)))
 }
 
-async fn request(registration: Registration, port: u16) -> Result<RemoteForward, ForwardError> {
-    let bind = || Target::new(&registration.host, port).to_string();
-    let fields = registration.fields(port);
-    let reply = registration.shared.session.request(TCPIP_FORWARD, &fields).await?;
+async fn request(registration: Registration) -> Result<RemoteForward, ForwardError> {
+    let bind = || registration.bind.to_string();
+    let (name, fields) = registration.request();
+    let reply = registration.shared.session.request(name, &fields).await?;
     let reply = reply.ok_or_else(|| ForwardError::RefusedByPeer { bind: bind() })?;
+    if registration.bind.socket_path().is_some() {
+        registration.granted(0);
+        return Ok(RemoteForward { registration: Some(registration), port: 0 });
+    }
     // A peer may choose another port than was asked for.
-    let chosen = decode_port(&reply).ok().flatten().unwrap_or(port);
+    let chosen = decode_port(&reply).ok().flatten().unwrap_or(registration.bind.port());
     if chosen == 0 {
         return Err(ForwardError::NoPort { bind: bind() });
     }
@@ -96,7 +103,7 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    host: String,
+    bind: Target,
     /// 0 until the peer has chosen.
     port: u16,
     is_answered: bool,
@@ -112,12 +119,12 @@ impl Default for Requested {
 impl Requested {
     /// Where connections to a port of the peer go. A connection may overtake the answer that names its port, so as
     /// long as requests are unanswered an unknown port is waited for.
-    pub(super) async fn target_of(&self, host: &str, port: u16) -> Option<Target> {
+    pub(super) async fn target_of(&self, bind: &Target) -> Option<Target> {
         let mut answered = self.answered.subscribe();
         let find = async {
             loop {
                 answered.mark_unchanged();
-                match self.find(host, port) {
+                match self.find(bind) {
                     Found::Target(target) => return Some(target),
                     Found::MayCome => answered.changed().await.ok()?,
                     Found::Nothing => return None,
@@ -128,14 +135,24 @@ impl Requested {
     }
 
     /// Peers spell hosts in many ways, so the host only decides between forwards of the same port.
-    fn find(&self, host: &str, port: u16) -> Found {
+    fn find(&self, bind: &Target) -> Found {
         let table = self.table.lock();
-        let of_port = || table.entries.iter().filter(|entry| entry.port == port && port != 0);
-        match of_port().find(|entry| entry.host == host).or_else(|| of_port().next()) {
+        let exact = table.entries.iter().find(|entry| match bind.socket_path() {
+            Some(path) => entry.bind.socket_path() == Some(path),
+            None => entry.is_port(bind.port()) && entry.bind.host() == bind.host(),
+        });
+        match exact.or_else(|| table.entries.iter().find(|entry| entry.is_port(bind.port()))) {
             Some(entry) => Found::Target(entry.target.clone()),
             None if table.entries.iter().any(|entry| !entry.is_answered) => Found::MayCome,
             None => Found::Nothing,
         }
+    }
+}
+
+impl Entry {
+    /// Whether it is a forward of this port, on whatever address.
+    fn is_port(&self, port: u16) -> bool {
+        port != 0 && self.port == port && self.bind.socket_path().is_none()
     }
 }
 
@@ -150,19 +167,23 @@ enum Found {
 struct Registration {
     shared: Arc<Shared>,
     id: u64,
-    host: String,
+    bind: Target,
 }
 
 impl Registration {
-    fn new(shared: &Arc<Shared>, host: &str, port: u16, target: Target) -> Result<Self, ForwardError> {
+    fn new(shared: &Arc<Shared>, bind: Target, target: Target) -> Result<Self, ForwardError> {
         let mut table = shared.requested.table.lock();
-        if port != 0 && table.entries.iter().any(|entry| entry.host == host && entry.port == port) {
-            return Err(ForwardError::AlreadyForwarded { bind: Target::new(host, port).to_string() });
+        let is_same = |entry: &Entry| match bind.socket_path() {
+            Some(path) => entry.bind.socket_path() == Some(path),
+            None => entry.is_port(bind.port()) && entry.bind.host() == bind.host(),
+        };
+        if table.entries.iter().any(is_same) {
+            return Err(ForwardError::AlreadyForwarded { bind: bind.to_string() });
         }
         let id = table.next_id;
         table.next_id = id.wrapping_add(1);
-        table.entries.push(Entry { id, host: host.to_owned(), port, is_answered: false, target });
-        Ok(Self { shared: Arc::clone(shared), id, host: host.to_owned() })
+        table.entries.push(Entry { id, bind: bind.clone(), port: bind.port(), is_answered: false, target });
+        Ok(Self { shared: Arc::clone(shared), id, bind })
     }
 
     fn granted(&self, port: u16) {
@@ -175,8 +196,24 @@ impl Registration {
         self.shared.requested.answered.send_replace(());
     }
 
+    /// The name and the fields of the request.
+    fn request(&self) -> (&'static str, Vec<u8>) {
+        match self.bind.socket_path() {
+            Some(path) => (STREAMLOCAL_FORWARD, encode_path(path)),
+            None => (TCPIP_FORWARD, self.fields(self.bind.port())),
+        }
+    }
+
+    /// Those of the request that takes it back.
+    fn cancel_request(&self, port: u16) -> (&'static str, Vec<u8>) {
+        match self.bind.socket_path() {
+            Some(path) => (CANCEL_STREAMLOCAL_FORWARD, encode_path(path)),
+            None => (CANCEL_TCPIP_FORWARD, self.fields(port)),
+        }
+    }
+
     fn fields(&self, port: u16) -> Vec<u8> {
-        ForwardRequest { host: self.host.clone(), port }.encode()
+        ForwardRequest { host: self.bind.host().to_owned(), port }.encode()
     }
 }
 
