@@ -60,7 +60,7 @@ where
     C: Future<Output = ()> + Send + 'static,
 {
     let failed = |source| ForwardError::Bind { bind: bind.to_string(), source };
-    let sockets = bind.listen().await.map_err(failed)?;
+    let sockets = shared.hooks.listeners.listen(bind, false).await.map_err(failed)?;
     let first = sockets.first().ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))?;
     let address = first.local_addr().map_err(failed)?;
     let mut listeners = Vec::new();

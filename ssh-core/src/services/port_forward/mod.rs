@@ -18,6 +18,7 @@ mod dynamic;
 mod event;
 mod forwarded;
 mod granted;
+mod hooks;
 mod http_connect;
 mod listener;
 mod local;
@@ -45,6 +46,10 @@ pub use dial::{Resolver, SystemResolver};
 pub use dynamic::DynamicForward;
 pub use event::{ForwardEvent, Target};
 pub use forwarded::ForwardedPorts;
+pub use hooks::{
+    ConnectingHook, ForwardedPortConnecting, ForwardedStream, ListenerFactory, MessageFactory, PlainMessages,
+    PortChange, PortEvent, PortSide, PortStream, SystemListeners, Wrapped,
+};
 pub use local::LocalForward;
 pub use permit::{BadPermit, PermitListen, PermitTarget};
 pub use permit_path::{BadPermitPath, PermitPath};
@@ -63,6 +68,7 @@ use crate::protocol::OpenError;
 use crate::session::{Incoming, Session};
 use event::Events;
 use granted::Granted;
+use hooks::Hooks;
 use messages::{ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP, encode_direct_path};
 use remote::Requested;
 use serve::Unhandled;
@@ -81,6 +87,7 @@ struct Shared {
     session: Session,
     policy: ForwardPolicy,
     events: Events,
+    hooks: Hooks,
     /// Connections, and the serving of the peer.
     tasks: Tasks,
     /// They end with the session.
@@ -157,6 +164,7 @@ pub struct PortForwardingBuilder {
     session: Session,
     policy: ForwardPolicy,
     events: Events,
+    hooks: Hooks,
     unhandled: Unhandled,
 }
 
@@ -181,6 +189,52 @@ impl PortForwardingBuilder {
         self
     }
 
+    /// Is told when a forwarded port comes or goes, on either side. It must not block.
+    pub fn on_port(mut self, callback: impl Fn(PortEvent) + Send + Sync + 'static) -> Self {
+        self.hooks.on_port = Some(Box::new(callback));
+        self
+    }
+
+    /// Who listens, for forwards of both sides; [`SystemListeners`] otherwise.
+    pub fn listeners(mut self, factory: impl ListenerFactory + 'static) -> Self {
+        self.hooks.listeners = Arc::new(factory);
+        self
+    }
+
+    /// What is appended to messages; nothing otherwise.
+    pub fn messages(mut self, factory: impl MessageFactory + 'static) -> Self {
+        self.hooks.messages = Arc::new(factory);
+        self
+    }
+
+    /// Who decides about connections through forwarded ports, and may wrap them.
+    pub fn on_connecting(mut self, hook: impl ConnectingHook + 'static) -> Self {
+        self.hooks.connecting = Some(Arc::new(hook));
+        self
+    }
+
+    /// Whether ports that the peer asked to forward are listened on here, which they are unless it is said otherwise. If
+    /// not, they are granted all the same (but port 0 is not), for
+    /// [`connect_to_forwarded_port`](PortForwarding::connect_to_forwarded_port).
+    pub fn accept_local_connections(mut self, accept: bool) -> Self {
+        self.hooks.switches.accept_local = accept;
+        self
+    }
+
+    /// Whether the peer may connect to what the policy permits without a forwarded port (`direct-tcpip`). On.
+    pub fn accept_non_forwarded(mut self, accept: bool) -> Self {
+        self.hooks.switches.accept_direct = accept;
+        self
+    }
+
+    /// Hands connections to ports that this side forwards to `callback`, and connects to no target. The callback must not
+    /// block.
+    pub fn streams(mut self, callback: impl Fn(PortStream) + Send + Sync + 'static) -> Self {
+        self.hooks.switches.connect_to_local = false;
+        self.hooks.on_stream = Some(Box::new(callback));
+        self
+    }
+
     /// Starts to serve the peer. It needs a tokio runtime.
     #[must_use = "dropping it stops everything"]
     pub fn start(self) -> PortForwarding {
@@ -193,6 +247,7 @@ impl PortForwardingBuilder {
             session: self.session,
             policy,
             events: self.events,
+            hooks: self.hooks,
             tasks: Tasks::default(),
             listeners: Tasks::default(),
             requested: Requested::default(),
@@ -216,6 +271,7 @@ impl PortForwarding {
             session,
             policy: ForwardPolicy::deny_all(),
             events: Events::default(),
+            hooks: Hooks::default(),
             unhandled: Unhandled::default(),
         }
     }
@@ -399,7 +455,9 @@ impl Shared {
             originator: originator.to_owned(),
             originator_port: originator_port.into(),
         };
-        let (channel, _) = self.session.open_channel_with(DIRECT_TCPIP, &fields.encode()).await?;
+        let mut fields = fields.encode();
+        fields.extend(self.hooks.messages.channel_open(target));
+        let (channel, _) = self.session.open_channel_with(DIRECT_TCPIP, &fields).await?;
         Ok(channel)
     }
 

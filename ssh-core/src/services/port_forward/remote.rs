@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::event::Target;
+use super::hooks::{PortChange, PortSide};
 use super::messages::{
     CANCEL_STREAMLOCAL_FORWARD, CANCEL_TCPIP_FORWARD, ForwardRequest, STREAMLOCAL_FORWARD, TCPIP_FORWARD,
     decode_port, encode_path,
@@ -117,6 +118,11 @@ impl Default for Requested {
 }
 
 impl Requested {
+    /// What the peer listens on for us.
+    pub(super) fn ports(&self) -> Vec<Target> {
+        self.table.lock().entries.iter().filter(|entry| entry.is_answered).map(Entry::place).collect()
+    }
+
     /// Where connections to a port of the peer go. A connection may overtake the answer that names its port, so as
     /// long as requests are unanswered an unknown port is waited for.
     pub(super) async fn target_of(&self, bind: &Target) -> Option<Target> {
@@ -150,6 +156,14 @@ impl Requested {
 }
 
 impl Entry {
+    /// What the peer listens on, with the port that it chose.
+    fn place(&self) -> Target {
+        match self.bind.socket_path() {
+            Some(_) => self.bind.clone(),
+            None => Target::new(self.bind.host(), self.port),
+        }
+    }
+
     /// Whether it is a forward of this port, on whatever address.
     fn is_port(&self, port: u16) -> bool {
         port != 0 && self.port == port && self.bind.socket_path().is_none()
@@ -188,12 +202,22 @@ impl Registration {
 
     fn granted(&self, port: u16) {
         let mut table = self.shared.requested.table.lock();
-        if let Some(entry) = table.entries.iter_mut().find(|entry| entry.id == self.id) {
+        let change = if table.entries.iter().any(|entry| entry.id != self.id && entry.is_port(port)) {
+            PortChange::Updated
+        } else {
+            PortChange::Added
+        };
+        let entry = table.entries.iter_mut().find(|entry| entry.id == self.id);
+        let port = entry.map(|entry| {
             entry.port = port;
             entry.is_answered = true;
-        }
+            entry.place()
+        });
         drop(table);
         self.shared.requested.answered.send_replace(());
+        if let Some(port) = port {
+            self.shared.hooks.port(PortSide::Local, change, &port);
+        }
     }
 
     /// The name and the fields of the request.
@@ -213,14 +237,26 @@ impl Registration {
     }
 
     fn fields(&self, port: u16) -> Vec<u8> {
-        ForwardRequest { host: self.bind.host().to_owned(), port }.encode()
+        let mut fields = ForwardRequest { host: self.bind.host().to_owned(), port }.encode();
+        fields.extend(self.shared.hooks.messages.request(&Target::new(self.bind.host(), port)));
+        fields
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.shared.requested.table.lock().entries.retain(|entry| entry.id != self.id);
+        let mut table = self.shared.requested.table.lock();
+        let at = table.entries.iter().position(|entry| entry.id == self.id);
+        let gone = at.map(|at| table.entries.remove(at)).filter(|entry| entry.is_answered);
+        let is_left = gone.as_ref().is_some_and(|gone| {
+            table.entries.iter().any(|entry| entry.is_answered && entry.is_port(gone.port))
+        });
+        drop(table);
         self.shared.requested.answered.send_replace(());
+        if let Some(gone) = gone {
+            let change = if is_left { PortChange::Updated } else { PortChange::Removed };
+            self.shared.hooks.port(PortSide::Local, change, &gone.place());
+        }
     }
 }
 

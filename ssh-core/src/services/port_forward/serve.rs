@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 
 use super::dial::{DialError, dial, dial_for_peer};
 use super::event::{ForwardEvent, Target};
+use super::hooks::{ForwardedPortConnecting, PortStream};
 use super::messages::{
     CANCEL_STREAMLOCAL_FORWARD, CANCEL_TCPIP_FORWARD, ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP,
     FORWARDED_STREAMLOCAL, FORWARDED_TCPIP, ForwardRequest, STREAMLOCAL_FORWARD, TCPIP_FORWARD, decode_path,
@@ -43,6 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, unhandled: Unhandled) {
     }
     // Nobody could reach the peer through them any more. Connections see the end themselves, and reset their sockets.
     shared.listeners.stop();
+    shared.granted.clear(&shared.hooks);
 }
 
 fn on_channel(shared: &Arc<Shared>, channel: IncomingChannel, unhandled: &Unhandled) {
@@ -119,8 +121,18 @@ async fn on_request(shared: &Arc<Shared>, request: IncomingRequest, unhandled: &
 
 async fn direct(shared: Arc<Shared>, channel: IncomingChannel, place: Place) {
     let Place { target, from } = place;
+    if !shared.hooks.switches.accept_direct {
+        shared.events.emit(ForwardEvent::TargetDenied { target });
+        let text = "only forwarded ports can be connected to";
+        return channel.reject(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, text);
+    }
     match dial_for_peer(&shared.policy, &target).await {
-        Ok(socket) => connect(&shared, channel, socket, from, target).await,
+        Ok(socket) => {
+            shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
+            if let Ok(channel) = channel.accept() {
+                socket.run(channel, &target).await;
+            }
+        }
         Err(DialError::Denied) => {
             shared.events.emit(ForwardEvent::TargetDenied { target: target.clone() });
             let text = format!("connecting to {target} is not permitted");
@@ -140,8 +152,15 @@ async fn forwarded(shared: Arc<Shared>, channel: IncomingChannel, place: Place) 
         let text = "nobody asked to listen on this port";
         return channel.reject(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, text);
     };
+    let connection = ForwardedPortConnecting { port: bind, is_incoming: true };
+    if !shared.hooks.admit(&connection).await {
+        return channel.reject(OpenFailureReason::CONNECT_FAILED, "the connection was rejected");
+    }
+    if !shared.hooks.switches.connect_to_local {
+        return deliver(&shared, channel, connection.port);
+    }
     match dial(&target).await {
-        Ok(socket) => connect(&shared, channel, socket, from, target).await,
+        Ok(socket) => connect(&shared, channel, socket, (from, target), &connection).await,
         Err(error) => {
             shared.events.emit(ForwardEvent::DialFailed { target, error: IoError::from(&error) });
             channel.reject(OpenFailureReason::CONNECT_FAILED, &error.to_string());
@@ -149,9 +168,29 @@ async fn forwarded(shared: Arc<Shared>, channel: IncomingChannel, place: Place) 
     }
 }
 
-async fn connect(shared: &Shared, channel: IncomingChannel, socket: Socket, from: String, target: Target) {
+async fn connect(
+    shared: &Shared,
+    channel: IncomingChannel,
+    socket: Socket,
+    (from, target): (String, Target),
+    connection: &ForwardedPortConnecting,
+) {
     shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
-    if let Ok(channel) = channel.accept() {
-        socket.run(channel, &target).await;
+    let Ok(channel) = channel.accept() else { return };
+    match shared.hooks.wrap(connection, channel).await {
+        Some(stream) => socket.run_through(stream, &target).await,
+        None => socket.reset(),
+    }
+}
+
+/// Gives a connection to the application.
+fn deliver(shared: &Shared, channel: IncomingChannel, port: Target) {
+    match &shared.hooks.on_stream {
+        Some(callback) => {
+            if let Ok(channel) = channel.accept() {
+                callback(PortStream { port, channel });
+            }
+        }
+        None => channel.reject(OpenFailureReason::CONNECT_FAILED, "nobody takes connections"),
     }
 }

@@ -5,6 +5,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use super::event::Target;
+use super::hooks::ForwardedStream;
 use super::pump;
 use crate::channel::Channel;
 
@@ -19,10 +20,22 @@ pub(super) enum Socket {
 impl Socket {
     /// Moves bytes until both ways have ended. A failure is an ordinary end of a connection.
     pub(super) async fn run(self, channel: Channel, target: &Target) {
-        let ended = match self {
-            Self::Tcp(stream) => pump::pump(stream, channel).await,
+        self.run_through(ForwardedStream::Channel(channel), target).await;
+    }
+
+    /// As [`run`](Self::run), through what a hook made of the channel.
+    pub(super) async fn run_through(self, stream: ForwardedStream, target: &Target) {
+        let ended = match (self, stream) {
+            (Self::Tcp(socket), ForwardedStream::Channel(channel)) => pump::pump(socket, channel).await,
+            (Self::Tcp(mut socket), ForwardedStream::Wrapped(mut stream)) => {
+                tokio::io::copy_bidirectional(&mut socket, &mut stream).await.map(drop)
+            }
             #[cfg(unix)]
-            Self::Unix(stream) => pump::pump_unix(stream, channel).await,
+            (Self::Unix(socket), ForwardedStream::Channel(channel)) => pump::pump_unix(socket, channel).await,
+            #[cfg(unix)]
+            (Self::Unix(mut socket), ForwardedStream::Wrapped(mut stream)) => {
+                tokio::io::copy_bidirectional(&mut socket, &mut stream).await.map(drop)
+            }
         };
         match ended {
             Ok(()) => tracing::debug!(%target, "connection ended"),
