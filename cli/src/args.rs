@@ -8,7 +8,7 @@ use ssh_core::services::port_forward::{PermitListen, PermitTarget};
 
 use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
 use crate::commands::keygen::Validity;
-use crate::commands::serve::{AuthorizedKeysArg, Requirement, UserArg};
+use crate::commands::serve::{AuthorizedKeysArg, Permit, Requirement, UserArg};
 use crate::error::EXIT_CODES;
 
 /// SSH tunnels: forward ports, serve forwards, make keys.
@@ -49,11 +49,12 @@ pub(crate) struct ForwardArgs {
     #[arg(value_name = "[USER@]HOST[:PORT]")]
     pub(crate) target: Target,
 
-    /// Listen here, connect from the server. Binds loopback unless told otherwise; port 0 chooses one
+    /// Listen here, connect from the server. Binds loopback unless told otherwise; port 0 chooses one. The path of a Unix
+    /// socket may stand for [BIND:]PORT, and for HOST:PORT
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
     pub(crate) local: Vec<ForwardSpec>,
 
-    /// Listen at the server, connect from here
+    /// Listen at the server, connect from here; Unix sockets as for -L
     #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
     pub(crate) remote: Vec<ForwardSpec>,
 
@@ -138,13 +139,14 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) no_penalties: bool,
 
-    /// Where clients may connect to: `any`, HOST:PORT or HOST:*
-    #[arg(long, value_name = "any|HOST:PORT", required_unless_present = "permit_listen", num_args = 1..)]
-    pub(crate) permit_open: Vec<PermitTarget>,
+    /// Where clients may connect to: `any`, HOST:PORT or HOST:*; the path of a Unix socket or DIRECTORY/*, which `any` does
+    /// not include
+    #[arg(long, value_name = "any|HOST:PORT|PATH", required_unless_present = "permit_listen", num_args = 1..)]
+    pub(crate) permit_open: Vec<Permit<PermitTarget>>,
 
-    /// Where clients may listen here: `any`, `[BIND:]PORT` or `BIND:*`. Nowhere unless given
-    #[arg(long, value_name = "any|[BIND:]PORT", num_args = 1..)]
-    pub(crate) permit_listen: Vec<PermitListen>,
+    /// Where clients may listen here: `any`, `[BIND:]PORT` or `BIND:*`; a path as above. Nowhere unless given
+    #[arg(long, value_name = "any|[BIND:]PORT|PATH", num_args = 1..)]
+    pub(crate) permit_listen: Vec<Permit<PermitListen>>,
 
     /// Sessions at once. One that waits for its client to come back counts, but gives way to a new one
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]

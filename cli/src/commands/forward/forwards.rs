@@ -2,21 +2,24 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+#[cfg(unix)]
+use ssh_core::services::port_forward::SocketForward;
 use ssh_core::services::port_forward::{
     Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
-    RemoteForward,
+    RemoteForward, Target,
 };
 use ssh_core::session::SessionEvent;
 use ssh_core::{Error, Session};
 use tokio::net::TcpListener;
 
 use super::login::{Link, reconnecting};
-use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, joined};
+use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, Place, joined};
 use crate::Ended;
 use crate::args::ForwardArgs;
 use crate::error::{CliError, Code, chain};
@@ -45,7 +48,8 @@ pub(super) enum End {
 
 struct Listeners {
     dynamic: Vec<Vec<StdListener>>,
-    local: Vec<Vec<StdListener>>,
+    /// Nothing for a Unix socket, which each session makes anew.
+    local: Vec<Option<Vec<StdListener>>>,
 }
 
 /// The forwards of one session, which end when they are dropped.
@@ -53,6 +57,8 @@ struct Listeners {
 struct Listening {
     _local: Vec<LocalForward>,
     _dynamic: Vec<DynamicForward>,
+    #[cfg(unix)]
+    _sockets: Vec<SocketForward>,
 }
 
 /// Why the forwarding ends before it should.
@@ -63,7 +69,11 @@ enum Failure {
 
 impl<'a> Forwarder<'a> {
     pub(super) fn new(args: &'a ForwardArgs, output: &'a Output) -> Self {
-        let remote_ports = args.remote.iter().map(|spec| spec.listen.port).collect();
+        let port = |spec: &ForwardSpec| match &spec.listen {
+            Place::Tcp(listen) => listen.port,
+            Place::Socket(_) => 0,
+        };
+        let remote_ports = args.remote.iter().map(port).collect();
         Self { args, output, listeners: None, remote_ports, was_ready: false, streams_lost: 0 }
     }
 
@@ -151,10 +161,21 @@ impl<'a> Forwarder<'a> {
             let sockets = duplicates(sockets).map_err(failed)?;
             listening._dynamic.push(forwarding.dynamic_on(sockets).map_err(failed)?);
         }
-        for (sockets, ForwardSpec { target, .. }) in listeners.local.iter().zip(&self.args.local) {
-            let sockets = duplicates(sockets).map_err(failed)?;
-            let forward = forwarding.local_on(sockets, &target.host, target.port).map_err(failed)?;
-            listening._local.push(forward);
+        for (sockets, ForwardSpec { listen, target }) in listeners.local.iter().zip(&self.args.local) {
+            let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
+            match (sockets, listen) {
+                (Some(sockets), _) => {
+                    let sockets = duplicates(sockets).map_err(failed)?;
+                    listening._local.push(forwarding.local_on(sockets, to).map_err(failed)?);
+                }
+                (None, Place::Socket(path)) => {
+                    listening.listen_on_socket(path, to, forwarding).map_err(failed)?;
+                    if !self.was_ready {
+                        announce(self.output, Kind::Local, path.clone(), Some(target));
+                    }
+                }
+                (None, Place::Tcp(_)) => {}
+            }
         }
         Ok(listening)
     }
@@ -172,14 +193,20 @@ impl<'a> Forwarder<'a> {
             })?;
         let ForwardSpec { listen, target } = spec;
         // RFC 4254 §7.1: an empty host is every interface.
-        let host = if listen.host == "*" { "" } else { listen.host.as_str() };
-        let forward = forwarding.remote(host, *port, &target.host, target.port).await;
+        let chosen = *port;
+        let from = place(listen, |listen| (if listen.host == "*" { "" } else { &listen.host }, chosen));
+        let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
+        let forward = forwarding.remote_to(from, to).await;
         let forward = forward.map_err(|error| match error {
             ForwardError::RefusedByPeer { .. } => Failure::Other(refused_to_listen(link, listen)),
             error => failure(link, &error),
         })?;
         *port = forward.port();
-        announce(self.output, Kind::Remote, shown_address(listen, forward.port()), Some(target));
+        let address = match listen {
+            Place::Tcp(listen) => shown_address(listen, forward.port()),
+            Place::Socket(path) => path.clone(),
+        };
+        announce(self.output, Kind::Remote, address, Some(target));
         Ok(forward)
     }
 }
@@ -191,16 +218,48 @@ impl Listeners {
             listeners.dynamic.push(bind(listen, Kind::Dynamic, None, output).await?);
         }
         for ForwardSpec { listen, target } in &args.local {
-            listeners.local.push(bind(listen, Kind::Local, Some(target), output).await?);
+            listeners.local.push(match listen {
+                Place::Tcp(listen) => Some(bind(listen, Kind::Local, Some(target), output).await?),
+                Place::Socket(_) => None,
+            });
         }
         Ok(listeners)
+    }
+}
+
+impl Listening {
+    #[cfg(unix)]
+    fn listen_on_socket(
+        &mut self,
+        path: &str,
+        to: Target,
+        forwarding: &PortForwarding,
+    ) -> Result<(), ForwardError> {
+        self._sockets.push(forwarding.local_socket(path, to)?);
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn listen_on_socket(&mut self, path: &str, _to: Target, _: &PortForwarding) -> Result<(), ForwardError> {
+        let source = io::ErrorKind::Unsupported.into();
+        Err(ForwardError::Bind { bind: path.to_owned(), source })
+    }
+}
+
+fn place<T>(place: &Place<T>, tcp: impl Fn(&T) -> (&str, u16)) -> Target {
+    match place {
+        Place::Tcp(place) => {
+            let (host, port) = tcp(place);
+            Target::new(host, port)
+        }
+        Place::Socket(path) => Target::socket(path),
     }
 }
 
 async fn bind(
     listen: &Listen,
     kind: Kind,
-    target: Option<&Endpoint>,
+    target: Option<&dyn Display>,
     output: &Output,
 ) -> Result<Vec<StdListener>, ForwardError> {
     let bind = Bind::new(&listen.host, listen.port);
@@ -257,7 +316,7 @@ async fn watch(session: &Session, output: &Output, is_told: &Cell<bool>) -> Infa
     std::future::pending().await
 }
 
-fn announce(output: &Output, kind: Kind, listen: String, target: Option<&Endpoint>) {
+fn announce(output: &Output, kind: Kind, listen: String, target: Option<&dyn Display>) {
     output.event(&Event::Forward { kind, listen, target: target.map(ToString::to_string) });
 }
 
@@ -288,11 +347,11 @@ fn report(event: &ForwardEvent, output: &Output) {
     }
 }
 
-fn refused_to_listen(link: &Link, listen: &Listen) -> CliError {
+fn refused_to_listen(link: &Link, listen: &Place<Listen>) -> CliError {
     CliError::new(
         Code::RemoteRefused,
         format!(
-            "{} refused to listen on {listen}; the port may be in use there or not permitted (adit serve: --permit-listen)",
+            "{} refused to listen on {listen}; it may be in use there or not permitted (adit serve: --permit-listen)",
             link.peer
         ),
     )

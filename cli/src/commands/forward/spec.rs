@@ -10,11 +10,18 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
 }
 
-/// `[BIND:]PORT:HOST:PORT`.
+/// `[BIND:]PORT:HOST:PORT`, with the path of a Unix socket in place of either half.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ForwardSpec {
-    pub(crate) listen: Listen,
-    pub(crate) target: Endpoint,
+    pub(crate) listen: Place<Listen>,
+    pub(crate) target: Place<Endpoint>,
+}
+
+/// TCP, or a Unix socket. As with `ssh`, what has a slash is a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place<T> {
+    Tcp(T),
+    Socket(String),
 }
 
 /// `[BIND:]PORT`.
@@ -48,15 +55,27 @@ impl FromStr for ForwardSpec {
     type Err = BadSpec;
 
     fn from_str(text: &str) -> Result<Self, BadSpec> {
-        let shape = BadSpec::Shape("[BIND:]PORT:HOST:PORT");
-        let parts = split(text).ok_or_else(|| shape.clone())?;
-        let (listen, [host, port]) = match *parts.as_slice() {
-            [listen, host, port] => (Listen::new(None, listen)?, [host, port]),
-            [bind, listen, host, port] => (Listen::new(Some(bind), listen)?, [host, port]),
-            _ => return Err(shape),
+        let shape = || BadSpec::Shape("[BIND:]PORT:HOST:PORT, or a path in place of either half");
+        let parts = split(text).ok_or_else(shape)?;
+        let (listen, target) = match *parts.as_slice() {
+            [path, ref target @ ..] if is_path(path) => (Place::Socket(path.to_owned()), target),
+            [port, ref target @ ..] if matches!(target, [path] if is_path(path)) || target.len() == 2 => {
+                (Place::Tcp(Listen::new(None, port)?), target)
+            }
+            [bind, port, ref target @ ..] => (Place::Tcp(Listen::new(Some(bind), port)?), target),
+            _ => return Err(shape()),
         };
-        Ok(Self { listen, target: Endpoint::new(host, port)? })
+        let target = match *target {
+            [path] if is_path(path) => Place::Socket(path.to_owned()),
+            [host, port] => Place::Tcp(Endpoint::new(host, port)?),
+            _ => return Err(shape()),
+        };
+        Ok(Self { listen, target })
     }
+}
+
+fn is_path(text: &str) -> bool {
+    text.contains('/') && !text.chars().any(char::is_control)
 }
 
 impl FromStr for DynamicSpec {
@@ -151,6 +170,15 @@ fn split(text: &str) -> Option<Vec<&str>> {
     (!inside).then_some(parts)
 }
 
+impl<T: fmt::Display> fmt::Display for Place<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(place) => place.fmt(f),
+            Self::Socket(path) => f.write_str(path),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&joined(&self.host, self.port))
@@ -188,8 +216,22 @@ mod tests {
             ("8080:[::1]:22", "localhost", 8080, "[::1]:22"),
         ] {
             let spec: ForwardSpec = text.parse().unwrap();
-            assert_eq!((spec.listen.host.as_str(), spec.listen.port), (host, port), "{text}");
+            let Place::Tcp(listen) = &spec.listen else { panic!("{text}") };
+            assert_eq!((listen.host.as_str(), listen.port), (host, port), "{text}");
             assert_eq!(spec.target.to_string(), target, "{text}");
+        }
+        for (text, listen, target) in [
+            ("8080:/run/s", "localhost:8080", "/run/s"),
+            ("[::1]:8080:/run/s", "[::1]:8080", "/run/s"),
+            ("/run/s:db:5432", "/run/s", "db:5432"),
+            ("./s:[::1]:5432", "./s", "[::1]:5432"),
+            ("/run/s:/run/t", "/run/s", "/run/t"),
+        ] {
+            let spec: ForwardSpec = text.parse().unwrap();
+            assert_eq!(
+                (spec.listen.to_string().as_str(), spec.target.to_string().as_str()),
+                (listen, target)
+            );
         }
     }
 
@@ -198,6 +240,11 @@ mod tests {
         for text in [
             "",
             "1:2",
+            "/run/s",
+            "/run/s:db",
+            "a:b:8080:/run/s",
+            "8080:db:/run/s",
+            "/run/s:/run/t:/run/u",
             "nonsense",
             "1:2:3:4:5",
             "x:db:5432",

@@ -4,6 +4,7 @@ mod connection;
 mod host_keys;
 mod limits;
 mod penalties;
+mod permit;
 mod rate;
 mod requirement;
 mod shards;
@@ -24,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+pub(crate) use permit::Permit;
 pub(crate) use requirement::Requirement;
 pub(crate) use users::{AuthorizedKeysArg, UserArg};
 
@@ -119,10 +121,16 @@ fn configure(
     let connections = usize::try_from(args.session.max_channels).unwrap_or(usize::MAX);
     let mut policy = ForwardPolicy::deny_all().max_connections(connections);
     for permit in &args.permit_open {
-        policy = policy.permit_open(permit.clone());
+        policy = match permit.clone() {
+            Permit::Port(permit) => policy.permit_open(permit),
+            Permit::Socket(path) => policy.permit_open_socket(path),
+        };
     }
     for permit in &args.permit_listen {
-        policy = policy.permit_listen(permit.clone());
+        policy = match permit.clone() {
+            Permit::Port(permit) => policy.permit_listen(permit),
+            Permit::Socket(path) => policy.permit_listen_socket(path),
+        };
     }
     let sessions = usize::try_from(args.max_sessions).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     let server = Server {

@@ -46,6 +46,16 @@ impl Bind {
         }
     }
 
+    /// The same on a port of the system's choice.
+    pub(super) fn on_any_port(&self) -> Self {
+        match self {
+            Self::Localhost(_) => Self::Localhost(0),
+            Self::AllInterfaces(_) => Self::AllInterfaces(0),
+            Self::Address(address) => Self::Address(SocketAddr::new(address.ip(), 0)),
+            Self::Name(name, _) => Self::Name(name.clone(), 0),
+        }
+    }
+
     /// At least one listener, all on the same port.
     ///
     /// # Errors

@@ -10,7 +10,9 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 
+use super::event::Target;
 use super::policy::ForwardPolicy;
+use super::socket::Socket;
 
 /// Turns names into addresses.
 pub trait Resolver: Send + Sync + fmt::Debug {
@@ -38,11 +40,14 @@ pub(super) enum DialError {
 }
 
 /// Connects for the peer. A name is resolved once; only addresses that the policy admits are tried.
-pub(super) async fn dial_for_peer(
-    policy: &ForwardPolicy,
-    host: &str,
-    port: u16,
-) -> Result<TcpStream, DialError> {
+pub(super) async fn dial_for_peer(policy: &ForwardPolicy, target: &Target) -> Result<Socket, DialError> {
+    if let Some(path) = target.socket_path() {
+        if !policy.permits_open_socket(path) {
+            return Err(DialError::Denied);
+        }
+        return connect_socket(path).await.map_err(DialError::Failed);
+    }
+    let (host, port) = (target.host(), target.port());
     if !policy.may_open(port) {
         return Err(DialError::Denied);
     }
@@ -52,18 +57,32 @@ pub(super) async fn dial_for_peer(
         if addresses.is_empty() {
             return Err(DialError::Denied);
         }
-        connect(&addresses, stagger(host)).await.map_err(DialError::Failed)
+        connect(&addresses, stagger(host)).await.map(Socket::from).map_err(DialError::Failed)
     };
     tokio::time::timeout(DEADLINE, dial).await.unwrap_or_else(|_| Err(DialError::Failed(timed_out())))
 }
 
 /// Connects to a target of our own user.
-pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(super) async fn dial(target: &Target) -> io::Result<Socket> {
+    if let Some(path) = target.socket_path() {
+        return connect_socket(path).await;
+    }
+    let (host, port) = (target.host(), target.port());
     let dial = async {
         let addresses = resolve(&SystemResolver, host, port).await?;
-        connect(&addresses, stagger(host)).await
+        connect(&addresses, stagger(host)).await.map(Socket::from)
     };
     tokio::time::timeout(DEADLINE, dial).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+#[cfg(unix)]
+async fn connect_socket(path: &str) -> io::Result<Socket> {
+    super::unix::connect(path).await.map(Socket::from)
+}
+
+#[cfg(not(unix))]
+async fn connect_socket(_path: &str) -> io::Result<Socket> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 async fn resolve(resolver: &dyn Resolver, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -12,7 +12,8 @@ use super::bind::Bind;
 use super::event::ForwardEvent;
 use super::listener::Listening;
 use super::proxy::{BadProxyRequest, Handshake, Request, Step};
-use super::{ForwardError, Shared, local, reset, run_connection};
+use super::socket::Socket;
+use super::{ForwardError, Shared, local};
 
 /// A dynamic forward, from [`PortForwarding::dynamic`](super::PortForwarding::dynamic). Dropping it stops the
 /// listening; connections go on.
@@ -41,7 +42,7 @@ impl DynamicForward {
 }
 
 pub(super) async fn start(shared: &Arc<Shared>, bind: Bind) -> Result<DynamicForward, ForwardError> {
-    let sockets = bind.listen().await;
+    let sockets = shared.hooks.listeners.listen(&bind, false).await;
     start_on(shared, sockets.map_err(|source| ForwardError::Bind { bind: bind.to_string(), source })?)
 }
 
@@ -66,7 +67,7 @@ async fn serve(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr) {
         Ok(Err(_)) => {}
         Err(_) => {
             tell(BadProxyRequest::TooSlow);
-            reset(socket);
+            Socket::from(socket).reset();
         }
     }
 }
@@ -109,7 +110,7 @@ async fn connect(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr, r
     }
     // What came behind the request is the first of what it is for.
     if channel.write_all(&request.early).await.is_ok() {
-        run_connection(socket, channel, &target).await;
+        Socket::from(socket).run(channel, &target).await;
     }
 }
 

@@ -8,40 +8,67 @@ use super::proxy::BadProxyRequest;
 use crate::error::{IoError, escape_text};
 use crate::protocol::OpenFailure;
 
-/// A host and a port. It shows control characters of a peer escaped.
+/// A host and a port, or a Unix socket. It shows control characters of a peer escaped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Target {
-    host: Arc<str>,
-    port: u16,
+pub struct Target(Place);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Tcp { host: Arc<str>, port: u16 },
+    Socket(Arc<str>),
 }
 
 impl Target {
     /// A name or an address, and a port.
     #[must_use]
     pub fn new(host: &str, port: u16) -> Self {
-        Self { host: host.into(), port }
+        Self(Place::Tcp { host: host.into(), port })
     }
 
-    /// The name or address as it was given.
+    /// The path of a Unix socket.
+    #[must_use]
+    pub fn socket(path: &str) -> Self {
+        Self(Place::Socket(path.into()))
+    }
+
+    /// The name or address as it was given; the path of a Unix socket.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.host
+        match &self.0 {
+            Place::Tcp { host, .. } => host,
+            Place::Socket(path) => path,
+        }
     }
 
-    /// The port.
+    /// The port; 0 for a Unix socket.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        match &self.0 {
+            Place::Tcp { port, .. } => *port,
+            Place::Socket(_) => 0,
+        }
+    }
+
+    /// The path, if this is a Unix socket.
+    #[must_use]
+    pub fn socket_path(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Tcp { .. } => None,
+            Place::Socket(path) => Some(path),
+        }
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = escape_text(self.host.as_bytes());
-        match (host.as_str(), self.port) {
-            ("", port) => write!(f, "*:{port}"),
-            (host, port) if host.contains(':') && !host.starts_with('[') => write!(f, "[{host}]:{port}"),
-            (host, port) => write!(f, "{host}:{port}"),
+        let host = escape_text(self.host().as_bytes());
+        match (host.as_str(), &self.0) {
+            (path, Place::Socket(_)) => f.write_str(path),
+            ("", Place::Tcp { port, .. }) => write!(f, "*:{port}"),
+            (host, Place::Tcp { port, .. }) if host.contains(':') && !host.starts_with('[') => {
+                write!(f, "[{host}]:{port}")
+            }
+            (host, Place::Tcp { port, .. }) => write!(f, "{host}:{port}"),
         }
     }
 }

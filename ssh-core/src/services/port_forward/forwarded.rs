@@ -1,6 +1,9 @@
 //! Connecting to ports that the peer has asked us to forward, without a TCP connection on this side.
 
 use super::event::Target;
+#[cfg(doc)]
+use super::hooks::ConnectingHook;
+use super::hooks::ForwardedPortConnecting;
 use super::messages::{ChannelTarget, FORWARDED_TCPIP};
 use super::{ForwardError, PortForwarding};
 use crate::channel::Channel;
@@ -13,6 +16,12 @@ impl PortForwarding {
     #[must_use]
     pub fn forwarded_ports(&self) -> Vec<Target> {
         self.shared.granted.ports()
+    }
+
+    /// The ports that this side asked the peer to listen on, with those that the peer chose; Unix sockets too.
+    #[must_use]
+    pub fn requested_ports(&self) -> Vec<Target> {
+        self.shared.requested.ports()
     }
 
     /// Follows [`forwarded_ports`](Self::forwarded_ports), starting with those there are now. What comes and goes faster than
@@ -42,7 +51,7 @@ impl PortForwarding {
     /// to that port here.
     ///
     /// # Errors
-    /// [`ForwardError::NotForwarded`] if the peer has not asked for this port, [`ForwardError::Open`] with its reason if it
+    /// [`ForwardError::NotForwarded`] if the peer has not asked for this port, or the [hook](ConnectingHook) rejects it, [`ForwardError::Open`] with its reason if it
     /// refuses.
     ///
     /// # Cancel safety
@@ -57,7 +66,13 @@ impl PortForwarding {
             originator: "127.0.0.1".to_owned(),
             originator_port: 0,
         };
-        let opened = self.shared.session.open_channel_with(FORWARDED_TCPIP, &fields.encode()).await;
+        let connection = ForwardedPortConnecting { port: target.clone(), is_incoming: false };
+        if !self.shared.hooks.admit(&connection).await {
+            return Err(ForwardError::NotForwarded { port });
+        }
+        let mut fields = fields.encode();
+        fields.extend(self.shared.hooks.messages.channel_open(&target));
+        let opened = self.shared.session.open_channel_with(FORWARDED_TCPIP, &fields).await;
         opened.map(|(channel, _)| channel).map_err(|source: OpenError| ForwardError::Open { target, source })
     }
 }

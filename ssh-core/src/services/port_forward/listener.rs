@@ -1,5 +1,6 @@
 //! Accepting connections.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,8 +10,30 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use super::Shared;
 use super::event::ForwardEvent;
-use super::{Shared, reset};
+use super::socket::Socket;
+
+/// What connections come from.
+pub(super) trait Accept: Send + Sync + 'static {
+    /// A connection.
+    type Stream: Into<Socket> + Send + 'static;
+    /// Whoever connected.
+    type From: fmt::Display + Send;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::From)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+    type From = SocketAddr;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, from) = Self::accept(self).await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, SocketAddr::new(from.ip().to_canonical(), from.port())))
+    }
+}
 
 /// A listener with its task. Dropping it stops the listening; connections go on.
 #[derive(Debug)]
@@ -36,30 +59,32 @@ impl Drop for Listening {
 
 /// Starts a task that runs `on_connection` for each connection, in a task of its own. `None` if everything has been
 /// stopped.
-pub(super) fn listen<F, C>(shared: &Arc<Shared>, listener: TcpListener, on_connection: F) -> Option<Listening>
+pub(super) fn listen<L, F, C>(shared: &Arc<Shared>, listener: L, on_connection: F) -> Option<Listening>
 where
-    F: Fn(Arc<Shared>, TcpStream, SocketAddr) -> C + Send + 'static,
+    L: Accept,
+    F: Fn(Arc<Shared>, L::Stream, L::From) -> C + Send + 'static,
     C: Future<Output = ()> + Send + 'static,
 {
     let (held, gone) = oneshot::channel();
     // Fields drop in their order: the listener, and then what tells of it.
-    let socket = Socket { listener, _held: held };
-    let task = shared.listeners.spawn(accept(Arc::clone(shared), socket, on_connection))?;
+    let held = Held { listener, _held: held };
+    let task = shared.listeners.spawn(accept(Arc::clone(shared), held, on_connection))?;
     Some(Listening { task, gone })
 }
 
-struct Socket {
-    listener: TcpListener,
+struct Held<L> {
+    listener: L,
     _held: oneshot::Sender<()>,
 }
 
-async fn accept<F, C>(shared: Arc<Shared>, socket: Socket, on_connection: F)
+async fn accept<L, F, C>(shared: Arc<Shared>, held: Held<L>, on_connection: F)
 where
-    F: Fn(Arc<Shared>, TcpStream, SocketAddr) -> C,
+    L: Accept,
+    F: Fn(Arc<Shared>, L::Stream, L::From) -> C,
     C: Future<Output = ()> + Send + 'static,
 {
     loop {
-        let (stream, from) = match socket.listener.accept().await {
+        let (stream, from) = match held.listener.accept().await {
             Ok(connection) => connection,
             // It was gone before we took it.
             Err(error) if is_of_connection(&error) => continue,
@@ -70,16 +95,11 @@ where
                 continue;
             }
         };
-        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
             shared.events.emit(ForwardEvent::TooManyConnections { from: from.to_string() });
-            reset(stream);
+            stream.into().reset();
             continue;
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection was gone at once");
-            continue;
-        }
         let connection = on_connection(Arc::clone(&shared), stream, from);
         shared.tasks.spawn(async move {
             connection.await;
@@ -88,9 +108,13 @@ where
     }
 }
 
+/// Some systems call the options of a connection that is gone already invalid.
 fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind as K;
-    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted)
+    matches!(
+        error.kind(),
+        K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted | K::InvalidInput
+    )
 }
 
 /// How long an accept that fails is left alone.

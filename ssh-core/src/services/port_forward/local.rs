@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::bind::Bind;
 use super::event::{ForwardEvent, Target};
 use super::listener::{Listening, listen};
-use super::{ForwardError, Shared, reset, run_connection};
+use super::socket::Socket;
+use super::{ForwardError, Shared};
 
 /// A local forward, from [`PortForwarding::local`](super::PortForwarding::local). Dropping it stops the listening;
 /// connections go on.
@@ -41,7 +42,7 @@ pub(super) async fn start(
     bind: Bind,
     target: Target,
 ) -> Result<LocalForward, ForwardError> {
-    let sockets = bind.listen().await;
+    let sockets = shared.hooks.listeners.listen(&bind, false).await;
     start_on(shared, sockets.map_err(|source| ForwardError::Bind { bind: bind.to_string(), source })?, target)
 }
 
@@ -81,11 +82,11 @@ async fn forward(shared: Arc<Shared>, socket: TcpStream, from: SocketAddr, targe
     match shared.open_direct(&target, &from.ip().to_string(), from.port()).await {
         Ok(channel) => {
             shared.events.emit(ForwardEvent::Connection { from: from.to_string(), target: target.clone() });
-            run_connection(socket, channel, &target).await;
+            Socket::from(socket).run(channel, &target).await;
         }
         Err(error) => {
             shared.report_unopened(&target, &error);
-            reset(socket);
+            Socket::from(socket).reset();
         }
     }
 }

@@ -12,6 +12,17 @@ pub(super) const DIRECT_TCPIP: &str = "direct-tcpip";
 /// The channel for a connection to a port that the receiver asked to be listened on (RFC 4254 §7.2).
 pub(super) const FORWARDED_TCPIP: &str = "forwarded-tcpip";
 
+/// As [`TCPIP_FORWARD`], for Unix sockets (OpenSSH PROTOCOL §2.4).
+pub(super) const STREAMLOCAL_FORWARD: &str = "streamlocal-forward@openssh.com";
+/// The global request that ends what [`STREAMLOCAL_FORWARD`] began.
+pub(super) const CANCEL_STREAMLOCAL_FORWARD: &str = "cancel-streamlocal-forward@openssh.com";
+/// The channel to a Unix socket of the receiver.
+pub(super) const DIRECT_STREAMLOCAL: &str = "direct-streamlocal@openssh.com";
+/// The channel for a connection to a Unix socket that the receiver asked to be listened on.
+pub(super) const FORWARDED_STREAMLOCAL: &str = "forwarded-streamlocal@openssh.com";
+
+/// Systems take a hundred bytes or so.
+const MAX_PATH: usize = 1024;
 /// A DNS name has at most 255 bytes; scoped addresses are shorter.
 const MAX_HOST: usize = 1024;
 
@@ -70,6 +81,35 @@ impl ChannelTarget {
     }
 }
 
+/// The path with which the fields of all four `streamlocal` messages begin; what follows is reserved. A path that is no
+/// text is refused.
+pub(super) fn decode_path(fields: &[u8]) -> Result<String, WireError> {
+    let path = Reader::new(fields).text(MAX_PATH)?;
+    if path.is_empty() || path.contains('\0') { Err(WireError::BadValue) } else { Ok(path.to_owned()) }
+}
+
+/// The fields of a streamlocal request.
+pub(super) fn encode_path(path: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_string(path.as_bytes());
+    out
+}
+
+/// The fields of a [`DIRECT_STREAMLOCAL`] channel: two reserved ones behind the path.
+pub(super) fn encode_direct_path(path: &str) -> Vec<u8> {
+    let mut out = encode_path(path);
+    out.put_string(b"");
+    out.put_u32(0);
+    out
+}
+
+/// The fields of a [`FORWARDED_STREAMLOCAL`] channel: a reserved one behind the path.
+pub(super) fn encode_forwarded_path(path: &str) -> Vec<u8> {
+    let mut out = encode_path(path);
+    out.put_string(b"");
+    out
+}
+
 /// The port in a success reply, which we always write.
 pub(super) fn encode_port(port: u16) -> Vec<u8> {
     let mut out = Vec::new();
@@ -101,6 +141,16 @@ mod tests {
         assert_eq!(ChannelTarget::decode(wire), Ok(target));
         let request = ForwardRequest { host: "a".into(), port: 80 };
         assert_eq!(request.encode(), &wire[..9]);
+    }
+
+    #[test]
+    fn openssh_protocol_2_4_fields_are_laid_out_as_written_there() {
+        assert_eq!(encode_direct_path("/s"), b"\0\0\0\x02/s\0\0\0\0\0\0\0\0");
+        assert_eq!(encode_forwarded_path("/s"), b"\0\0\0\x02/s\0\0\0\0");
+        assert_eq!(decode_path(&encode_path("/s")).as_deref(), Ok("/s"));
+        assert_eq!(decode_path(&encode_path("")), Err(WireError::BadValue));
+        assert_eq!(decode_path(&encode_path("/s\0x")), Err(WireError::BadValue));
+        assert!(decode_path(&encode_path(&"/".repeat(2000))).is_err());
     }
 
     #[test]

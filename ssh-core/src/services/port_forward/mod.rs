@@ -18,23 +18,28 @@ mod dynamic;
 mod event;
 mod forwarded;
 mod granted;
+mod hooks;
 mod http_connect;
 mod listener;
 mod local;
 mod messages;
 mod permit;
+mod permit_path;
 mod policy;
 mod proxy;
 mod pump;
 mod remote;
 mod serve;
+mod socket;
 mod socks;
 mod tasks;
+#[cfg(unix)]
+mod unix;
 
 use std::io;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 pub use bind::Bind;
@@ -42,12 +47,21 @@ pub use dial::{Resolver, SystemResolver};
 pub use dynamic::DynamicForward;
 pub use event::{ForwardEvent, Target};
 pub use forwarded::ForwardedPorts;
+pub use hooks::{
+    ConnectingHook, ForwardedPortConnecting, ForwardedStream, ListenerFactory, MessageFactory, PlainMessages,
+    PortChange, PortEvent, PortSide, PortStream, SystemListeners, Wrapped,
+};
 pub use local::LocalForward;
 pub use permit::{BadPermit, PermitListen, PermitTarget};
+pub use permit_path::{BadPermitPath, PermitPath};
 pub use policy::ForwardPolicy;
 pub use proxy::BadProxyRequest;
+#[cfg(unix)]
+pub use pump::pump_unix;
 pub use pump::{pump, pump_streams};
 pub use remote::RemoteForward;
+#[cfg(unix)]
+pub use unix::SocketForward;
 
 use crate::channel::Channel;
 use crate::error::Error;
@@ -55,7 +69,8 @@ use crate::protocol::OpenError;
 use crate::session::{Incoming, Session};
 use event::Events;
 use granted::Granted;
-use messages::{ChannelTarget, DIRECT_TCPIP};
+use hooks::Hooks;
+use messages::{ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP, encode_direct_path};
 use remote::Requested;
 use serve::Unhandled;
 use tasks::Tasks;
@@ -73,6 +88,7 @@ struct Shared {
     session: Session,
     policy: ForwardPolicy,
     events: Events,
+    hooks: Hooks,
     /// Connections, and the serving of the peer.
     tasks: Tasks,
     /// They end with the session.
@@ -149,6 +165,7 @@ pub struct PortForwardingBuilder {
     session: Session,
     policy: ForwardPolicy,
     events: Events,
+    hooks: Hooks,
     unhandled: Unhandled,
 }
 
@@ -173,6 +190,52 @@ impl PortForwardingBuilder {
         self
     }
 
+    /// Is told when a forwarded port comes or goes, on either side. It must not block.
+    pub fn on_port(mut self, callback: impl Fn(PortEvent) + Send + Sync + 'static) -> Self {
+        self.hooks.on_port = Some(Box::new(callback));
+        self
+    }
+
+    /// Who listens, for forwards of both sides; [`SystemListeners`] otherwise.
+    pub fn listeners(mut self, factory: impl ListenerFactory + 'static) -> Self {
+        self.hooks.listeners = Arc::new(factory);
+        self
+    }
+
+    /// What is appended to messages; nothing otherwise.
+    pub fn messages(mut self, factory: impl MessageFactory + 'static) -> Self {
+        self.hooks.messages = Arc::new(factory);
+        self
+    }
+
+    /// Who decides about connections through forwarded ports, and may wrap them.
+    pub fn on_connecting(mut self, hook: impl ConnectingHook + 'static) -> Self {
+        self.hooks.connecting = Some(Arc::new(hook));
+        self
+    }
+
+    /// Whether ports that the peer asked to forward are listened on here, which they are unless it is said otherwise. If
+    /// not, they are granted all the same (but port 0 is not), for
+    /// [`connect_to_forwarded_port`](PortForwarding::connect_to_forwarded_port).
+    pub fn accept_local_connections(mut self, accept: bool) -> Self {
+        self.hooks.switches.accept_local = accept;
+        self
+    }
+
+    /// Whether the peer may connect to what the policy permits without a forwarded port (`direct-tcpip`). On.
+    pub fn accept_non_forwarded(mut self, accept: bool) -> Self {
+        self.hooks.switches.accept_direct = accept;
+        self
+    }
+
+    /// Hands connections to ports that this side forwards to `callback`, and connects to no target. The callback must not
+    /// block.
+    pub fn streams(mut self, callback: impl Fn(PortStream) + Send + Sync + 'static) -> Self {
+        self.hooks.switches.connect_to_local = false;
+        self.hooks.on_stream = Some(Box::new(callback));
+        self
+    }
+
     /// Starts to serve the peer. It needs a tokio runtime.
     #[must_use = "dropping it stops everything"]
     pub fn start(self) -> PortForwarding {
@@ -185,6 +248,7 @@ impl PortForwardingBuilder {
             session: self.session,
             policy,
             events: self.events,
+            hooks: self.hooks,
             tasks: Tasks::default(),
             listeners: Tasks::default(),
             requested: Requested::default(),
@@ -208,6 +272,7 @@ impl PortForwarding {
             session,
             policy: ForwardPolicy::deny_all(),
             events: Events::default(),
+            hooks: Hooks::default(),
             unhandled: Unhandled::default(),
         }
     }
@@ -231,7 +296,37 @@ impl PortForwarding {
         target_host: &str,
         target_port: u16,
     ) -> Result<LocalForward, ForwardError> {
-        local::start(&self.shared, bind.into(), Target::new(target_host, target_port)).await
+        self.local_to(bind, Target::new(target_host, target_port)).await
+    }
+
+    /// As [`local`](Self::local), with a target that may be a Unix socket of the peer (OpenSSH PROTOCOL §2.4).
+    ///
+    /// # Errors
+    /// [`ForwardError::Bind`] if the system does not let us listen there.
+    ///
+    /// # Cancel safety
+    /// A dropped future listens on nothing.
+    pub async fn local_to(
+        &self,
+        bind: impl Into<Bind>,
+        target: Target,
+    ) -> Result<LocalForward, ForwardError> {
+        local::start(&self.shared, bind.into(), target).await
+    }
+
+    /// Listens on a Unix socket here, which only this user can connect to; each connection goes to a target that the peer
+    /// connects to. There must be nothing at `path` yet.
+    ///
+    /// # Errors
+    /// [`ForwardError::Bind`] if the system does not let us listen there, or the path is too long for it, which is somewhat
+    /// above a hundred bytes.
+    #[cfg(unix)]
+    pub fn local_socket(
+        &self,
+        path: impl AsRef<std::path::Path>,
+        target: Target,
+    ) -> Result<SocketForward, ForwardError> {
+        unix::start(&self.shared, path.as_ref(), target)
     }
 
     /// As [`local`](Self::local), on sockets that listen already. Who keeps duplicates of them keeps the port when the
@@ -242,10 +337,9 @@ impl PortForwarding {
     pub fn local_on(
         &self,
         listeners: Vec<TcpListener>,
-        target_host: &str,
-        target_port: u16,
+        target: Target,
     ) -> Result<LocalForward, ForwardError> {
-        local::start_on(&self.shared, listeners, Target::new(target_host, target_port))
+        local::start_on(&self.shared, listeners, target)
     }
 
     /// Asks the peer to listen on `bind_host` (empty for all its interfaces, `localhost`, or an address) and `port`, or
@@ -263,7 +357,19 @@ impl PortForwarding {
         target_host: &str,
         target_port: u16,
     ) -> Result<RemoteForward, ForwardError> {
-        remote::start(&self.shared, bind_host, port, Target::new(target_host, target_port)).await
+        self.remote_to(Target::new(bind_host, port), Target::new(target_host, target_port)).await
+    }
+
+    /// As [`remote`](Self::remote); `bind` may be a Unix socket of the peer, and the target one of this side (OpenSSH
+    /// PROTOCOL §2.4).
+    ///
+    /// # Errors
+    /// [`ForwardError::RefusedByPeer`], or the session's error.
+    ///
+    /// # Cancel safety
+    /// A dropped future takes the request back.
+    pub async fn remote_to(&self, bind: Target, target: Target) -> Result<RemoteForward, ForwardError> {
+        remote::start(&self.shared, bind, target).await
     }
 
     /// Listens here as a proxy (SOCKS4, SOCKS4a, SOCKS5 and HTTP CONNECT, told apart by the first byte); each
@@ -295,7 +401,17 @@ impl PortForwarding {
     /// # Cancel safety
     /// The channel of a dropped future is closed as soon as it is confirmed.
     pub async fn open(&self, host: &str, port: u16) -> Result<Channel, ForwardError> {
-        let target = Target::new(host, port);
+        self.open_to(Target::new(host, port)).await
+    }
+
+    /// As [`open`](Self::open), with a target that may be a Unix socket of the peer (OpenSSH PROTOCOL §2.4).
+    ///
+    /// # Errors
+    /// [`ForwardError::Open`] with the peer's reason.
+    ///
+    /// # Cancel safety
+    /// The channel of a dropped future is closed as soon as it is confirmed.
+    pub async fn open_to(&self, target: Target) -> Result<Channel, ForwardError> {
         // Some servers refuse an originator that is no address.
         let channel = self.shared.open_direct(&target, "127.0.0.1", 0).await;
         channel.map_err(|source| ForwardError::Open { target, source })
@@ -350,13 +466,20 @@ impl Shared {
         originator: &str,
         originator_port: u16,
     ) -> Result<Channel, OpenError> {
+        if let Some(path) = target.socket_path() {
+            let fields = encode_direct_path(path);
+            let (channel, _) = self.session.open_channel_with(DIRECT_STREAMLOCAL, &fields).await?;
+            return Ok(channel);
+        }
         let fields = ChannelTarget {
             host: target.host().to_owned(),
             port: target.port(),
             originator: originator.to_owned(),
             originator_port: originator_port.into(),
         };
-        let (channel, _) = self.session.open_channel_with(DIRECT_TCPIP, &fields.encode()).await?;
+        let mut fields = fields.encode();
+        fields.extend(self.hooks.messages.channel_open(target));
+        let (channel, _) = self.session.open_channel_with(DIRECT_TCPIP, &fields).await?;
         Ok(channel)
     }
 
@@ -371,18 +494,4 @@ impl Shared {
             }
         }
     }
-}
-
-/// Moves bytes until both ways have ended. A failure is an ordinary end of a connection.
-async fn run_connection(socket: TcpStream, channel: Channel, target: &Target) {
-    match pump::pump(socket, channel).await {
-        Ok(()) => tracing::debug!(%target, "connection ended"),
-        Err(error) => tracing::debug!(%target, %error, "connection broke"),
-    }
-}
-
-/// Closes a connection so that the other side gets an error, and not an empty stream.
-fn reset(socket: TcpStream) {
-    // Without it the connection is closed all the same.
-    let _ = socket.set_zero_linger();
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::bind::Bind;
 use super::dial::{Resolver, SystemResolver};
 use super::permit::{PermitListen, PermitTarget};
+use super::permit_path::PermitPath;
 use crate::server::Permissions;
 
 /// What the peer may ask of us. Unless it is said otherwise, nothing.
@@ -17,6 +18,8 @@ use crate::server::Permissions;
 pub struct ForwardPolicy {
     open: Vec<PermitTarget>,
     listen: Vec<PermitListen>,
+    open_sockets: Vec<PermitPath>,
+    listen_sockets: Vec<PermitPath>,
     /// What the peer's own permissions leave of that.
     principal: Limited,
     pub(super) resolver: Arc<dyn Resolver>,
@@ -52,6 +55,8 @@ impl ForwardPolicy {
         Self {
             open: Vec::new(),
             listen: Vec::new(),
+            open_sockets: Vec::new(),
+            listen_sockets: Vec::new(),
             principal: Limited::default(),
             resolver: Arc::new(SystemResolver),
             max_listeners: 64,
@@ -76,6 +81,20 @@ impl ForwardPolicy {
     #[must_use]
     pub fn permit_listen(mut self, listen: PermitListen) -> Self {
         self.listen.push(listen);
+        self
+    }
+
+    /// Lets the peer connect to these Unix sockets too (`direct-streamlocal@openssh.com`). No other permit includes one.
+    #[must_use]
+    pub fn permit_open_socket(mut self, path: PermitPath) -> Self {
+        self.open_sockets.push(path);
+        self
+    }
+
+    /// Lets the peer listen on these Unix sockets too (`streamlocal-forward@openssh.com`). No other permit includes one.
+    #[must_use]
+    pub fn permit_listen_socket(mut self, path: PermitPath) -> Self {
+        self.listen_sockets.push(path);
         self
     }
 
@@ -130,6 +149,20 @@ impl ForwardPolicy {
     pub fn permits_open(&self, host: &str, address: SocketAddr) -> bool {
         let admits = |permits: &Vec<PermitTarget>| permits.iter().any(|permit| permit.admits(host, address));
         admits(&self.open) && self.principal.open.as_ref().is_none_or(admits) && !self.principal.has_expired()
+    }
+
+    /// Whether the peer may connect to a Unix socket. A principal that is limited to some targets is limited to those.
+    #[must_use]
+    pub fn permits_open_socket(&self, path: &str) -> bool {
+        let unlimited = self.principal.open.is_none() && !self.principal.has_expired();
+        unlimited && self.open_sockets.iter().any(|permit| permit.admits(path))
+    }
+
+    /// Whether the peer may make us listen on a Unix socket. A principal that is limited to some ports is limited to those.
+    #[must_use]
+    pub fn permits_listen_socket(&self, path: &str) -> bool {
+        let unlimited = self.principal.listen.is_none() && !self.principal.has_expired();
+        unlimited && self.listen_sockets.iter().any(|permit| permit.admits(path))
     }
 
     /// Where to listen for a request, if that is permitted (RFC 4254 §7.1). An empty host means all interfaces, or
@@ -260,6 +293,22 @@ mod tests {
             assert_eq!(policy.permits_open("x", address("127.0.0.1:80")), open);
             assert_eq!(policy.listen_on("localhost", 5).is_some(), open);
         }
+    }
+
+    #[test]
+    fn sockets_need_permits_of_their_own() {
+        let all = ForwardPolicy::allow_all();
+        assert!(!all.permits_open_socket("/run/s") && !all.permits_listen_socket("/run/s"));
+        let policy = ForwardPolicy::deny_all()
+            .permit_open_socket("/run/s".parse().unwrap())
+            .permit_listen_socket("/run/l/*".parse().unwrap());
+        assert!(policy.permits_open_socket("/run/s") && !policy.permits_listen_socket("/run/s"));
+        assert!(policy.permits_listen_socket("/run/l/x") && !policy.permits_open_socket("/run/l/x"));
+        let limited = Permissions { permit_open: Some(vec![PermitTarget::any()]), ..Permissions::default() };
+        let limited = policy.clone().for_permissions(&limited);
+        assert!(!limited.permits_open_socket("/run/s") && limited.permits_listen_socket("/run/l/x"));
+        let none = policy.for_permissions(&Permissions::restricted());
+        assert!(!none.permits_open_socket("/run/s") && !none.permits_listen_socket("/run/l/x"));
     }
 
     fn far_future() -> SystemTime {

@@ -6,7 +6,6 @@ use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::channel::{Channel, ChannelReader, ChannelWriter, ExitStatus};
 use crate::protocol::wire::Write as _;
@@ -34,23 +33,68 @@ pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
     // Whoever reads the socket must not take a broken stream for a whole one: until all has ended well, however this
     // ends, it ends with a reset.
     let _ = socket.set_zero_linger();
+    let (mut from_socket, mut to_socket) = socket.split();
+    carry(&mut from_socket, &mut to_socket, channel).await?;
+    SockRef::from(&socket).set_linger(None)
+}
+
+/// [`pump`] for a Unix socket. There is no reset on one: what broke looks like an end to whoever holds it.
+///
+/// # Errors
+/// If the socket fails, the session is lost, or the other end was reset.
+///
+/// # Cancel safety
+/// A dropped future has closed both, and what was under way is lost.
+#[cfg(unix)]
+pub async fn pump_unix(mut socket: tokio::net::UnixStream, channel: Channel) -> io::Result<()> {
+    let (mut from_socket, mut to_socket) = socket.split();
+    carry(&mut from_socket, &mut to_socket, channel).await
+}
+
+/// The half of a socket that is read from: when there is something, and what.
+trait Source {
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+macro_rules! source {
+    ($($half:ty)*) => {$(
+        impl Source for $half {
+            fn readable(&self) -> impl Future<Output = io::Result<()>> + Send {
+                <$half>::readable(self)
+            }
+
+            fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                <$half>::try_read(self, buffer)
+            }
+        }
+    )*};
+}
+
+source! { tokio::net::tcp::ReadHalf<'_> }
+#[cfg(unix)]
+source! { tokio::net::unix::ReadHalf<'_> }
+
+async fn carry<R: Source, W: AsyncWrite + Unpin>(
+    from_socket: &mut R,
+    to_socket: &mut W,
+    channel: Channel,
+) -> io::Result<()> {
     let _ = channel.refuse_requests();
     let (mut reader, mut writer) = channel.split();
-    let (mut from_socket, mut to_socket) = socket.split();
     let up = async {
-        let sent = send(&mut from_socket, &mut writer).await;
+        let sent = send(from_socket, &mut writer).await;
         if sent.as_ref().is_err_and(is_reset) {
             // The session may be over already; then there is nobody to tell.
             let _ = writer.notify("exit-signal", &abort());
         }
         sent
     };
-    let down = receive(&mut reader, &mut to_socket);
-    futures::future::try_join(up, down).await?;
-    SockRef::from(&socket).set_linger(None)
+    let down = receive(&mut reader, to_socket);
+    futures::future::try_join(up, down).await.map(drop)
 }
 
-async fn send(socket: &mut ReadHalf<'_>, writer: &mut ChannelWriter) -> io::Result<()> {
+async fn send<R: Source>(socket: &mut R, writer: &mut ChannelWriter) -> io::Result<()> {
     let mut size = FIRST_READ;
     loop {
         tokio::select! {
@@ -81,7 +125,7 @@ async fn send(socket: &mut ReadHalf<'_>, writer: &mut ChannelWriter) -> io::Resu
     }
 }
 
-async fn receive(reader: &mut ChannelReader, socket: &mut WriteHalf<'_>) -> io::Result<()> {
+async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReader, socket: &mut W) -> io::Result<()> {
     loop {
         let mut chunks = Vec::new();
         if reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, &mut chunks).await? == 0 {
@@ -97,7 +141,7 @@ async fn receive(reader: &mut ChannelReader, socket: &mut WriteHalf<'_>) -> io::
 }
 
 /// Writes everything, as much as possible with each system call.
-async fn write_chunks(chunks: &mut [Bytes], socket: &mut WriteHalf<'_>) -> io::Result<()> {
+async fn write_chunks<W: AsyncWrite + Unpin>(chunks: &mut [Bytes], socket: &mut W) -> io::Result<()> {
     let mut first = 0_usize;
     while let Some(left) = chunks.get_mut(first..).filter(|left| !left.is_empty()) {
         let mut slices = [IoSlice::new(&[]); MAX_CHUNKS];

@@ -7,10 +7,13 @@ use futures::StreamExt as _;
 
 use super::dial::{DialError, dial, dial_for_peer};
 use super::event::{ForwardEvent, Target};
+use super::hooks::{ForwardedPortConnecting, PortStream};
 use super::messages::{
-    CANCEL_TCPIP_FORWARD, ChannelTarget, DIRECT_TCPIP, FORWARDED_TCPIP, ForwardRequest, TCPIP_FORWARD,
+    CANCEL_STREAMLOCAL_FORWARD, CANCEL_TCPIP_FORWARD, ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP,
+    FORWARDED_STREAMLOCAL, FORWARDED_TCPIP, ForwardRequest, STREAMLOCAL_FORWARD, TCPIP_FORWARD, decode_path,
 };
-use super::{Shared, granted, run_connection};
+use super::socket::Socket;
+use super::{Shared, granted};
 use crate::error::IoError;
 use crate::session::{Incoming, IncomingChannel, IncomingRequest, OpenFailureReason};
 
@@ -41,58 +44,93 @@ pub(super) async fn run(shared: Arc<Shared>, unhandled: Unhandled) {
     }
     // Nobody could reach the peer through them any more. Connections see the end themselves, and reset their sockets.
     shared.listeners.stop();
+    shared.granted.clear(&shared.hooks);
 }
 
 fn on_channel(shared: &Arc<Shared>, channel: IncomingChannel, unhandled: &Unhandled) {
-    let is_direct = channel.kind() == DIRECT_TCPIP;
-    if is_direct || channel.kind() == FORWARDED_TCPIP {
-        let Ok(fields) = ChannelTarget::decode(channel.fields()) else {
-            return channel.reject(OpenFailureReason::CONNECT_FAILED, "the target is malformed");
-        };
-        // The session's limit of channels bounds the tasks.
-        let shared_too = Arc::clone(shared);
-        if is_direct {
-            shared.tasks.spawn(direct(shared_too, channel, fields));
-        } else {
-            shared.tasks.spawn(forwarded(shared_too, channel, fields));
+    let malformed = "the target is malformed";
+    let place = match channel.kind() {
+        DIRECT_TCPIP | FORWARDED_TCPIP => ChannelTarget::decode(channel.fields()).map(Place::from),
+        DIRECT_STREAMLOCAL | FORWARDED_STREAMLOCAL if cfg!(unix) => decode_path(channel.fields())
+            .map(|path| Place { target: Target::socket(&path), from: SOMEBODY.to_owned() }),
+        kind => {
+            let is_session = kind == "session";
+            return match &unhandled.0 {
+                Some(callback) => callback(Incoming::Channel(channel)),
+                None if is_session => {
+                    let text = "this side forwards ports only and runs no commands";
+                    channel.reject(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, text);
+                }
+                None => channel.reject(OpenFailureReason::UNKNOWN_CHANNEL_TYPE, "unknown channel type"),
+            };
         }
-        return;
-    }
-    match (&unhandled.0, channel.kind()) {
-        (Some(callback), _) => callback(Incoming::Channel(channel)),
-        (None, "session") => {
-            let text = "this side forwards ports only and runs no commands";
-            channel.reject(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, text);
-        }
-        (None, _) => channel.reject(OpenFailureReason::UNKNOWN_CHANNEL_TYPE, "unknown channel type"),
+    };
+    let Ok(place) = place else { return channel.reject(OpenFailureReason::CONNECT_FAILED, malformed) };
+    // The session's limit of channels bounds the tasks.
+    let shared_too = Arc::clone(shared);
+    if matches!(channel.kind(), DIRECT_TCPIP | DIRECT_STREAMLOCAL) {
+        shared.tasks.spawn(direct(shared_too, channel, place));
+    } else {
+        shared.tasks.spawn(forwarded(shared_too, channel, place));
     }
 }
+
+/// Where a channel of the peer is to go, or which of the ports that it listens on it comes from.
+struct Place {
+    target: Target,
+    /// Whoever connected, for display.
+    from: String,
+}
+
+impl From<ChannelTarget> for Place {
+    fn from(fields: ChannelTarget) -> Self {
+        let from = format!("{}:{} of the peer", fields.originator, fields.originator_port);
+        Self { target: Target::new(&fields.host, fields.port), from }
+    }
+}
+
+/// The originator of a Unix socket, which has no address.
+const SOMEBODY: &str = "a Unix socket of the peer";
 
 /// One after the other, since a cancel means the forward before it. Nothing here waits for the peer.
 async fn on_request(shared: &Arc<Shared>, request: IncomingRequest, unhandled: &Unhandled) {
-    let name = request.name();
-    if name != TCPIP_FORWARD && name != CANCEL_TCPIP_FORWARD {
-        return match &unhandled.0 {
+    let malformed = IncomingRequest::refuse;
+    match request.name() {
+        TCPIP_FORWARD => match ForwardRequest::decode(request.fields()) {
+            Ok(fields) => granted::grant(shared, request, fields).await,
+            Err(_) => malformed(request),
+        },
+        STREAMLOCAL_FORWARD if cfg!(unix) => match decode_path(request.fields()) {
+            Ok(path) => granted::grant_socket(shared, request, &path),
+            Err(_) => malformed(request),
+        },
+        CANCEL_TCPIP_FORWARD => match ForwardRequest::decode(request.fields()) {
+            Ok(fields) => granted::cancel(shared, request, &Target::new(&fields.host, fields.port)).await,
+            Err(_) => malformed(request),
+        },
+        CANCEL_STREAMLOCAL_FORWARD => match decode_path(request.fields()) {
+            Ok(path) => granted::cancel(shared, request, &Target::socket(&path)).await,
+            Err(_) => malformed(request),
+        },
+        _ => match &unhandled.0 {
             Some(callback) => callback(Incoming::Request(request)),
             None => request.refuse(),
-        };
-    }
-    let Ok(fields) = ForwardRequest::decode(request.fields()) else { return request.refuse() };
-    if name == TCPIP_FORWARD {
-        granted::grant(shared, request, fields).await;
-    } else {
-        granted::cancel(shared, request, &fields).await;
+        },
     }
 }
 
-async fn direct(shared: Arc<Shared>, channel: IncomingChannel, fields: ChannelTarget) {
-    let target = Target::new(&fields.host, fields.port);
-    match dial_for_peer(&shared.policy, &fields.host, fields.port).await {
+async fn direct(shared: Arc<Shared>, channel: IncomingChannel, place: Place) {
+    let Place { target, from } = place;
+    if !shared.hooks.switches.accept_direct {
+        shared.events.emit(ForwardEvent::TargetDenied { target });
+        let text = "only forwarded ports can be connected to";
+        return channel.reject(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, text);
+    }
+    match dial_for_peer(&shared.policy, &target).await {
         Ok(socket) => {
-            let from = format!("{}:{} of the peer", fields.originator, fields.originator_port);
             shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
             if let Ok(channel) = channel.accept() {
-                run_connection(socket, channel, &target).await;
+                socket.run(channel, &target).await;
             }
         }
         Err(DialError::Denied) => {
@@ -107,24 +145,52 @@ async fn direct(shared: Arc<Shared>, channel: IncomingChannel, fields: ChannelTa
     }
 }
 
-async fn forwarded(shared: Arc<Shared>, channel: IncomingChannel, fields: ChannelTarget) {
-    let Some(target) = shared.requested.target_of(&fields.host, fields.port).await else {
-        let bind = Target::new(&fields.host, fields.port);
+async fn forwarded(shared: Arc<Shared>, channel: IncomingChannel, place: Place) {
+    let Place { target: bind, from } = place;
+    let Some(target) = shared.requested.target_of(&bind).await else {
         shared.events.emit(ForwardEvent::NotRequested { bind });
         let text = "nobody asked to listen on this port";
         return channel.reject(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, text);
     };
-    match dial(target.host(), target.port()).await {
-        Ok(socket) => {
-            let from = format!("{}:{} of the peer", fields.originator, fields.originator_port);
-            shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
-            if let Ok(channel) = channel.accept() {
-                run_connection(socket, channel, &target).await;
-            }
-        }
+    let connection = ForwardedPortConnecting { port: bind, is_incoming: true };
+    if !shared.hooks.admit(&connection).await {
+        return channel.reject(OpenFailureReason::CONNECT_FAILED, "the connection was rejected");
+    }
+    if !shared.hooks.switches.connect_to_local {
+        return deliver(&shared, channel, connection.port);
+    }
+    match dial(&target).await {
+        Ok(socket) => connect(&shared, channel, socket, (from, target), &connection).await,
         Err(error) => {
             shared.events.emit(ForwardEvent::DialFailed { target, error: IoError::from(&error) });
             channel.reject(OpenFailureReason::CONNECT_FAILED, &error.to_string());
         }
+    }
+}
+
+async fn connect(
+    shared: &Shared,
+    channel: IncomingChannel,
+    socket: Socket,
+    (from, target): (String, Target),
+    connection: &ForwardedPortConnecting,
+) {
+    shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
+    let Ok(channel) = channel.accept() else { return };
+    match shared.hooks.wrap(connection, channel).await {
+        Some(stream) => socket.run_through(stream, &target).await,
+        None => socket.reset(),
+    }
+}
+
+/// Gives a connection to the application.
+fn deliver(shared: &Shared, channel: IncomingChannel, port: Target) {
+    match &shared.hooks.on_stream {
+        Some(callback) => {
+            if let Ok(channel) = channel.accept() {
+                callback(PortStream { port, channel });
+            }
+        }
+        None => channel.reject(OpenFailureReason::CONNECT_FAILED, "nobody takes connections"),
     }
 }
