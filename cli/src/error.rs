@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use ssh_core::Error;
+use ssh_core::error::ReconnectFailure;
 
 /// Why a command ends without success. The message is one line that names the culprit and, where there is one, the
 /// remedy.
@@ -116,6 +117,9 @@ impl CliError {
     pub(crate) fn session(peer: &str, error: &Error) -> Self {
         let code = Code::of(error);
         let message = match (code, error) {
+            (Code::HostKey, Error::Reconnect(_)) => {
+                format!("{peer}: {error}; do not connect unless the server's owner confirms the new key")
+            }
             // The verifier has said everything.
             (Code::HostKey, _) => error.to_string(),
             (Code::Network, Error::Timeout(ssh_core::error::Timeout::KeepAlive)) => {
@@ -146,7 +150,8 @@ impl Code {
         match error {
             Error::Io(_) | Error::Disconnected { .. } | Error::Timeout(_) => Self::Network,
             Error::PeerMisbehaved(_) | Error::PeerIncompatible(_) => Self::Protocol,
-            Error::HostKey(_) => Self::HostKey,
+            Error::HostKey(_) | Error::Reconnect(ReconnectFailure::DifferentHostKey) => Self::HostKey,
+            Error::Reconnect(_) => Self::Network,
             Error::Auth(_) | Error::Policy(_) => Self::Auth,
             _ => Self::Internal,
         }
@@ -209,6 +214,8 @@ mod tests {
             (Error::Timeout(Timeout::KeepAlive), Code::Network),
             (PeerMisbehaved::BadMac.into(), Code::Protocol),
             (Error::Auth(refused), Code::Auth),
+            (Error::Reconnect(ReconnectFailure::DifferentHostKey), Code::HostKey),
+            (Error::Reconnect(ReconnectFailure::SessionNotFound), Code::Network),
             (Error::Bug("x"), Code::Internal),
         ] {
             let error = CliError::session("ada@host:22", &error);

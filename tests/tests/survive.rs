@@ -358,3 +358,21 @@ async fn who_is_away_gives_way_to_who_comes() -> Outcome {
     let third = world.forward(&wire, &["--no-reconnect"]).await?;
     open(third.local.as_ref()).await.map(drop)
 }
+
+#[tokio::test]
+async fn a_server_with_another_host_key_is_not_the_same() -> Outcome {
+    let world = World::new().await?;
+    let server = world.serve(&[]).await?;
+    let other = world.keys.host(KeyKind::Ecdsa(256))?;
+    let other =
+        world.adit.serve_with(ServerSettings { host_key: other, ..world.server_settings()? }, &[]).await?;
+    let wire = Wire::to(server.port).await?;
+    let mut client = world.forward(&wire, &[]).await?;
+    let mut stream = open(client.local.as_ref()).await?;
+    wire.lead_to(other.port);
+    wire.cut();
+    let code = client.process.exit(STEP).await?;
+    ensure(code == Some(4), || format!("it ended with {code:?}"))
+        .map_err(|failure| client.process.explain(failure))?;
+    ensure(stream.read_u8().await.is_err(), || "the stream goes on".to_owned())
+}

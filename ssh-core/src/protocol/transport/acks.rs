@@ -33,7 +33,7 @@ enum OurTrailer {
 
 /// After this many bytes from the peer, [`PACKET_COST`] for each packet included, without a packet of ours, it is told
 /// how far we are.
-const SAY_AFTER: usize = 128 * 1024;
+const SAY_AFTER: usize = 512 * 1024;
 /// What a packet weighs beside its bytes.
 const PACKET_COST: usize = 64;
 
