@@ -1,0 +1,135 @@
+//! The relay itself: what its parts share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderMap, Uri, header};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::access::{Caller, Credential};
+use crate::config::{AdminToken, Config};
+use crate::scopes::Scope;
+use crate::store::{Record, Store, StoreError};
+use crate::tokens::Tokens;
+
+/// A relay, without its listener.
+#[derive(Debug)]
+pub struct Relay {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) tokens: Tokens,
+}
+
+/// How much goes on in a tunnel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LiveCounts {
+    /// Its host is connected.
+    pub host: bool,
+    /// Its clients that are connected.
+    pub clients: u32,
+}
+
+/// Tokens that come with a tunnel's JSON live this long; SDKs ask again.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const STORE_FILE: &str = "relay.redb";
+
+impl Relay {
+    /// Opens the store. It waits for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn new(config: Config) -> Result<Arc<Self>, StoreError> {
+        let store = match &config.data_dir {
+            Some(folder) => Store::open(&folder.join(STORE_FILE))?,
+            None => Store::in_memory()?,
+        };
+        let tokens = Tokens::load(&store, seconds())?;
+        Ok(Arc::new(Self { config, store, tokens }))
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        seconds()
+    }
+
+    /// What a token is worth.
+    pub(crate) fn credential(&self, token: &str) -> Credential {
+        if self.config.admin_token.as_ref().is_some_and(|admin| is_admin(admin, token)) {
+            return Credential::Admin;
+        }
+        match self.tokens.verify(token, &self.store, self.now()) {
+            Ok(verified) => Credential::Token(verified),
+            Err(error) => Credential::Bad(error),
+        }
+    }
+
+    /// The relay's URL without a slash at its end: what the operator said, or what the request says.
+    pub(crate) fn base_url(&self, uri: &Uri, headers: &HeaderMap) -> String {
+        if let Some(url) = &self.config.public_url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host =
+            host.or_else(|| uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost");
+        format!("http://{host}")
+    }
+
+    /// How long the tokens live that a caller is given: no longer than its own.
+    pub(crate) fn token_lifetime(&self, caller: &Caller) -> Duration {
+        match &caller.credential {
+            Credential::Token(own) if !own.grant.scopes.has(Scope::Manage) => {
+                TOKEN_LIFETIME.min(Duration::from_secs(own.expires.saturating_sub(self.now())))
+            }
+            _ => TOKEN_LIFETIME,
+        }
+    }
+
+    /// How much goes on in a tunnel.
+    #[must_use]
+    pub fn live_counts(&self, _tunnel: &str) -> LiveCounts {
+        LiveCounts::default()
+    }
+
+    /// Ends what a tunnel's new rules do not allow any more.
+    pub(crate) fn access_changed(&self, _record: &Record) {}
+
+    /// Ends everything of a tunnel.
+    pub(crate) fn tunnel_deleted(&self, _tunnel: &str) {}
+}
+
+/// In time that does not tell how much is right.
+fn is_admin(admin: &AdminToken, token: &str) -> bool {
+    Sha256::digest(admin.0.as_bytes()).ct_eq(&Sha256::digest(token)).into()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tokens and tunnels end by the wall clock")]
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What counts as one source: an IPv4 address, or the /64 of an IPv6 one.
+#[must_use]
+pub fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let high = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(high.into())
+        }
+        address => address,
+    }
+}
