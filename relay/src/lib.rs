@@ -10,6 +10,7 @@ pub mod relay;
 pub mod scopes;
 pub mod store;
 pub mod tokens;
+pub mod websocket_stream;
 
 pub use config::Config;
 pub use relay::Relay;
