@@ -2,18 +2,27 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod client_leg;
 pub mod config;
+mod host_leg;
+mod join;
+mod live;
 mod management;
 pub mod model;
 pub mod problem;
 pub mod relay;
 pub mod scopes;
+mod server;
+mod sessions;
 pub mod store;
 pub mod tokens;
+mod upgrade;
 pub mod websocket_stream;
+mod wire;
 
 pub use config::Config;
 pub use relay::Relay;
+pub use server::Server;
 
 /// What a peer sent, fit to be shown: without control characters, and cut at 256 characters.
 pub(crate) fn printable(text: &str) -> String {

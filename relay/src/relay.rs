@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, Uri, header};
@@ -10,6 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::access::{Caller, Credential};
 use crate::config::{AdminToken, Config};
+use crate::live::{Live, LiveTunnel};
 use crate::scopes::Scope;
 use crate::store::{Record, Store, StoreError};
 use crate::tokens::Tokens;
@@ -20,6 +22,8 @@ pub struct Relay {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) tokens: Tokens,
+    pub(crate) live: Live,
+    draining: AtomicBool,
 }
 
 /// How much goes on in a tunnel.
@@ -46,7 +50,8 @@ impl Relay {
             None => Store::in_memory()?,
         };
         let tokens = Tokens::load(&store, seconds())?;
-        Ok(Arc::new(Self { config, store, tokens }))
+        let (live, draining) = (Live::default(), AtomicBool::new(false));
+        Ok(Arc::new(Self { config, store, tokens, live, draining }))
     }
 
     /// The store.
@@ -101,15 +106,71 @@ impl Relay {
 
     /// How much goes on in a tunnel.
     #[must_use]
-    pub fn live_counts(&self, _tunnel: &str) -> LiveCounts {
-        LiveCounts::default()
+    pub fn live_counts(&self, tunnel: &str) -> LiveCounts {
+        self.live.counts(tunnel)
+    }
+
+    /// Whether it is about to stop and takes nobody new.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Takes nobody new from now on, and asks everybody to come back, which they will to the next relay.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        for tunnel in self.live.all() {
+            tunnel.send_away();
+        }
+    }
+
+    /// Takes a token back, and ends what goes on with it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn revoke(&self, token: &str, expires: u64) -> Result<(), StoreError> {
+        self.store.revoke(token, expires, self.now())?;
+        for tunnel in self.live.all() {
+            self.check_admissions(&tunnel);
+        }
+        Ok(())
     }
 
     /// Ends what a tunnel's new rules do not allow any more.
-    pub(crate) fn access_changed(&self, _record: &Record) {}
+    pub(crate) fn access_changed(&self, record: &Record) {
+        if let Some(tunnel) = self.live.get(&record.tunnel.tunnel_id) {
+            self.check_admissions(&tunnel);
+        }
+    }
 
     /// Ends everything of a tunnel.
-    pub(crate) fn tunnel_deleted(&self, _tunnel: &str) {}
+    pub(crate) fn tunnel_deleted(&self, tunnel: &str) {
+        if let Some(tunnel) = self.live.get(tunnel) {
+            tunnel.retain(|_| false);
+        }
+    }
+
+    fn check_admissions(&self, tunnel: &LiveTunnel) {
+        let Some(record) = self.store.tunnel(&tunnel.id) else { return tunnel.retain(|_| false) };
+        tunnel.retain(|admission| {
+            let revoked = match &admission.caller.credential {
+                Credential::Token(token) => self.store.is_revoked(&token.id),
+                _ => false,
+            };
+            !revoked && admission.caller.require(&record, &[admission.scope]).is_ok()
+        });
+    }
+
+    /// Notes that a tunnel was used just now.
+    pub(crate) async fn touch(self: &Arc<Self>, tunnel: &str) {
+        let (relay, tunnel, now) = (Arc::clone(self), tunnel.to_owned(), self.now());
+        let touched = tokio::task::spawn_blocking(move || {
+            relay.store.update(&tunnel, |old| Some(Record { used: now, ..old.clone() }))
+        });
+        if let Ok(Err(error)) = touched.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        }
+    }
 }
 
 /// In time that does not tell how much is right.

@@ -5,6 +5,8 @@ mod endpoints;
 mod ports;
 mod tunnels;
 
+pub(crate) use caller::{PeerAddress, RequestCaller};
+
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};

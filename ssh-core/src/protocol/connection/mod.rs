@@ -483,6 +483,11 @@ impl Connection {
         }
     }
 
+    /// Whether the peer has closed the channel, or the session is over.
+    pub(crate) fn is_closed(&self, id: u32) -> bool {
+        self.failed.is_some() || self.rows.get(&id).is_none_or(|row| row.close_received)
+    }
+
     /// An open channel that neither side has closed.
     fn open_row(&mut self, id: u32) -> Option<&mut Row> {
         if self.failed.is_some() {

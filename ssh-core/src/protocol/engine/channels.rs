@@ -112,6 +112,10 @@ impl Engine {
         self.connection.poll_closed(id, cx)
     }
 
+    pub fn is_channel_closed(&self, id: u32) -> bool {
+        self.connection.is_closed(id)
+    }
+
     pub fn exit_status(&self, id: u32) -> Option<ExitStatus> {
         self.connection.exit_status(id)
     }
