@@ -13,6 +13,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How the relay is reached from outside, as `https://relay.example`; what requests name as their host otherwise.
     pub public_url: Option<String>,
+    /// It is reached by TLS; for URLs where there is no `public_url`.
+    pub tls: bool,
     /// The operator's secret, for `Authorization: Bearer`. Without one nobody is the operator.
     pub admin_token: Option<AdminToken>,
     /// What it may cost.

@@ -12,6 +12,8 @@ use subtle::ConstantTimeEq as _;
 use crate::access::{Caller, Credential};
 use crate::config::{AdminToken, Config};
 use crate::live::{Live, LiveTunnel};
+use crate::metrics::Metrics;
+use crate::rate::Rates;
 use crate::scopes::Scope;
 use crate::store::{Record, Store, StoreError};
 use crate::tokens::Tokens;
@@ -23,6 +25,8 @@ pub struct Relay {
     pub(crate) store: Store,
     pub(crate) tokens: Tokens,
     pub(crate) live: Live,
+    pub(crate) metrics: Metrics,
+    pub(crate) rates: Rates,
     draining: AtomicBool,
 }
 
@@ -51,7 +55,15 @@ impl Relay {
         };
         let tokens = Tokens::load(&store, seconds())?;
         let (live, draining) = (Live::default(), AtomicBool::new(false));
-        Ok(Arc::new(Self { config, store, tokens, live, draining }))
+        Ok(Arc::new(Self {
+            config,
+            store,
+            tokens,
+            live,
+            metrics: Metrics::new(),
+            rates: Rates::default(),
+            draining,
+        }))
     }
 
     /// The store.
@@ -88,10 +100,11 @@ impl Relay {
         if let Some(url) = &self.config.public_url {
             return url.trim_end_matches('/').to_owned();
         }
+        let scheme = if self.config.tls { "https" } else { "http" };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host =
             host.or_else(|| uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost");
-        format!("http://{host}")
+        format!("{scheme}://{host}")
     }
 
     /// How long the tokens live that a caller is given: no longer than its own.
@@ -159,6 +172,28 @@ impl Relay {
             };
             !revoked && admission.caller.require(&record, &[admission.scope]).is_ok()
         });
+    }
+
+    /// Forgets the tunnels that nobody has used for their time. Call it now and then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn expire(&self) -> Result<usize, StoreError> {
+        let now = self.now();
+        let mut gone = 0_usize;
+        for record in self.store.tunnels() {
+            let id = &record.tunnel.tunnel_id;
+            let lifetime =
+                record.tunnel.custom_expiration.map_or(self.config.limits.tunnel_lifetime, |seconds| {
+                    Duration::from_secs(seconds).min(self.config.limits.tunnel_lifetime)
+                });
+            let is_over = record.used.saturating_add(lifetime.as_secs()) <= now;
+            if is_over && self.live.counts(id) == LiveCounts::default() && self.store.delete(id)? {
+                tracing::info!(target: "audit", tunnel = %id, "tunnel expired");
+                gone = gone.saturating_add(1);
+            }
+        }
+        Ok(gone)
     }
 
     /// Notes that a tunnel was used just now.

@@ -4,21 +4,27 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use dashmap::DashMap;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use crate::management::{self, PeerAddress};
 use crate::problem::Problem;
 use crate::relay::{Relay, source};
+use crate::tls::Tls;
 use crate::upgrade;
 
 /// Accepts connections and serves them, for as long as it is polled.
@@ -26,6 +32,7 @@ use crate::upgrade;
 pub struct Server {
     relay: Arc<Relay>,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     connections: Arc<Connections>,
 }
 
@@ -43,7 +50,14 @@ impl Server {
     /// The system's.
     pub async fn bind(relay: Arc<Relay>, address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { relay, listener, connections: Arc::default() })
+        Ok(Self { relay, listener, tls: None, connections: Arc::default() })
+    }
+
+    /// With TLS.
+    #[must_use]
+    pub fn tls(mut self, tls: Arc<Tls>) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// Where it listens.
@@ -74,8 +88,22 @@ impl Server {
                 continue;
             };
             let (relay, router) = (Arc::clone(&self.relay), router.clone());
+            let tls = self.tls.as_ref().map(|tls| tls.acceptor());
             tokio::spawn(async move {
-                serve(&relay, router, stream, address).await;
+                // Small packets of interactive streams must not wait for the acknowledgement of the ones before.
+                let _ = stream.set_nodelay(true);
+                match tls {
+                    None => serve(&relay, router, stream, address).await,
+                    Some(tls) => {
+                        let shaken =
+                            tokio::time::timeout(relay.config.limits.header_time, tls.accept(stream)).await;
+                        match shaken {
+                            Ok(Ok(stream)) => serve(&relay, router, stream, address).await,
+                            Ok(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake failed"),
+                            Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+                        }
+                    }
+                }
                 drop(guard);
             });
         }
@@ -84,9 +112,10 @@ impl Server {
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-async fn serve(relay: &Relay, router: Router, stream: TcpStream, address: SocketAddr) {
-    // Small packets of interactive streams must not wait for the acknowledgement of the ones before.
-    let _ = stream.set_nodelay(true);
+async fn serve<S>(relay: &Relay, router: Router, stream: S, address: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let peer = PeerAddress(address.ip());
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
@@ -114,15 +143,39 @@ fn router(relay: Arc<Relay>) -> Router {
         .route("/t/{id}/client", get(upgrade::client))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
+        .route("/metrics", get(async |State(relay): State<Arc<Relay>>| relay.metrics.text()))
         .with_state(Arc::clone(&relay));
-    management::router(relay)
+    management::router(Arc::clone(&relay))
         .merge(live)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "the relay has nothing under this path"))
+        .layer(from_fn_with_state(relay, watch))
 }
 
-async fn ready(
-    axum::extract::State(relay): axum::extract::State<Arc<Relay>>,
-) -> Result<&'static str, Problem> {
+/// Holds every request to the rate of its source, and writes the access log. Paths hold ids of tunnels and no secrets.
+async fn watch(State(relay): State<Arc<Relay>>, request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+    let (method, path) = (request.method().clone(), crate::printable(request.uri().path()));
+    let started = now();
+    let limit = relay.config.limits.requests_per_minute;
+    let over = address.and_then(|address| relay.rates.take(address, limit, started).err());
+    let response = match over {
+        Some(reset) => Problem::limited("requests_per_minute", limit.into(), reset).into_response(),
+        None => next.run(request).await,
+    };
+    let status = response.status().as_u16();
+    relay.metrics.answered(status);
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(target: "access", %address, %method, path, status, micros);
+    response
+}
+
+#[expect(clippy::disallowed_methods, reason = "rates and logs go by the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+async fn ready(State(relay): State<Arc<Relay>>) -> Result<&'static str, Problem> {
     if relay.is_draining() {
         return Err(Problem::unavailable("the relay is about to stop", Duration::from_secs(5)));
     }
@@ -139,6 +192,7 @@ impl Connections {
             || connections.all.load(Ordering::Relaxed) >= limits.connections
         {
             tracing::debug!(%address, "too many connections");
+            relay.metrics.refused_connections.inc();
             drop(of_source);
             connections.by_source.remove_if(&source, |_, count| *count == 0);
             return None;
@@ -146,7 +200,12 @@ impl Connections {
         *of_source = of_source.saturating_add(1);
         drop(of_source);
         connections.all.fetch_add(1, Ordering::Relaxed);
-        Some(Admitted { connections: Arc::clone(connections), source })
+        relay.metrics.connections.inc();
+        Some(Admitted {
+            connections: Arc::clone(connections),
+            source,
+            gauge: relay.metrics.connections.clone(),
+        })
     }
 }
 
@@ -154,10 +213,12 @@ impl Connections {
 struct Admitted {
     connections: Arc<Connections>,
     source: IpAddr,
+    gauge: Gauge,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        self.gauge.dec();
         self.connections.all.fetch_sub(1, Ordering::Relaxed);
         if let Some(mut count) = self.connections.by_source.get_mut(&self.source) {
             *count = count.saturating_sub(1);

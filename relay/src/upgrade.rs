@@ -22,10 +22,11 @@ use crate::client_leg::{self, CLIENT_STREAM};
 use crate::host_leg;
 use crate::live::{Admission, ClientLink, HostLink, LiveTunnel, Version};
 use crate::management::RequestCaller;
+use crate::metrics;
 use crate::problem::Problem;
 use crate::relay::Relay;
 use crate::scopes::Scope;
-use crate::websocket_stream::WebSocketStream;
+use crate::websocket_stream::{Counted, WebSocketStream};
 
 /// The sub-protocols of hosts and of clients, newest first.
 const HOST: Names = [("tunnel-relay-host-v2-dev", Version::V2), ("tunnel-relay-host", Version::V1)];
@@ -43,23 +44,9 @@ pub(crate) async fn host(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (caller, offer, upgrade) = look(&relay, request, HOST).await?;
-    let record = relay.store.tunnel(&id).ok_or_else(|| Problem::not_found("tunnel"))?;
-    caller.require(&record, &[Scope::Host])?;
-    refuse_while_draining(&relay)?;
-    let (name, version) = offer.first(HOST).ok_or_else(|| unknown_protocol(HOST))?;
-    let tunnel = relay.live.tunnel(&record.tunnel.tunnel_id);
-    let admission = Admission { caller, scope: Scope::Host };
-    let accepted = offer.accepted(name);
-    tokio::spawn(async move {
-        if let Some(stream) = upgraded(upgrade).await {
-            host_leg::run(Arc::clone(&relay), Arc::clone(&tunnel), version, admission, stream).await;
-        }
-        let id = tunnel.id.clone();
-        drop(tunnel);
-        relay.live.tidy(&id);
-    });
-    accepted
+    let decided = decide_host(Arc::clone(&relay), id, request).await;
+    relay.metrics.upgrade(metrics::Role::Host, decided.is_ok());
+    decided
 }
 
 /// A client wants in.
@@ -68,6 +55,33 @@ pub(crate) async fn client(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let decided = decide_client(Arc::clone(&relay), id, request).await;
+    relay.metrics.upgrade(metrics::Role::Client, decided.is_ok());
+    decided
+}
+
+async fn decide_host(relay: Arc<Relay>, id: String, request: Request) -> Result<Response, Problem> {
+    let (caller, offer, upgrade) = look(&relay, request, HOST).await?;
+    let record = relay.store.tunnel(&id).ok_or_else(|| Problem::not_found("tunnel"))?;
+    caller.require(&record, &[Scope::Host])?;
+    refuse_while_draining(&relay)?;
+    let (name, version) = offer.first(HOST).ok_or_else(|| unknown_protocol(HOST))?;
+    let tunnel = relay.live.tunnel(&record.tunnel.tunnel_id);
+    let admission = Admission { caller, scope: Scope::Host };
+    let accepted = offer.accepted(name);
+    let counted = relay.metrics.connect(metrics::Role::Host, version);
+    tokio::spawn(async move {
+        if let Some(stream) = upgraded(&relay, upgrade).await {
+            host_leg::run(Arc::clone(&relay), Arc::clone(&tunnel), version, admission, stream).await;
+        }
+        let id = tunnel.id.clone();
+        drop((tunnel, counted));
+        relay.live.tidy(&id);
+    });
+    accepted
+}
+
+async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Result<Response, Problem> {
     let (caller, offer, upgrade) = look(&relay, request, CLIENT).await?;
     let record = relay.store.tunnel(&id).ok_or_else(|| Problem::not_found("tunnel"))?;
     caller.require(&record, &[Scope::Connect])?;
@@ -107,9 +121,10 @@ pub(crate) async fn client(
     live.client_came(Arc::clone(&client));
     let gone = Gone { tunnel, number: client.number };
     let accepted = offer.accepted(name);
+    let counted = relay.metrics.connect(metrics::Role::Client, version);
     tokio::spawn(async move {
         let live = Arc::clone(gone.tunnel.tunnel());
-        if let Some(stream) = upgraded(upgrade).await {
+        if let Some(stream) = upgraded(&relay, upgrade).await {
             tracing::info!(tunnel = %live.id, client = client.number, ?version, "client connected");
             match channel {
                 Some(channel) => drop(client_leg::run_v1(&client, stream, channel).await),
@@ -117,7 +132,7 @@ pub(crate) async fn client(
             }
             tracing::info!(client = client.number, "client gone");
         }
-        drop(gone);
+        drop((gone, counted));
     });
     accepted
 }
@@ -276,9 +291,13 @@ fn has_word(headers: &HeaderMap, name: &axum::http::HeaderName, word: &str) -> b
         .any(|part| part.trim().eq_ignore_ascii_case(word))
 }
 
-async fn upgraded(upgrade: OnUpgrade) -> Option<WebSocketStream<TokioIo<Upgraded>>> {
+async fn upgraded(relay: &Relay, upgrade: OnUpgrade) -> Option<WebSocketStream<TokioIo<Upgraded>>> {
     match upgrade.await {
-        Ok(stream) => Some(WebSocketStream::new(TokioIo::new(stream), Role::Server).await),
+        Ok(stream) => {
+            let metrics = &relay.metrics;
+            let count = Counted { received: metrics.received.clone(), sent: metrics.sent.clone() };
+            Some(WebSocketStream::new(TokioIo::new(stream), Role::Server).await.counted(count))
+        }
         Err(error) => {
             tracing::debug!(%error, "an upgrade was not completed");
             None

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use futures::{Sink as _, Stream as _};
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream as Frames;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -20,6 +22,14 @@ pub struct WebSocketStream<S> {
     frames: Frames<S>,
     /// What has been received of the last message and not been read yet.
     unread: Bytes,
+    count: Option<Counted>,
+}
+
+/// Where bytes are counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Counted {
+    pub(crate) received: Counter<u64, AtomicU64>,
+    pub(crate) sent: Counter<u64, AtomicU64>,
 }
 
 /// A message that is sent has no more bytes than this: a Java SDK takes no larger frame.
@@ -36,7 +46,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketStream<S> {
         config.write_buffer_size = MAX_MESSAGE;
         // One message beyond what is buffered before it is written; more than that waits in `poll_write`.
         config.max_write_buffer_size = 4 * MAX_MESSAGE;
-        Self { frames: Frames::from_raw_socket(stream, role, Some(config)).await, unread: Bytes::new() }
+        Self {
+            frames: Frames::from_raw_socket(stream, role, Some(config)).await,
+            unread: Bytes::new(),
+            count: None,
+        }
+    }
+
+    /// Counts what passes.
+    pub(crate) fn counted(mut self, count: Counted) -> Self {
+        self.count = Some(count);
+        self
     }
 }
 
@@ -48,7 +68,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketStream<S> {
     ) -> Poll<io::Result<()>> {
         while self.unread.is_empty() {
             match ready!(Pin::new(&mut self.frames).poll_next(cx)) {
-                Some(Ok(Message::Binary(payload))) => self.unread = payload,
+                Some(Ok(Message::Binary(payload))) => {
+                    if let Some(count) = &self.count {
+                        count.received.inc_by(payload.len() as u64);
+                    }
+                    self.unread = payload;
+                }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
                 Some(Ok(Message::Text(_))) => {
@@ -77,6 +102,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocketStream<S> {
         let part = bytes.get(..bytes.len().min(MAX_MESSAGE)).unwrap_or_default();
         let message = Message::Binary(Bytes::copy_from_slice(part));
         Pin::new(&mut self.frames).start_send(message).map_err(broken)?;
+        if let Some(count) = &self.count {
+            count.sent.inc_by(part.len() as u64);
+        }
         Poll::Ready(Ok(part.len()))
     }
 
