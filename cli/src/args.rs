@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use ssh_core::keys::Fingerprint;
+use ssh_core::keys::{Fingerprint, KeyFormat};
 use ssh_core::services::port_forward::{PermitListen, PermitTarget};
 
 use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
-use crate::commands::serve::{AuthorizedKeysArg, UserArg};
+use crate::commands::keygen::Validity;
+use crate::commands::serve::{AuthorizedKeysArg, Requirement, UserArg};
 use crate::error::EXIT_CODES;
 
 /// SSH tunnels: forward ports, serve forwards, make keys.
@@ -34,9 +35,12 @@ pub(crate) enum Command {
     /// Be an SSH server that does forwards and nothing else
     #[command(after_help = EXIT_CODES)]
     Serve(Box<ServeArgs>),
-    /// Make a key, or show the fingerprint of one
+    /// Make a key, show the fingerprint of one, convert one, change its passphrase, or certify one
+    #[command(after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+    Keygen(Box<KeygenArgs>),
+    /// Turn a password into a hash for `serve --user`
     #[command(after_help = EXIT_CODES)]
-    Keygen(KeygenArgs),
+    HashPassword,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +69,10 @@ pub(crate) struct ForwardArgs {
     #[arg(short = 'i', value_name = "KEYFILE")]
     pub(crate) identity: Vec<PathBuf>,
 
+    /// Leave the keys of the ssh-agent at SSH_AUTH_SOCK alone
+    #[arg(long)]
+    pub(crate) no_agent: bool,
+
     /// A file with the password on its first line. Otherwise the environment variable ADIT_PASSWORD is used
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
@@ -73,7 +81,7 @@ pub(crate) struct ForwardArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) known_hosts: Vec<PathBuf>,
 
-    /// Accept this host key and no other, whatever the known hosts say
+    /// Accept this host key, or the certificates of this authority, and no other, whatever the known hosts say
     #[arg(long, value_name = "SHA256:...")]
     pub(crate) host_key: Vec<Fingerprint>,
 
@@ -99,13 +107,36 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) host_key: Vec<PathBuf>,
 
+    /// A certificate for one of the host keys, as `ssh-keygen -h` or `adit keygen sign --host` make them
+    #[arg(long, value_name = "FILE-cert.pub")]
+    pub(crate) host_cert: Vec<PathBuf>,
+
     /// Who may log in by key: any user name, or only NAME
     #[arg(long, value_name = "[NAME:]FILE")]
     pub(crate) authorized_keys: Vec<AuthorizedKeysArg>,
 
-    /// Who may log in by password: the first line of the file
+    /// Whose certificates let in the users that they name: the public keys of authorities, one a line; for any user
+    /// name, or only NAME
+    #[arg(long, value_name = "[NAME:]FILE")]
+    pub(crate) trusted_ca: Vec<AuthorizedKeysArg>,
+
+    /// Who may log in by password: the first line of the file holds its hash, by `adit hash-password` or
+    /// `openssl passwd -6`
     #[arg(long, value_name = "NAME:PASSWORDFILE")]
     pub(crate) user: Vec<UserArg>,
+
+    /// The methods that a login takes, in order; `,` parts alternatives, as in `publickey+password,publickey+publickey`.
+    /// Any one method unless given
+    #[arg(long, value_name = "METHOD+METHOD,...")]
+    pub(crate) require: Option<Requirement>,
+
+    /// A text for everybody who is about to log in
+    #[arg(long, value_name = "FILE")]
+    pub(crate) banner: Option<PathBuf>,
+
+    /// Do not delay and turn away sources whose logins fail too often
+    #[arg(long)]
+    pub(crate) no_penalties: bool,
 
     /// Where clients may connect to: `any`, HOST:PORT or HOST:*
     #[arg(long, value_name = "any|HOST:PORT", required_unless_present = "permit_listen", num_args = 1..)]
@@ -163,6 +194,9 @@ pub(crate) enum Policy {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeygenArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<KeygenAction>,
+
     /// The kind of key
     #[arg(short = 't', value_enum, default_value_t = KeyType::Ed25519)]
     pub(crate) kind: KeyType,
@@ -175,9 +209,87 @@ pub(crate) struct KeygenArgs {
     #[arg(short = 'C', value_name = "COMMENT")]
     pub(crate) comment: Option<String>,
 
-    /// Show the fingerprint of a private or public key file instead
+    /// Show the fingerprint of a private or public key file, or what a certificate says, instead
     #[arg(long)]
     pub(crate) fingerprint: bool,
+
+    /// Write FILE in another format instead: openssh, pkcs8, pkcs1, sec1, rfc4716, ssh2, jwk (curves named P-256) or
+    /// jwk-nist (nistp256). A public key stays one; rfc4716 holds public keys only. A passphrase is kept where the
+    /// format can
+    #[arg(long, value_name = "FORMAT", conflicts_with = "fingerprint")]
+    pub(crate) convert: Option<KeyFormat>,
+
+    /// Where to write it; stdout unless given
+    #[arg(short = 'o', value_name = "OUT", requires = "convert")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Convert the public half of a private key
+    #[arg(long, requires = "convert")]
+    pub(crate) public: bool,
+
+    /// Change the passphrase of FILE instead, in its own format
+    #[arg(short = 'p', requires = "file", conflicts_with_all = ["fingerprint", "convert"])]
+    pub(crate) change_passphrase: bool,
+
+    /// A file with the passphrase of FILE on its first line; asked on the terminal unless given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+
+    /// A file with the passphrase of what is written on its first line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_passphrase_file: Option<PathBuf>,
+
+    /// Write the private key in the clear
+    #[arg(long, conflicts_with = "new_passphrase_file")]
+    pub(crate) no_passphrase: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeygenAction {
+    /// Certify a public key: write FILE-cert.pub beside FILE.pub
+    #[command(after_help = EXIT_CODES)]
+    Sign(SignArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// The authority's private key
+    #[arg(long, value_name = "KEYFILE")]
+    pub(crate) ca: PathBuf,
+
+    /// What servers log when the certificate is used
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) id: String,
+
+    /// Certify a host's key, not a user's
+    #[arg(long)]
+    pub(crate) host: bool,
+
+    /// The users, or the names of the host, that it is valid for, separated by commas
+    #[arg(short = 'n', long, value_name = "NAME,...", value_delimiter = ',', required = true)]
+    pub(crate) principals: Vec<String>,
+
+    /// How long it is valid: 1h, 2w, 1h30m; or START:END, each YYYYMMDD[HHMM[SS]]Z, +1h, -5m, now, always or forever.
+    /// For ever unless given
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) valid: Option<Validity>,
+
+    /// What it permits or demands, as with `ssh-keygen`: clear, no-port-forwarding, permit-pty, force-command=COMMAND,
+    /// source-address=ADDRESS/BITS,..., critical:NAME[=VALUE], extension:NAME[=VALUE]
+    #[arg(short = 'O', long, value_name = "OPTION")]
+    pub(crate) option: Vec<String>,
+
+    /// The authority's number for it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) serial: u64,
+
+    /// Replace FILE-cert.pub if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// The public key to certify
+    #[arg(value_name = "FILE.pub")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -147,7 +147,7 @@ impl Code {
             Error::Io(_) | Error::Disconnected { .. } | Error::Timeout(_) => Self::Network,
             Error::PeerMisbehaved(_) | Error::PeerIncompatible(_) => Self::Protocol,
             Error::HostKey(_) => Self::HostKey,
-            Error::Auth(_) => Self::Auth,
+            Error::Auth(_) | Error::Policy(_) => Self::Auth,
             _ => Self::Internal,
         }
     }

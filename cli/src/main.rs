@@ -73,6 +73,7 @@ async fn run(command: Command, output: &Output) -> Result<Ended, CliError> {
     match command {
         Command::Forward(args) => commands::forward::run(*args, output).await,
         Command::Serve(args) => commands::serve::run(*args, output).await,
+        Command::HashPassword => commands::hash_password::run(output).map(|()| Ended::Done),
         Command::Keygen(args) => commands::keygen::run(&args, output).map(|()| Ended::Done),
     }
 }

@@ -47,10 +47,22 @@ pub(crate) enum Event<'a> {
     HostKeyAdded { host: &'a str, host_key: String, file: String },
     /// A connection over a forward was refused; nothing else is touched.
     Refused { message: String },
+    /// What the server wants the user to read before the login.
+    Banner { text: &'a str },
     /// Something to know that ends nothing.
     Warning { message: String },
     /// Somebody logged in.
-    LoggedIn { user: String, from: String },
+    LoggedIn {
+        user: String,
+        from: String,
+        /// How, in order.
+        methods: Vec<String>,
+        /// Fingerprints of the keys that were used.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        keys: Vec<String>,
+    },
+    /// Somebody tried to log in and was refused; the peer is not told why.
+    LoginFailed { user: String, from: String, method: String, reason: String },
     /// The end of a session, or of an attempt to have one.
     LoggedOut { from: String, reason: String },
     /// A key was made or looked at.
@@ -62,6 +74,26 @@ pub(crate) enum Event<'a> {
         comment: String,
         file: String,
     },
+    /// A certificate was made or looked at.
+    Certificate {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        /// `user` or `host`.
+        about: &'a str,
+        fingerprint: String,
+        authority: String,
+        id: String,
+        serial: u64,
+        principals: Vec<String>,
+        /// Seconds since 1970.
+        valid_after: u64,
+        valid_before: u64,
+        critical_options: Vec<String>,
+        extensions: Vec<String>,
+        file: String,
+    },
+    /// A password was hashed.
+    PasswordHash { hash: &'a str },
     /// The clean end.
     Closed { reason: &'a str },
     /// The other end.
@@ -171,21 +203,26 @@ fn left_out(count: u64) -> Event<'static> {
 impl Event<'_> {
     /// Whether it is only what was to be expected.
     fn is_progress(&self) -> bool {
-        matches!(self, Self::Forward { .. } | Self::Ready { .. } | Self::Closed { .. })
+        matches!(self, Self::Banner { .. } | Self::Forward { .. } | Self::Ready { .. } | Self::Closed { .. })
     }
 
     /// A peer can cause any number of the light ones.
     fn weight(&self) -> Weight {
         match self {
-            Self::Refused { .. } | Self::Warning { .. } | Self::LoggedIn { .. } | Self::LoggedOut { .. } => {
-                Weight::Light
-            }
+            Self::Banner { .. }
+            | Self::Refused { .. }
+            | Self::Warning { .. }
+            | Self::LoggedIn { .. }
+            | Self::LoginFailed { .. }
+            | Self::LoggedOut { .. } => Weight::Light,
             Self::Listening { .. }
             | Self::Forward { .. }
             | Self::Ready { .. }
             | Self::HostKeyAdded { .. }
             | Self::Key { .. }
+            | Self::PasswordHash { .. }
             | Self::Closed { .. }
+            | Self::Certificate { .. }
             | Self::Error { .. } => Weight::Heavy,
         }
     }
@@ -213,12 +250,25 @@ impl fmt::Display for Event<'_> {
                 write!(f, "adit: added the host key {host_key} of {host} to {file}")
             }
             Self::Refused { message } => write!(f, "adit: {message}"),
+            Self::Banner { text } => f.write_str(text),
             Self::Warning { message } => write!(f, "adit: warning: {message}"),
-            Self::LoggedIn { user, from } => write!(f, "adit: {user} logged in from {from}"),
+            Self::LoggedIn { user, from, methods, keys } => {
+                write!(f, "adit: {user} logged in from {from} by {}", methods.join(" and "))?;
+                keys.iter().try_for_each(|key| write!(f, " {key}"))
+            }
+            Self::LoginFailed { user, from, method, reason } => {
+                write!(f, "adit: {user} was refused a login from {from} by {method}: {reason}")
+            }
             Self::LoggedOut { from, reason } => write!(f, "adit: {from} is gone: {reason}"),
             Self::Key { kind, bits, fingerprint, comment, file } => {
                 write!(f, "adit: {file} holds a {kind} key of {bits} bits, {fingerprint} {comment}")
             }
+            Self::Certificate { about, fingerprint, authority, principals, file, .. } => write!(
+                f,
+                "adit: {file} certifies {fingerprint} for the {about} {}, signed by {authority}",
+                principals.join(", ")
+            ),
+            Self::PasswordHash { hash } => f.write_str(hash),
             Self::Closed { reason } => write!(f, "adit: closed: {reason}"),
             Self::Error { message, .. } => write!(f, "adit: {message}"),
         }

@@ -9,8 +9,11 @@ use std::net::Ipv4Addr;
 use ssh_core::client::{self, Credential, HostKeyVerifier};
 use ssh_core::crypto::default_provider;
 use ssh_core::error::HostKeyError;
-use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
-use ssh_core::server::{self, AuthAttempt, AuthDecision, AuthMethod, Authenticator};
+use ssh_core::keys::{HostKey, KeyKind, PublicKey, SigningKey};
+use ssh_core::server::{
+    self, AuthAttempt, AuthDecision, AuthMethod, AuthOffer, AuthStart, Authenticator, Method, Principal,
+    RejectReason,
+};
 use ssh_core::services::port_forward::{ForwardPolicy, PortForwarding};
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -22,13 +25,18 @@ use tokio::net::{TcpListener, TcpStream};
 struct OnePassword;
 
 impl Authenticator for OnePassword {
-    fn methods(&self) -> &[&'static str] {
-        &["password"]
+    fn begin<'a>(&'a self, _start: AuthStart<'a>) -> BoxFuture<'a, AuthOffer> {
+        AuthOffer::ready([Method::Password])
     }
 
     fn authenticate<'a>(&'a self, attempt: AuthAttempt<'a>) -> BoxFuture<'a, AuthDecision> {
         let right = attempt.user == "ada" && matches!(attempt.method, AuthMethod::Password("open sesame"));
-        std::future::ready(if right { AuthDecision::Accept } else { AuthDecision::Reject }).boxed()
+        let decision = if right {
+            AuthDecision::Accept(Principal::new("ada"))
+        } else {
+            AuthDecision::Reject(RejectReason::InvalidPassword)
+        };
+        std::future::ready(decision).boxed()
     }
 }
 
@@ -37,7 +45,8 @@ impl Authenticator for OnePassword {
 struct Pinned(PublicKey);
 
 impl HostKeyVerifier for Pinned {
-    fn verify<'a>(&'a self, key: &'a PublicKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
+    fn verify<'a>(&'a self, shown: &'a HostKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
+        let key = &shown.key;
         let right = *key == self.0;
         let refusal = || HostKeyError { message: "this is another server".into(), key: key.clone() };
         std::future::ready(right.then_some(()).ok_or_else(refusal)).boxed()

@@ -37,6 +37,9 @@ pub struct ChannelWriter {
 }
 
 /// The stderr of a channel, from [`Channel::take_stderr`].
+///
+/// # Cancel safety
+/// A dropped read has read nothing.
 #[derive(Debug)]
 pub struct Stderr {
     handle: Arc<Handle>,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::crypto::CryptoError;
-use crate::keys::{KeyError, PublicKey};
+use crate::keys::{CertificateError, KeyError, PublicKey};
 use crate::protocol::wire::WireError;
 
 /// Why a session ended or could not begin. It is cheap to clone, so that every channel of a lost session can
@@ -35,6 +35,10 @@ pub enum Error {
     /// The server accepted none of our credentials.
     #[error("authentication failed: {0}")]
     Auth(AuthFailure),
+    /// The client's [`AuthPolicy`](crate::client::AuthPolicy) gave up: its own error, which
+    /// [`policy_error`](Self::policy_error) gives back.
+    #[error(transparent)]
+    Policy(Arc<dyn std::error::Error + Send + Sync>),
     /// A deadline passed.
     #[error("timed out: {0}")]
     Timeout(Timeout),
@@ -101,6 +105,15 @@ impl Error {
         std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the peer closed the connection").into()
     }
 
+    /// The error that an [`AuthPolicy`](crate::client::AuthPolicy) aborted the login with, if it is one of this type.
+    #[must_use]
+    pub fn policy_error<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::Policy(error) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
     /// What the peer is told, or `None` if there is nobody to tell.
     #[must_use]
     pub fn disconnect_reason(&self) -> Option<DisconnectReason> {
@@ -112,7 +125,7 @@ impl Error {
             Self::PeerIncompatible(PeerIncompatible::Version(_)) => Some(R::PROTOCOL_VERSION),
             Self::PeerIncompatible(_) => Some(R::KEY_EXCHANGE_FAILED),
             Self::HostKey(_) => Some(R::HOST_KEY_NOT_VERIFIABLE),
-            Self::Auth(AuthFailure::Cancelled) => Some(R::AUTH_CANCELLED_BY_USER),
+            Self::Auth(AuthFailure::Cancelled) | Self::Policy(_) => Some(R::AUTH_CANCELLED_BY_USER),
             Self::Auth(_) => Some(R::NO_MORE_AUTH_METHODS),
             Self::Timeout(Timeout::KeepAlive) => Some(R::CONNECTION_LOST),
             Self::Timeout(_) | Self::Closed | Self::ApiMisuse(_) | Self::Bug(_) | Self::Crypto(_) => {
@@ -130,6 +143,7 @@ impl Error {
             Self::PeerIncompatible(why) => why.to_string(),
             Self::HostKey(_) => "host key not accepted".into(),
             Self::Auth(_) => "authentication failed".into(),
+            Self::Policy(_) => "authentication cancelled".into(),
             Self::Timeout(what) => what.to_string(),
             Self::Closed => "closed by application".into(),
             Self::ClosedWith { text, .. } => text.to_string(),
@@ -202,6 +216,9 @@ pub enum PeerMisbehaved {
     /// The host key cannot be used.
     #[error("the host key is refused: {0}")]
     BadHostKey(KeyError),
+    /// The host certificate is malformed. One that is merely not trusted is for the application to judge.
+    #[error("the host certificate is refused: {0}")]
+    BadHostCertificate(CertificateError),
     /// RFC 4253 §9: the host key changed in a later key exchange.
     #[error("the host key changed during the session")]
     HostKeyChanged,
@@ -263,9 +280,11 @@ impl PeerMisbehaved {
         match self {
             Self::BadVersionLine => R::PROTOCOL_VERSION,
             Self::BadMac => R::MAC_ERROR,
-            Self::BadKexShare | Self::BadHostSignature | Self::BadHostKey(_) | Self::HostKeyChanged => {
-                R::KEY_EXCHANGE_FAILED
-            }
+            Self::BadKexShare
+            | Self::BadHostSignature
+            | Self::BadHostKey(_)
+            | Self::BadHostCertificate(_)
+            | Self::HostKeyChanged => R::KEY_EXCHANGE_FAILED,
             Self::TooManyAuthAttempts => R::NO_MORE_AUTH_METHODS,
             Self::UnknownService => R::SERVICE_NOT_AVAILABLE,
             _ => R::PROTOCOL_ERROR,
@@ -331,9 +350,30 @@ pub enum AuthFailure {
     /// The application gave up.
     #[error("cancelled")]
     Cancelled,
-    /// A private key could not sign.
+    /// A key that the server would take could not sign, and nothing else was enough.
     #[error("a private key could not sign: {0}")]
-    Signing(CryptoError),
+    Signing(SignError),
+    /// A key of a type that has no algorithm here.
+    #[error("a key cannot be used: {0}")]
+    Key(KeyError),
+    /// More attempts than anybody needs; a policy that never stops is stopped.
+    #[error("too many attempts ({0})")]
+    TooManyAttempts(u32),
+}
+
+/// Why a key did not sign.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignError {
+    /// The key, or the backend, cannot.
+    #[error("{0}")]
+    Crypto(#[from] CryptoError),
+    /// Whoever holds the key did not give it, or was not willing to sign.
+    #[error("{0}")]
+    Refused(Arc<str>),
+    /// The signature is by another algorithm than the one that was agreed on, or over 16 KiB.
+    #[error("the signature is not by the algorithm that was agreed on")]
+    WrongAlgorithm,
 }
 
 fn list_or<T: AsRef<str>>(names: &[T], empty: &str) -> String {
@@ -364,12 +404,18 @@ pub enum ApiMisuse {
     /// The channel is closed.
     #[error("the channel is closed")]
     ChannelClosed,
+    /// Keyboard-interactive prompts want one answer each (RFC 4256 §3.4).
+    #[error("the number of answers is not the number of prompts")]
+    PromptAnswers,
     /// A name with its fields is over 32 KiB.
     #[error("a request or an open may have 32 KiB of fields")]
     TooLong,
     /// The algorithm lists are empty or name something that the crypto provider lacks.
     #[error("the algorithm lists are empty or name something that the crypto provider lacks")]
     Algorithms,
+    /// A host certificate that is for users, or for a key that is not one of the server's.
+    #[error("a host certificate is for users, or for none of the host keys")]
+    HostCertificate,
 }
 
 /// The reason code of SSH_MSG_DISCONNECT (RFC 4253 §11.1).
@@ -396,12 +442,29 @@ impl DisconnectReason {
 /// Makes a peer's words fit for a terminal and a log: control characters escaped, at most 256 characters.
 #[must_use]
 pub fn escape_text(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
+    clean_text(text, MAX_SHOWN_TEXT, 1)
+}
+
+/// Makes a peer's words fit for a terminal: control characters escaped, cut at about `max` bytes. If it may have more
+/// than one line, tabs and up to `lines` line feeds are kept, and CR LF becomes LF.
+pub(crate) fn clean_text(text: &[u8], max: usize, lines: usize) -> String {
+    let shown = text.get(..max.saturating_add(1)).unwrap_or(text);
+    let shown = String::from_utf8_lossy(shown);
     let mut out = String::new();
-    for c in text.chars() {
-        if out.len() >= MAX_SHOWN_TEXT {
+    let mut feeds: usize = 0;
+    let mut chars = shown.chars().peekable();
+    while let Some(c) = chars.next() {
+        if out.len() >= max || feeds >= lines {
             out.push('…');
             break;
+        }
+        if lines > 1 && c == '\r' && chars.peek() == Some(&'\n') {
+            continue;
+        }
+        if lines > 1 && matches!(c, '\n' | '\t') {
+            feeds = feeds.saturating_add(usize::from(c == '\n'));
+            out.push(c);
+            continue;
         }
         let hidden = c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -427,5 +490,8 @@ mod tests {
         assert_eq!(escape_text(b"a\x1b[31m\r\n"), "a\\u{1b}[31m\\r\\n");
         assert_eq!(escape_text("\u{202e}x".as_bytes()), "\\u{202e}x");
         assert!(escape_text(&[b'x'; 100_000]).chars().count() <= 257);
+        assert!(escape_text(&[b'x'; 100_000]).ends_with("x…"));
+        assert_eq!(clean_text(b"a\r\nb\rc\td\x1b\n", 100, 10), "a\nb\\rc\td\\u{1b}\n");
+        assert_eq!(clean_text(b"1\n2\n3\n4", 100, 2), "1\n2\n…");
     }
 }

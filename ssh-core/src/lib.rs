@@ -4,7 +4,7 @@
 //! [`Channel`]s: streams of bytes each way, each with its own flow control. [`services`] builds port forwarding on them.
 //!
 //! The protocol itself is a value that does no I/O: [`protocol::Engine`]. The features `tokio` (on by default), `rustcrypto`
-//! (on by default) and `aws-lc` add the driver over it and the two crypto backends.
+//! (on by default) and `aws-lc` add the driver over it and the two crypto backends; `passwords` adds [password hashes](passwords).
 //!
 //! ```
 //! use ssh_core::client::{self, Credential};
@@ -54,11 +54,14 @@ pub mod channel;
 #[cfg(feature = "tokio")]
 pub mod client;
 pub mod config;
+mod connection_info;
 pub mod crypto;
 #[cfg(feature = "tokio")]
 mod driver;
 pub mod error;
 pub mod keys;
+#[cfg(feature = "passwords")]
+pub mod passwords;
 pub mod protocol;
 #[cfg(feature = "tokio")]
 pub mod server;
@@ -69,6 +72,7 @@ pub mod session;
 
 #[cfg(feature = "tokio")]
 pub use channel::Channel;
+pub use connection_info::{Addresses, ConnectionInfo, SessionId};
 #[cfg(feature = "tokio")]
 pub use driver::Driver;
 pub use error::Error;

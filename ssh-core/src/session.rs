@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::channel::Channel;
+use crate::connection_info::ConnectionInfo;
 use crate::driver::Shared;
 use crate::error::{DisconnectReason, Error};
 use crate::keys::PublicKey;
@@ -14,6 +15,7 @@ use crate::protocol::{
     ConnectionEvent, GlobalPeerRequest, GlobalReply, Negotiated, OfferedChannel, OpenError,
 };
 pub use crate::protocol::{OpenFailure, OpenFailureReason};
+use crate::server::Principal;
 
 /// An authenticated session. Clones are handles to the same session; dropping the last one disconnects.
 #[derive(Debug, Clone)]
@@ -25,6 +27,7 @@ pub struct Session {
 struct Inner {
     shared: Arc<Shared>,
     info: SessionInfo,
+    principal: Option<Principal>,
 }
 
 impl Drop for Inner {
@@ -49,6 +52,8 @@ pub struct SessionInfo {
     pub strict_kex: bool,
     /// The server's host key; `None` on a server.
     pub host_key: Option<PublicKey>,
+    /// The connection, as it was known during authentication.
+    pub connection: ConnectionInfo,
 }
 
 impl Session {
@@ -59,14 +64,37 @@ impl Session {
             algorithms: engine.negotiated().copied(),
             strict_kex: engine.is_strict_kex(),
             host_key: engine.host_key().cloned(),
+            connection: engine.connection_info(),
         });
-        Self { inner: Arc::new(Inner { shared, info }) }
+        Self { inner: Arc::new(Inner { shared, info, principal: None }) }
+    }
+
+    /// A server's: `principal` is whom its authenticator has let in.
+    pub(crate) fn of_principal(shared: Arc<Shared>, user: Arc<str>, principal: Option<Principal>) -> Self {
+        let mut session = Self::new(shared, user);
+        if let Some(inner) = Arc::get_mut(&mut session.inner) {
+            inner.principal = principal;
+        }
+        session
+    }
+
+    /// On a server, whom its [`Authenticator`](crate::server::Authenticator) has let in. `None` on a client, and where both
+    /// sides agreed on no security at all.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Principal> {
+        self.inner.principal.as_ref()
     }
 
     /// What was agreed.
     #[must_use]
     pub fn info(&self) -> &SessionInfo {
         &self.inner.info
+    }
+
+    /// The connection: session id, versions, addresses and algorithms.
+    #[must_use]
+    pub fn connection(&self) -> &ConnectionInfo {
+        &self.inner.info.connection
     }
 
     /// Opens a channel of this type without fields.

@@ -10,7 +10,7 @@ use ssh_core::keys::{KeyKind, SigningKey};
 use ssh_core::server::{self, danger::AcceptEverybody};
 use ssh_core::session::Incoming;
 use ssh_core::{
-    Session,
+    Addresses, ConnectionInfo, Session,
     config::{Algorithms, Limits},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -111,4 +111,39 @@ async fn without_any_security_there_is_no_key_exchange() {
     assert!(client.info().algorithms.is_none());
     echo(server);
     echo_on(&client, 100_000).await;
+}
+
+#[tokio::test]
+async fn both_sides_know_the_same_of_their_connection() {
+    let (a, b) = tokio::io::duplex(1 << 20);
+    let client = client::Config::builder("ada")
+        .verify_host_key(AcceptAnyHostKey)
+        .authenticate(Credential::password("secret"))
+        .build()
+        .unwrap();
+    let server = server::Config::builder(AcceptEverybody).host_key(host_key()).build().unwrap();
+    let (near, far) = ("192.0.2.1:40000".parse().unwrap(), "[2001:db8::1]:22".parse().unwrap());
+    let (client, server) = tokio::join!(
+        client::connect_from(a, Addresses { local: Some(near), peer: Some(far) }, client),
+        server::accept_from(b, Addresses { local: Some(far), peer: Some(near) }, server)
+    );
+    let (client, server) = (client.unwrap(), server.unwrap());
+    let (ours, theirs) = (client.connection().clone(), server.connection());
+    assert_eq!((ours.addresses.local, ours.addresses.peer), (Some(near), Some(far)));
+    assert_eq!((theirs.addresses.local, theirs.addresses.peer), (Some(far), Some(near)));
+    assert!(ours.session_id.as_bytes().len() >= 32);
+    assert_eq!(ours.session_id, theirs.session_id);
+    assert_eq!(ours.client_version, theirs.client_version);
+    assert_eq!(ours.server_version, theirs.server_version);
+    assert!(ours.peer_version().starts_with("SSH-2.0-Adit_"));
+    let names = |info: &ConnectionInfo| {
+        let algorithms = info.algorithms.unwrap();
+        let ways = [algorithms.client_to_server, algorithms.server_to_client];
+        let ways = ways.map(|way| (way.cipher.name(), way.mac_in_use().map(|mac| mac.name())));
+        (algorithms.kex.name(), algorithms.host_key.name(), ways)
+    };
+    assert_eq!(names(&ours), names(theirs));
+    assert!(ours.host_key.is_some() && theirs.host_key.is_none());
+    // The session id is a secret.
+    assert!(format!("{ours:?}").contains("SessionId[..]"));
 }

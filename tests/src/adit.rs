@@ -76,6 +76,31 @@ impl Adit {
     ) -> Outcome<Exit> {
         run_to_end(&mut self.command(arguments), limit).await
     }
+
+    /// As [`serve`](Peer::serve), with more arguments.
+    ///
+    /// # Errors
+    /// As for [`serve`](Peer::serve).
+    pub async fn serve_with(
+        &self,
+        settings: ServerSettings<'_>,
+        arguments: &[&OsStr],
+    ) -> Outcome<RunningServer> {
+        let files = TempDir::new()?;
+        let password = files.path().join("password");
+        std::fs::write(&password, format!("{PASSWORD}\n"))?;
+        let mut command = self.command(["serve", "--json", "--listen", "127.0.0.1:0"]);
+        command.arg("--host-key").arg(&settings.host_key.path);
+        command.arg("--authorized-keys").arg(&settings.user_key.public);
+        command.arg("--user").arg(format!("{USER}:{}", password.display()));
+        command.args(["--permit-open", "any", "--permit-listen", "any"]);
+        add_common(&mut command, settings.suite, settings.rekey_bytes);
+        command.args(arguments);
+        let mut process = Process::spawn("adit serve", &mut command)?;
+        let listening = event(&mut process, "listening").await?;
+        let port = port(&listening, "addr")?;
+        Ok(RunningServer { port, host: Host::Process(Box::new(process)), files: Some(files) })
+    }
 }
 
 /// Runs an `adit` command line to its end.
@@ -143,19 +168,7 @@ impl Peer for Adit {
     }
 
     async fn serve(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
-        let files = TempDir::new()?;
-        let password = files.path().join("password");
-        std::fs::write(&password, format!("{PASSWORD}\n"))?;
-        let mut command = self.command(["serve", "--json", "--listen", "127.0.0.1:0"]);
-        command.arg("--host-key").arg(&settings.host_key.path);
-        command.arg("--authorized-keys").arg(&settings.user_key.public);
-        command.arg("--user").arg(format!("{USER}:{}", password.display()));
-        command.args(["--permit-open", "any", "--permit-listen", "any"]);
-        add_common(&mut command, settings.suite, settings.rekey_bytes);
-        let mut process = Process::spawn("adit serve", &mut command)?;
-        let listening = event(&mut process, "listening").await?;
-        let port = port(&listening, "addr")?;
-        Ok(RunningServer { port, host: Host::Process(Box::new(process)), files: Some(files) })
+        self.serve_with(settings, &[]).await
     }
 
     async fn connect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {

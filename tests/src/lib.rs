@@ -4,7 +4,12 @@
 
 pub mod adit;
 pub mod algorithms;
+#[expect(clippy::panic, reason = "a harness fails by panicking")]
+pub mod backend;
 pub mod cases;
+pub mod delay;
+#[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
+pub mod driven;
 pub mod endpoint;
 pub mod keys;
 pub mod link;
@@ -19,6 +24,8 @@ pub mod random;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod raw_peer;
 pub mod scenarios;
+#[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
+pub mod scripted_server;
 pub mod traffic;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;

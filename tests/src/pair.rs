@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use ssh_core::Error;
 use ssh_core::config::{Algorithms, Common, Limits};
-use ssh_core::crypto::{CryptoProvider, default_provider};
+use ssh_core::crypto::CryptoProvider;
 use ssh_core::keys::{KeyKind, SigningKey};
 use ssh_core::protocol::{
     AuthAnswer, AuthReply, ClientAuthRequest, ConnectionEvent, Engine, Event, Inbound, Input,
 };
 
+use crate::backend;
 use crate::link::Link;
 use crate::random::{Dice, seeded_provider};
 
@@ -69,7 +70,7 @@ impl Default for Setup {
             algorithms,
             client: Limits::default(),
             server: Limits::default(),
-            provider: default_provider(),
+            provider: backend::current(),
         }
     }
 }

@@ -103,6 +103,12 @@ impl Process {
         found.await.map_err(|failure| self.explain(failure))
     }
 
+    /// Its process id, until it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Waits for the end; gives the exit code, or `None` when a signal ended it.
     ///
     /// # Errors

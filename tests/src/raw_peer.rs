@@ -4,6 +4,7 @@
 //! Only the primitives (X25519, AES-GCM and so on) come from the crypto provider; messages, exchange hash and key
 //! derivation are written out here once more.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -13,15 +14,15 @@ use ssh_core::Error;
 use ssh_core::config::{Algorithms, Common, Limits};
 use ssh_core::crypto::{
     ActiveKeyExchange, CryptoProvider, MacKey, Opener, Sealer, ShareEncoding, SignatureAlgorithm,
-    default_provider,
 };
 use ssh_core::error::PeerMisbehaved;
-use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
+use ssh_core::keys::{HostKey, KeyKind, PublicKey, SigningKey};
 use ssh_core::protocol::{
-    AuthAnswer, AuthReply, ClientAuthRequest, ConnectionEvent, Engine, Event, Inbound, Input, OfferedChannel,
-    Role, ServerMethod,
+    AuthAnswer, AuthReply, ClientAuthRequest, ConnectionEvent, Engine, Event, Inbound, Input, Method,
+    OfferedChannel, Refusal, Role, ServerAttempt, ServerMethod,
 };
 
+use crate::backend;
 use crate::pair::start_of_time;
 
 /// The engine under test and the peer that it talks to.
@@ -41,16 +42,30 @@ pub struct RawPeer {
     pub requests: Vec<ssh_core::protocol::GlobalPeerRequest>,
     /// What a server's application was asked, and what it answers.
     pub attempts: Vec<String>,
+    /// Why attempts were refused without asking a server's application.
+    pub refused: Vec<Refusal>,
+    /// The same in full, the first of each attempt first.
+    pub asked: Vec<ServerAttempt>,
+    /// The answers to the next attempts, before [`answer`](Self::answer).
+    pub answers: VecDeque<AuthAnswer>,
+    /// The users whose methods a server's application was asked for.
+    pub begun: Vec<String>,
+    /// What each user may try, once [`ask_methods`](Self::ask_methods) says so; `None` leaves it open.
+    pub methods: Option<fn(&str) -> Vec<Method>>,
     /// The answer to every attempt; `None` leaves them undecided.
     pub answer: Option<AuthAnswer>,
     /// How a client tries to log in.
     pub client_try: ClientTry,
     /// The server's answers to a client.
     pub replies: Vec<AuthReply>,
+    /// What a server made a client show before the login.
+    pub banners: Vec<String>,
     /// How often the engine said that it is authenticated.
     pub authenticated: usize,
     /// Whether a client was shown a host key.
-    pub host_key_seen: bool,
+    pub host_key_seen: Option<HostKey>,
+    /// As a server: what stands in for the blob of `host_key` in replies, such as a certificate.
+    pub host_blob: Option<Vec<u8>>,
     /// The application looks at what it is offered as soon as it is there, unless a test plays one that does not.
     pub looks: bool,
     /// Output is taken as soon as it is there, unless a test plays a peer that does not read.
@@ -211,7 +226,20 @@ impl RawPeer {
     /// If the engine cannot be made.
     #[must_use]
     pub fn with(ours: Role, algorithms: Algorithms, limits: Limits) -> Self {
-        let provider = default_provider();
+        Self::with_provider(ours, algorithms, limits, backend::current())
+    }
+
+    /// Against an engine with these settings and this cryptography.
+    ///
+    /// # Panics
+    /// If the engine cannot be made.
+    #[must_use]
+    pub fn with_provider(
+        ours: Role,
+        algorithms: Algorithms,
+        limits: Limits,
+        provider: &'static CryptoProvider,
+    ) -> Self {
         let now = start_of_time();
         let common = Common { algorithms, limits, provider };
         let key = || {
@@ -231,11 +259,18 @@ impl RawPeer {
             offered: Vec::new(),
             requests: Vec::new(),
             attempts: Vec::new(),
+            refused: Vec::new(),
+            asked: Vec::new(),
+            answers: VecDeque::new(),
+            begun: Vec::new(),
+            methods: None,
             answer: Some(AuthAnswer::Accept),
             client_try: ClientTry::Password,
             replies: Vec::new(),
+            banners: Vec::new(),
             authenticated: 0,
-            host_key_seen: false,
+            host_key_seen: None,
+            host_blob: None,
             reads: true,
             looks: true,
             session_id: Vec::new(),
@@ -256,6 +291,14 @@ impl RawPeer {
         };
         peer.pull();
         peer
+    }
+
+    /// Has the engine's application asked what each user may try.
+    #[must_use]
+    pub fn ask_methods(mut self, methods: fn(&str) -> Vec<Method>) -> Self {
+        self.engine.ask_auth_methods();
+        self.methods = Some(methods);
+        self
     }
 
     /// Which role we play.
@@ -414,7 +457,7 @@ impl RawPeer {
         let name = name.split(',').next().expect("a method");
         let method = self.provider.key_exchange(name).expect("a method of the provider");
         let (share, secret) = method.respond(&client_share, self.provider.random).expect("a share");
-        let blob = self.host_key.public_key().to_blob();
+        let blob = self.host_blob.clone().unwrap_or_else(|| self.host_key.public_key().to_blob());
         let hash = self.exchange_hash(&blob, &client_share, &share, secret.encoded());
         let key = Arc::clone(&self.host_key);
         let signature = key.sign(SignatureAlgorithm::Ed25519, &hash).expect("a signature");
@@ -625,32 +668,50 @@ impl RawPeer {
     pub fn settle(&mut self) {
         while let Some(event) = self.engine.poll_event() {
             let done = match event {
-                Event::HostKey(_) => {
-                    self.host_key_seen = true;
+                Event::HostKey(shown) => {
+                    self.host_key_seen = Some(shown);
                     self.engine.accept_host_key()
                 }
                 Event::AuthReady => match self.client_try.clone() {
                     ClientTry::Nothing => Ok(()),
                     ClientTry::Password => self.engine.auth_request(&ClientAuthRequest::Password("secret")),
                     ClientTry::Query(key) => {
-                        let algorithm = SignatureAlgorithm::Ed25519;
-                        self.engine.auth_request(&ClientAuthRequest::PublicKeyQuery { key: &key, algorithm })
+                        let (key, algorithm) = (&key.to_blob(), "ssh-ed25519");
+                        self.engine.auth_request(&ClientAuthRequest::PublicKeyQuery { key, algorithm })
                     }
                 },
                 Event::AuthReply(reply) => {
                     self.replies.push(reply);
                     Ok(())
                 }
+                Event::Banner(text) => {
+                    self.banners.push(text);
+                    Ok(())
+                }
                 Event::AuthAttempt(attempt) => {
                     let method = match attempt.method {
                         ServerMethod::None => "none",
                         ServerMethod::Password(_) => "password",
+                        ServerMethod::PasswordChange { .. } => "change",
+                        ServerMethod::KeyboardInteractive { .. } => "keyboard-interactive",
+                        ServerMethod::HostBased { .. } => "hostbased",
                         ServerMethod::PublicKeyQuery(_) => "query",
                         ServerMethod::PublicKey(_) => "publickey",
                         _ => "other",
                     };
                     self.attempts.push(format!("{} {method}", attempt.user));
-                    self.answer.map_or(Ok(()), |answer| self.engine.auth_answer(answer, self.now))
+                    self.asked.push(attempt);
+                    let answer = self.answers.pop_front().or_else(|| self.answer.clone());
+                    answer.map_or(Ok(()), |answer| self.engine.auth_answer(answer, self.now))
+                }
+                Event::AuthBegin(user) => {
+                    let methods = self.methods.map(|methods| methods(&user));
+                    self.begun.push(user);
+                    methods.map_or(Ok(()), |methods| self.engine.auth_begin(methods, self.now))
+                }
+                Event::AuthRefused(refused) => {
+                    self.refused.push(refused.reason);
+                    Ok(())
                 }
                 Event::Authenticated => {
                     self.authenticated += 1;

@@ -1,17 +1,31 @@
-//! `adit keygen`: makes a key, or shows the fingerprint of one.
+//! `adit keygen`: makes a key, shows the fingerprint of one, converts one, changes its passphrase, or certifies one.
 
-use std::io::{IsTerminal as _, Write as _};
+mod certificate;
+mod options;
+mod sign;
+mod times;
+
+mod convert;
+mod passphrase;
+mod source;
+
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ssh_core::keys::{
-    Curve, KeyFileError, KeyFormatError, KeyKind, KeyPair, MAX_KEY_FILE_LEN, Overwrite, PublicLine,
+    CertificateLine, Curve, Half, KeyFileError, KeyFormat, KeyFormatError, KeyKind, KeyPair,
+    MAX_KEY_FILE_LEN, Overwrite, PublicLine,
 };
 use zeroize::Zeroizing;
 
+use self::source::Source;
 use super::paths;
 use super::session::PROVIDER;
-use crate::args::{KeyType, KeygenArgs};
-use crate::error::{CliError, Code, chain};
+pub(crate) use times::Validity;
+
+use self::certificate::Shown;
+use crate::args::{KeyType, KeygenAction, KeygenArgs};
+use crate::error::{CliError, Code};
 use crate::output::{Event, Output};
 
 /// Makes or shows a key.
@@ -19,21 +33,21 @@ use crate::output::{Event, Output};
 /// # Errors
 /// The file cannot be used, or the passphrases differ.
 pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
+    if let Some(KeygenAction::Sign(args)) = &args.action {
+        return sign::run(args, output);
+    }
     if args.fingerprint {
-        return show(&file_of(args)?, output);
+        return show(&file_of(args)?, args, output);
+    }
+    if let Some(format) = args.convert {
+        return convert::run(&file_of(args)?, format, args, output);
+    }
+    if args.change_passphrase {
+        return passphrase::change(&file_of(args)?, args, output);
     }
     let file = file_of(args)?;
-    // Only the default directory is made; a name that was mistyped is not.
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent.filter(|parent| args.file.is_some() && !parent.is_dir()) {
-        return Err(CliError::new(
-            Code::File,
-            format!(
-                "cannot write {}: there is no directory {}; make it first",
-                file.display(),
-                parent.display()
-            ),
-        ));
+    if args.file.is_some() {
+        refuse_missing_parent(&file)?;
     }
     let public = public_path(&file);
     for path in [&file, &public] {
@@ -44,7 +58,7 @@ pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
             ));
         }
     }
-    let passphrase = ask_passphrase(output)?;
+    let passphrase = passphrase::for_new_key(args, output)?;
     let key = KeyPair::generate(PROVIDER, args.kind.kind(), RSA_BITS)
         .map_err(|error| CliError::new(Code::Internal, format!("cannot make a key: {error}")))?;
     let key = KeyPair::new(key.private, &args.comment.clone().unwrap_or_else(default_comment));
@@ -57,8 +71,15 @@ pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
 }
 
 /// As `ssh-keygen -l` prints it, on stdout.
-fn show(file: &Path, output: &Output) -> Result<(), CliError> {
-    let line = public_half(file)?;
+fn show(file: &Path, args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
+    if let Some(line) = read(file).and_then(|text| CertificateLine::parse(&text).ok()) {
+        if output.is_json() {
+            output.event(&certificate::event(&line.certificate, file));
+            return Ok(());
+        }
+        return print(&Shown { certificate: &line.certificate, file }.to_string());
+    }
+    let line = public_half(file, args, output)?;
     if output.is_json() {
         output.event(&event(&line, file));
         return Ok(());
@@ -66,6 +87,10 @@ fn show(file: &Path, output: &Output) -> Result<(), CliError> {
     let (key, comment) = (&line.key, &line.comment);
     let comment = if comment.is_empty() { "no comment" } else { comment };
     let text = format!("{} {} {comment} ({})\n", key.bits(), key.fingerprint(), short_name(key.kind()));
+    print(&text)
+}
+
+fn print(text: &str) -> Result<(), CliError> {
     std::io::stdout()
         .lock()
         .write_all(text.as_bytes())
@@ -82,8 +107,8 @@ fn event<'a>(line: &'a PublicLine, file: &Path) -> Event<'a> {
     }
 }
 
-/// The public half of a private or public key file. An encrypted one needs its `.pub` file beside it.
-fn public_half(file: &Path) -> Result<PublicLine, CliError> {
+/// The public half of a private or public key file. An encrypted one needs its `.pub` file beside it, or its passphrase.
+fn public_half(file: &Path, args: &KeygenArgs, output: &Output) -> Result<PublicLine, CliError> {
     let error = match KeyPair::read_file(file, None) {
         Ok(key) => return Ok(key.public_line()),
         // Public files are open to all, and that is as it should be.
@@ -95,6 +120,10 @@ fn public_half(file: &Path) -> Result<PublicLine, CliError> {
     let candidate = if needs_public { public_path(file) } else { file.to_owned() };
     match read_public(&candidate) {
         Some(line) => Ok(line),
+        None if needs_public => match Source::read(file, args, output)? {
+            Source::Private(opened) => Ok(opened.pair.public_line()),
+            Source::Public(line) => Ok(line),
+        },
         None if matches!(error, KeyFileError::OpenToOthers { .. }) && !is_private(file) => {
             let message = format!("{} holds no key; give a private or public key file", file.display());
             Err(CliError::new(Code::File, message))
@@ -104,13 +133,16 @@ fn public_half(file: &Path) -> Result<PublicLine, CliError> {
 }
 
 fn read_public(file: &Path) -> Option<PublicLine> {
-    PublicLine::parse(&read(file)?).ok()
+    PublicLine::decode(&read(file)?).ok()
 }
 
 /// Whether it looks like a private key, in whatever form.
 fn is_private(file: &Path) -> bool {
     let marker = b"PRIVATE KEY-----";
-    read(file).is_some_and(|content| content.windows(marker.len()).any(|part| part == marker))
+    read(file).is_some_and(|content| {
+        content.windows(marker.len()).any(|part| part == marker)
+            || matches!(KeyFormat::detect(&content), Some((_, Half::Private)))
+    })
 }
 
 fn read(file: &Path) -> Option<Zeroizing<Vec<u8>>> {
@@ -121,22 +153,20 @@ fn read(file: &Path) -> Option<Zeroizing<Vec<u8>>> {
     std::fs::read(file).ok().map(Zeroizing::new)
 }
 
-fn ask_passphrase(output: &Output) -> Result<Option<Zeroizing<String>>, CliError> {
-    if !std::io::stdin().is_terminal() || output.is_json() {
-        return Ok(None);
+/// Only the default directory is made; a name that was mistyped is not.
+fn refuse_missing_parent(file: &Path) -> Result<(), CliError> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent.filter(|parent| !parent.is_dir()) {
+        Some(parent) => Err(CliError::new(
+            Code::File,
+            format!(
+                "cannot write {}: there is no directory {}; make it first",
+                file.display(),
+                parent.display()
+            ),
+        )),
+        None => Ok(()),
     }
-    let failed = |error: std::io::Error| {
-        CliError::new(Code::Internal, format!("cannot ask for a passphrase: {}", chain(&error)))
-    };
-    let ask = |prompt: &str| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(failed);
-    let first = ask("Passphrase for the new key (empty for none): ")?;
-    if first.is_empty() {
-        return Ok(None);
-    }
-    if *first != *ask("The same passphrase again: ")? {
-        return Err(CliError::usage("the two passphrases differ; nothing was written, try again"));
-    }
-    Ok(Some(first))
 }
 
 fn file_of(args: &KeygenArgs) -> Result<PathBuf, CliError> {

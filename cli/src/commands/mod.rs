@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 pub(crate) mod forward;
+pub(crate) mod hash_password;
 pub(crate) mod keygen;
 pub(crate) mod password_file;
 pub(crate) mod paths;

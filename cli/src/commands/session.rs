@@ -1,6 +1,6 @@
 //! What both sides of a session are made of.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ssh_core::config::{Algorithms, Limits};
 use ssh_core::crypto::{CryptoProvider, SignatureAlgorithm};
@@ -73,6 +73,12 @@ impl Wires {
         let all = async { while self.0.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FAREWELL, all).await;
     }
+}
+
+/// The time of day, by which certificates are judged.
+#[expect(clippy::disallowed_methods, reason = "the command line is where the clock comes from")]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Adds ECDSA over nistp521, which is off by default, for who has said that they use such a key. Under a stricter policy

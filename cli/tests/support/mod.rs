@@ -47,7 +47,7 @@ impl Home {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
         command.args(arguments).env("HOME", self.0.path()).kill_on_drop(true);
-        for name in ["ADIT_PASSWORD", "ADIT_LOG", "XDG_DATA_HOME"] {
+        for name in ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "XDG_DATA_HOME"] {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -5,12 +5,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ssh_core::config::{Algorithms, Common, Limits};
-use ssh_core::crypto::SignatureAlgorithm;
 use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
 use ssh_core::protocol::{
     AuthAnswer, ClientAuthRequest, ConnectionEvent, Engine, Event, GlobalReply, Inbound, Input,
-    OpenFailureReason, Role,
+    OpenFailureReason, Role, ToSign,
 };
+
+use zeroize::Zeroizing;
 
 use crate::provider::PROVIDER;
 
@@ -139,7 +140,9 @@ impl Session {
             }
             37 => self.take_output(),
             38 => drop(self.engine.rekey(now)),
-            39 => self.opened += usize::from(self.engine.open_channel("session", b"fields", self.now).is_ok()),
+            39 => {
+                self.opened += usize::from(self.engine.open_channel("session", b"fields", self.now).is_ok())
+            }
             40 => {
                 let _ = self.engine.poll_opened(id, &mut cx());
             }
@@ -207,13 +210,22 @@ impl Session {
                 let _ = self.engine.auth_answer(answer, now);
             }
             62 => {
-                let key = PublicKey::Ed25519([4; 32]);
-                let algorithm = SignatureAlgorithm::Ed25519;
+                let key = PublicKey::Ed25519([4; 32]).to_blob();
+                let (key, algorithm) = (key.as_slice(), "ssh-ed25519");
+                let host = ToSign::HostBased { key, algorithm, client_host: "h.", client_user: "u" };
+                let answers = [Zeroizing::new("x".to_owned())];
                 let request = match id {
                     0 => ClientAuthRequest::None,
                     1 => ClientAuthRequest::Password("secret"),
-                    2 => ClientAuthRequest::PublicKeyQuery { key: &key, algorithm },
-                    _ => ClientAuthRequest::PublicKey { key: &key, algorithm, signature: &[5; 64] },
+                    2 => ClientAuthRequest::PublicKeyQuery { key, algorithm },
+                    3 => ClientAuthRequest::KeyboardInteractive,
+                    4 => ClientAuthRequest::InfoResponse(&answers),
+                    5 => ClientAuthRequest::PasswordChange { old: "secret", new: "other" },
+                    6 => ClientAuthRequest::Signed { what: &host, signature: &[5; 64] },
+                    _ => ClientAuthRequest::Signed {
+                        what: &ToSign::PublicKey { key, algorithm },
+                        signature: &[5; 64],
+                    },
                 };
                 let _ = self.engine.auth_request(&request);
             }

@@ -2,12 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use zeroize::Zeroizing;
 
+use super::{AuthPolicy, Credential};
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{Error, HostKeyError};
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::HostKey;
 
 /// How a client connects. Made by [`Config::builder`].
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Config {
     pub(super) user: Arc<str>,
     pub(super) verifier: Arc<dyn HostKeyVerifier>,
     pub(super) credentials: Vec<Credential>,
+    pub(super) policy: Option<Arc<dyn AuthPolicy>>,
+    pub(super) banner: Option<ShowBanner>,
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
     pub(super) provider: &'static CryptoProvider,
@@ -22,50 +24,24 @@ pub struct Config {
 
 /// Decides whether a host key is the right one. Until it has, nothing is sent that the server could use.
 pub trait HostKeyVerifier: Send + Sync + fmt::Debug {
-    /// Whether the server that proved to hold `key` is the one that is meant.
-    fn verify<'a>(&'a self, key: &'a PublicKey) -> BoxFuture<'a, Result<(), HostKeyError>>;
+    /// Whether the server that showed this is the one that is meant. It has proved that it holds `shown.key`; a
+    /// certificate counts for nothing until the verifier has checked it, and one that does not pass its check makes the
+    /// key no worse than a plain one.
+    fn verify<'a>(&'a self, shown: &'a HostKey) -> BoxFuture<'a, Result<(), HostKeyError>>;
+
+    /// Whether to ask the server for certificates: true only if this verifier could accept one for what it is.
+    fn takes_certificates(&self) -> bool {
+        false
+    }
 }
 
-/// Something to authenticate with, tried in the order given.
+/// What to do with a banner.
 #[derive(Clone)]
-#[non_exhaustive]
-pub enum Credential {
-    /// A password (RFC 4252 §8).
-    Password(Arc<Zeroizing<String>>),
-    /// A key (RFC 4252 §7). The server is asked first whether it would do.
-    Key(Arc<SigningKey>),
-    /// A password that is asked for only if the server takes passwords and nothing before it was enough. Several in a
-    /// row are as many chances to mistype.
-    AskPassword(Arc<dyn PasswordPrompt>),
-}
+pub(super) struct ShowBanner(pub(super) Arc<dyn Fn(&str) + Send + Sync>);
 
-/// Somebody who knows a password. The login deadline goes on while they are asked.
-pub trait PasswordPrompt: Send + Sync + fmt::Debug {
-    /// The password, or `None` if there is none to be had.
-    fn password(&self) -> BoxFuture<'_, Option<Zeroizing<String>>>;
-}
-
-impl Credential {
-    /// A password.
-    #[must_use]
-    pub fn password(password: impl Into<String>) -> Self {
-        Self::Password(Arc::new(Zeroizing::new(password.into())))
-    }
-
-    /// A key.
-    #[must_use]
-    pub fn key(key: SigningKey) -> Self {
-        Self::Key(Arc::new(key))
-    }
-}
-
-impl fmt::Debug for Credential {
+impl fmt::Debug for ShowBanner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Password(_) => f.write_str("Password[..]"),
-            Self::AskPassword(prompt) => write!(f, "AskPassword({prompt:?})"),
-            Self::Key(key) => write!(f, "Key({:?})", key.public_key()),
-        }
+        f.write_str("ShowBanner")
     }
 }
 
@@ -75,6 +51,8 @@ pub struct ConfigBuilder<State> {
     state: State,
     user: Arc<str>,
     credentials: Vec<Credential>,
+    policy: Option<Arc<dyn AuthPolicy>>,
+    banner: Option<ShowBanner>,
     algorithms: Algorithms,
     limits: Limits,
     provider: Option<&'static CryptoProvider>,
@@ -96,6 +74,8 @@ impl Config {
             state: NeedsHostKeyVerifier,
             user: user.into(),
             credentials: Vec::new(),
+            policy: None,
+            banner: None,
             algorithms: Algorithms::default(),
             limits: Limits::default(),
             provider: None,
@@ -107,16 +87,34 @@ impl ConfigBuilder<NeedsHostKeyVerifier> {
     /// How host keys are verified.
     #[must_use]
     pub fn verify_host_key(self, verifier: impl HostKeyVerifier + 'static) -> ConfigBuilder<Ready> {
-        let Self { user, credentials, algorithms, limits, provider, .. } = self;
-        ConfigBuilder { state: Ready(Arc::new(verifier)), user, credentials, algorithms, limits, provider }
+        let Self { state: _, user, credentials, policy, banner, algorithms, limits, provider } = self;
+        let state = Ready(Arc::new(verifier));
+        ConfigBuilder { state, user, credentials, policy, banner, algorithms, limits, provider }
     }
 }
 
 impl<State> ConfigBuilder<State> {
-    /// Adds something to authenticate with, to be tried after what was added before.
+    /// Adds something to authenticate with, to be tried after what was added before: the first of this list that the
+    /// server takes and that was not tried yet comes next. After a partial success (RFC 4252 §5.1) keys that were
+    /// refused before are tried again, those that were a part of it are not.
     #[must_use]
     pub fn authenticate(mut self, credential: Credential) -> Self {
         self.credentials.push(credential);
+        self
+    }
+
+    /// Asks `policy` before each attempt what is to be tried. Without one the list alone decides.
+    #[must_use]
+    pub fn auth_policy(mut self, policy: impl AuthPolicy + 'static) -> Self {
+        self.policy = Some(Arc::new(policy));
+        self
+    }
+
+    /// Shows what the server wants the user to read before the login (RFC 4252 §5.4). Control characters but tabs and
+    /// line feeds are escaped, and it is cut at about 8 KiB and 100 lines. Unless this is set, nobody sees it.
+    #[must_use]
+    pub fn on_banner(mut self, show: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.banner = Some(ShowBanner(Arc::new(show)));
         self
     }
 
@@ -154,6 +152,8 @@ impl ConfigBuilder<Ready> {
             user: self.user,
             verifier: self.state.0,
             credentials: self.credentials,
+            policy: self.policy,
+            banner: self.banner,
             algorithms: self.algorithms,
             limits: self.limits,
             provider,
@@ -167,14 +167,14 @@ pub mod danger {
 
     use super::HostKeyVerifier;
     use crate::error::HostKeyError;
-    use crate::keys::PublicKey;
+    use crate::keys::HostKey;
 
     /// Accepts every host key: whoever is in between can read and change everything.
     #[derive(Debug, Clone, Copy)]
     pub struct AcceptAnyHostKey;
 
     impl HostKeyVerifier for AcceptAnyHostKey {
-        fn verify<'a>(&'a self, _key: &'a PublicKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
+        fn verify<'a>(&'a self, _shown: &'a HostKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
             std::future::ready(Ok(())).boxed()
         }
     }

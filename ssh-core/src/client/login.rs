@@ -1,26 +1,18 @@
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
-use super::{Config, Credential, PasswordPrompt};
-use crate::crypto::SignatureAlgorithm;
+use super::history::History;
+use super::{AuthChoice, AuthContext, Config, Credential};
+use crate::connection_info::ConnectionInfo;
 use crate::driver::{EndIfDropped, Shared};
-use crate::error::{AuthFailure, Error};
-use crate::keys::SigningKey;
+use crate::error::{AuthFailure, Error, SignError};
 use crate::protocol::{AuthReply, ClientAuthRequest, Event};
 use crate::session::Session;
 
 /// Goes through host key and authentication, one event after the other.
 pub(super) async fn run(shared: Arc<Shared>, config: Arc<Config>) -> Result<Session, Error> {
     let guard = EndIfDropped::new(&shared);
-    let mut login = Login {
-        shared: &shared,
-        config: &config,
-        next: 0,
-        used: Vec::new(),
-        tried: Vec::new(),
-        accepts: Vec::new(),
-    };
+    let history = History::new(&config.credentials);
+    let mut login = Login { shared: &shared, config: &config, history, signing_error: None };
     let result = login.run().await;
     guard.disarm();
     match result {
@@ -29,161 +21,163 @@ pub(super) async fn run(shared: Arc<Shared>, config: Arc<Config>) -> Result<Sess
     }
 }
 
-struct Login<'a> {
-    shared: &'a Shared,
-    config: &'a Config,
-    /// The next credential to look at.
-    next: usize,
-    /// Those that have been used.
-    used: Vec<usize>,
-    tried: Vec<&'static str>,
-    /// The methods of the server's last answer.
-    accepts: Vec<String>,
+pub(super) struct Login<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) config: &'a Config,
+    pub(super) history: History<'a>,
+    /// The first key that the server would have taken and that did not sign.
+    pub(super) signing_error: Option<SignError>,
 }
 
 impl Login<'_> {
     async fn run(&mut self) -> Result<(), Error> {
         loop {
-            match self.shared.login_event().await? {
-                Event::HostKey(key) => {
-                    tokio::select! {
-                        verified = self.config.verifier.verify(&key) => verified?,
-                        error = self.shared.ended() => return Err(error),
-                    }
+            match self.event().await? {
+                Event::HostKey(shown) => {
+                    self.unless_ended(self.config.verifier.verify(&shown)).await??;
                     self.shared.with(|engine| engine.accept_host_key())?;
                 }
                 // `none` tells which methods there are, and goes out with the service request.
                 Event::AuthReady => {
-                    self.tried.push("none");
-                    self.shared.with(|engine| engine.auth_request(&ClientAuthRequest::None))?;
-                    if self.answer().await? {
-                        return self.authenticated().await;
+                    self.begin("none", &ClientAuthRequest::None)?;
+                    let reply = self.reply().await?;
+                    if !self.note("none", None, reply)? {
+                        self.authenticate().await?;
                     }
-                    return self.try_credentials().await;
+                    return self.authenticated().await;
                 }
                 Event::Authenticated => return Ok(()),
-                Event::AuthReply(_) | Event::AuthAttempt(_) => {
-                    return Err(Error::Bug("an event out of order"));
-                }
+                _ => return Err(Error::Bug("an event out of order")),
             }
         }
     }
 
-    async fn try_credentials(&mut self) -> Result<(), Error> {
-        while let Some(credential) = self.config.credentials.get(self.next).cloned() {
-            let number = self.next;
-            self.next = number.saturating_add(1);
-            if self.used.contains(&number) {
-                continue;
-            }
-            let method = match credential {
-                Credential::Password(_) | Credential::AskPassword(_) => "password",
-                Credential::Key(_) => "publickey",
+    /// After `none`: one attempt after the other, until one is the last that is needed.
+    async fn authenticate(&mut self) -> Result<(), Error> {
+        let connection = self.shared.with(|engine| engine.connection_info());
+        let mut ask_policy = true;
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(credential) = self.next(&connection, &mut ask_policy).await? else {
+                return Err(Error::Auth(self.refusal()));
             };
-            if !self.accepts.iter().any(|accepted| accepted == method) {
-                continue;
-            }
-            let credential = match credential {
-                Credential::AskPassword(prompt) => match self.ask(&*prompt).await? {
-                    Some(password) => Credential::Password(Arc::new(password)),
-                    None => continue,
-                },
-                credential => credential,
-            };
-            self.used.push(number);
-            self.tried.push(method);
-            let done = match &credential {
-                Credential::Password(password) => {
-                    self.shared.with(|engine| engine.auth_request(&ClientAuthRequest::Password(password)))?;
-                    self.answer().await?
-                }
-                Credential::Key(key) => self.try_key(key).await?,
-                Credential::AskPassword(_) => {
-                    return Err(Error::Bug("a password was asked for and not taken"));
-                }
-            };
-            if done {
-                return self.authenticated().await;
+            if self.attempt(credential).await? {
+                return Ok(());
             }
         }
-        let (tried, accepts) = (std::mem::take(&mut self.tried), std::mem::take(&mut self.accepts));
-        Err(Error::Auth(AuthFailure::Refused { tried, accepts }))
+        Err(Error::Auth(AuthFailure::TooManyAttempts(MAX_ATTEMPTS)))
     }
 
-    /// Nobody should type a password into a session that has gone.
-    async fn ask(&self, prompt: &dyn PasswordPrompt) -> Result<Option<Zeroizing<String>>, Error> {
-        tokio::select! {
-            password = prompt.password() => Ok(password),
-            error = self.shared.ended() => Err(error),
+    /// What to try now: the policy's choice, else the list's.
+    async fn next(
+        &mut self,
+        connection: &ConnectionInfo,
+        ask_policy: &mut bool,
+    ) -> Result<Option<Credential>, Error> {
+        if let Some(policy) = self.config.policy.as_deref().filter(|_| *ask_policy) {
+            let context = AuthContext {
+                connection,
+                user: &self.config.user,
+                allowed: &self.history.allowed,
+                partial_successes: &self.history.partial_successes,
+                failed: &self.history.failed,
+                tried: &self.history.tried,
+            };
+            match self.unless_ended(policy.choose(context)).await?.map_err(Error::Policy)? {
+                AuthChoice::Try(credential) => return Ok(Some(credential)),
+                AuthChoice::Defer => {}
+                AuthChoice::DeferForGood => *ask_policy = false,
+            }
+        }
+        Ok(self.history.next_of_list())
+    }
+
+    fn refusal(&mut self) -> AuthFailure {
+        match self.signing_error.take() {
+            Some(error) => AuthFailure::Signing(error),
+            None => AuthFailure::Refused {
+                tried: std::mem::take(&mut self.history.tried),
+                accepts: std::mem::take(&mut self.history.allowed),
+            },
         }
     }
 
-    /// Asks whether the key would do, and signs if so.
-    async fn try_key(&mut self, key: &SigningKey) -> Result<bool, Error> {
-        let public = key.public_key();
-        let Some(algorithm) = self.algorithm_for(key) else { return Ok(false) };
-        self.shared.with(|engine| {
-            engine.auth_request(&ClientAuthRequest::PublicKeyQuery { key: public, algorithm })
-        })?;
-        match self.reply().await? {
-            AuthReply::PkOk => {}
-            reply => return Ok(self.note(reply)),
+    /// Sends the first message of an attempt.
+    pub(super) fn begin(
+        &mut self,
+        method: &'static str,
+        request: &ClientAuthRequest<'_>,
+    ) -> Result<(), Error> {
+        if self.history.tried.len() > MAX_ATTEMPTS as usize {
+            return Err(Error::Auth(AuthFailure::TooManyAttempts(MAX_ATTEMPTS)));
         }
-        let data = self.shared.with(|engine| engine.auth_data_to_sign(public, algorithm));
-        let data = data.ok_or(Error::Bug("there is no session id to sign"))?;
-        let signature =
-            key.sign(algorithm, &data).map_err(|error| Error::Auth(AuthFailure::Signing(error)))?;
-        self.shared.with(|engine| {
-            engine.auth_request(&ClientAuthRequest::PublicKey {
-                key: public,
-                algorithm,
-                signature: &signature,
-            })
-        })?;
-        self.answer().await
+        tracing::debug!(method, "trying to authenticate");
+        self.history.tried.push(method);
+        self.request(request)
     }
 
-    /// The best algorithm of the key that both sides take (RFC 8332 §3.3).
-    fn algorithm_for(&self, key: &SigningKey) -> Option<SignatureAlgorithm> {
-        let server = self.shared.with(|engine| engine.server_sig_algs().map(<[_]>::to_vec));
-        let fits =
-            |algorithm: &SignatureAlgorithm| server.as_ref().is_none_or(|list| list.contains(algorithm));
-        let of_key = key.public_key().kind().algorithms();
-        of_key.iter().copied().find(fits)
+    pub(super) fn request(&self, request: &ClientAuthRequest<'_>) -> Result<(), Error> {
+        self.shared.with(|engine| engine.auth_request(request))
     }
 
-    /// Waits for the answer to an attempt; whether it was the last that was needed.
-    async fn answer(&mut self) -> Result<bool, Error> {
-        let reply = self.reply().await?;
-        Ok(self.note(reply))
-    }
-
-    fn note(&mut self, reply: AuthReply) -> bool {
+    /// Takes down how an attempt ended; whether it was the last that was needed. `key` is the one it was made with.
+    pub(super) fn note(
+        &mut self,
+        method: &'static str,
+        key: Option<&[u8]>,
+        reply: AuthReply,
+    ) -> Result<bool, Error> {
         match reply {
-            AuthReply::Success => true,
-            AuthReply::PkOk | AuthReply::ChangePassword => false,
-            AuthReply::Failure { methods, partial_success } => {
-                self.accepts = methods;
-                if partial_success {
-                    // What the server would not take before may be what it asks for now.
-                    self.next = 0;
-                }
-                false
+            AuthReply::Success => return Ok(true),
+            AuthReply::Failure { methods, partial_success: true } => {
+                self.history.partial(method, key, methods);
+            }
+            AuthReply::Failure { methods, partial_success: false } => {
+                self.history.refused(method, key, methods);
+            }
+            AuthReply::PkOk | AuthReply::ChangePassword { .. } | AuthReply::InfoRequest(_) => {
+                return Err(Error::Bug("an answer that the attempt does not have"));
             }
         }
+        Ok(false)
     }
 
-    async fn reply(&mut self) -> Result<AuthReply, Error> {
-        match self.shared.login_event().await? {
+    /// Waits for the answer to an attempt.
+    pub(super) async fn reply(&self) -> Result<AuthReply, Error> {
+        match self.event().await? {
             Event::AuthReply(reply) => Ok(reply),
             _ => Err(Error::Bug("an event out of order")),
         }
     }
 
-    async fn authenticated(&mut self) -> Result<(), Error> {
-        match self.shared.login_event().await? {
+    async fn authenticated(&self) -> Result<(), Error> {
+        match self.event().await? {
             Event::Authenticated => Ok(()),
             _ => Err(Error::Bug("an event out of order")),
         }
     }
+
+    /// The next event that is not a banner.
+    async fn event(&self) -> Result<Event, Error> {
+        loop {
+            match self.shared.login_event().await? {
+                Event::Banner(text) => {
+                    if let Some(show) = &self.config.banner {
+                        (show.0)(&text);
+                    }
+                }
+                event => return Ok(event),
+            }
+        }
+    }
+
+    /// Nobody should be asked anything for a session that has gone.
+    pub(super) async fn unless_ended<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            answer = answer => Ok(answer),
+            error = self.shared.ended() => Err(error),
+        }
+    }
 }
+
+/// More attempts than any server allows, and an end to a policy that never stops.
+const MAX_ATTEMPTS: u32 = 64;

@@ -1,17 +1,26 @@
 //! The client's side: from a stream to an authenticated [`Session`].
 
+mod agent;
+mod attempts;
 mod config;
+mod credential;
+mod history;
+mod identity;
 mod login;
+mod policy;
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use config::{
-    Config, ConfigBuilder, Credential, HostKeyVerifier, NeedsHostKeyVerifier, PasswordPrompt, Ready, danger,
-};
+pub use agent::Agent;
+pub use config::{Config, ConfigBuilder, HostKeyVerifier, NeedsHostKeyVerifier, Ready, danger};
+pub use credential::{Credential, HostBased, InfoRequest, PasswordPrompt, Prompt, PromptResponder};
+pub use identity::{AsyncSigner, Identity, KeySource};
+pub use policy::{AuthChoice, AuthContext, AuthPolicy, PolicyError};
 
 use crate::config::Common;
+use crate::connection_info::Addresses;
 use crate::driver::{Driver, now};
 use crate::error::Error;
 use crate::protocol::Engine;
@@ -33,10 +42,29 @@ where
     login.await
 }
 
+/// As [`connect`], with the addresses that [`ConnectionInfo`](crate::ConnectionInfo) shall tell.
+///
+/// # Errors
+/// As for [`connect`].
+///
+/// # Cancel safety
+/// A dropped future ends the session.
+pub async fn connect_from<S>(stream: S, addresses: Addresses, config: Arc<Config>) -> Result<Session, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (login, driver) = connect_from_with_driver(stream, addresses, config)?;
+    driver.spawn();
+    login.await
+}
+
 /// As [`connect`], for those who run the [`Driver`] themselves. The future needs it running.
 ///
 /// # Errors
 /// If the algorithms leave nothing to offer, or there is no randomness.
+///
+/// # Cancel safety
+/// Dropping the future ends the session, as long as it is not done.
 pub fn connect_with_driver<S>(
     stream: S,
     config: Arc<Config>,
@@ -44,12 +72,28 @@ pub fn connect_with_driver<S>(
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
+    connect_from_with_driver(stream, Addresses::default(), config)
+}
+
+/// As [`connect_with_driver`], with the addresses that [`ConnectionInfo`](crate::ConnectionInfo) shall tell.
+///
+/// # Errors
+/// As for [`connect_with_driver`].
+pub fn connect_from_with_driver<S>(
+    stream: S,
+    addresses: Addresses,
+    config: Arc<Config>,
+) -> Result<(impl Future<Output = Result<Session, Error>> + Send, Driver), Error>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let common = Common {
-        algorithms: config.algorithms.clone(),
+        algorithms: config.algorithms.clone().with_host_certificates(config.verifier.takes_certificates()),
         limits: config.limits.clone(),
         provider: config.provider,
     };
-    let (engine, inbound) = Engine::client(common, config.user.to_string(), now())?;
+    let (mut engine, inbound) = Engine::client(common, config.user.to_string(), now())?;
+    engine.set_addresses(addresses);
     let (driver, shared) = Driver::new(stream, engine, inbound);
     Ok((login::run(shared, config), driver))
 }

@@ -9,6 +9,7 @@ use crate::error::{ApiMisuse, Error};
 pub struct Algorithms {
     kex: Vec<&'static str>,
     host_keys: Vec<SignatureAlgorithm>,
+    host_certificates: bool,
     user_keys: Vec<SignatureAlgorithm>,
     ciphers: Vec<&'static str>,
     macs: Vec<&'static str>,
@@ -28,6 +29,7 @@ impl Default for Algorithms {
                 "diffie-hellman-group16-sha512",
             ],
             host_keys: vec![S::Ed25519, S::EcdsaP384, S::EcdsaP256, S::RsaSha512, S::RsaSha256],
+            host_certificates: false,
             user_keys: vec![S::Ed25519, S::EcdsaP384, S::EcdsaP256, S::RsaSha512, S::RsaSha256],
             ciphers: vec![
                 "aes256-gcm@openssh.com",
@@ -66,6 +68,7 @@ impl Algorithms {
         Self {
             kex: empty(),
             host_keys: Vec::new(),
+            host_certificates: false,
             user_keys: Vec::new(),
             ciphers: empty(),
             macs: empty(),
@@ -113,6 +116,15 @@ impl Algorithms {
         self
     }
 
+    /// Whether a client asks for host keys in certificates before it asks for plain ones (PROTOCOL.certkeys); not unless
+    /// told to. [`client::connect`](crate::client::connect) sets it by what the host key's verifier says. A server offers
+    /// the certificates that its keys carry, whatever this says.
+    #[must_use]
+    pub fn with_host_certificates(mut self, wanted: bool) -> Self {
+        self.host_certificates = wanted;
+        self
+    }
+
     /// Replaces the algorithms that a server takes in user authentication (RFC 8308 §3.1).
     #[must_use]
     pub fn with_user_keys(mut self, algorithms: Vec<SignatureAlgorithm>) -> Self {
@@ -136,6 +148,12 @@ impl Algorithms {
     #[must_use]
     pub fn host_keys(&self) -> &[SignatureAlgorithm] {
         &self.host_keys
+    }
+
+    /// Whether a client asks for host certificates.
+    #[must_use]
+    pub fn host_certificates(&self) -> bool {
+        self.host_certificates
     }
 
     /// The ciphers offered.

@@ -14,8 +14,15 @@ pub struct Limits {
     pub pre_auth_packets: u64,
     /// Failed authentication attempts of any method before a server disconnects. 5.
     pub auth_attempts: u32,
-    /// How long a server waits before it answers a failed attempt. 100 ms.
+    /// A failed attempt is answered at a multiple of this after it came. 100 ms.
     pub auth_failure_delay: Duration,
+    /// Attempts and keyboard-interactive answers of any kind, accepted queries included, before a server disconnects.
+    /// 40.
+    pub auth_requests: u32,
+    /// Rounds of one keyboard-interactive conversation. 16.
+    pub auth_rounds: u32,
+    /// How long a server's application may take to decide on one attempt. 10 s.
+    pub auth_decision: Duration,
     /// `packet_length` of a packet under encryption. 256 KiB.
     pub packet_bytes: u32,
     /// Channels at once, including those being opened. 256.
@@ -51,6 +58,9 @@ impl Default for Limits {
             pre_auth_packets: 1000,
             auth_attempts: 5,
             auth_failure_delay: Duration::from_millis(100),
+            auth_requests: 40,
+            auth_rounds: 16,
+            auth_decision: Duration::from_secs(10),
             packet_bytes: 256 * 1024,
             channels: 256,
             channel_window: 1024 * 1024,

@@ -353,6 +353,26 @@ impl SignatureAlgorithm {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
+
+    /// What the algorithm is called where the key comes in an OpenSSH certificate (PROTOCOL.certkeys). The signature
+    /// itself still carries [`name`](Self::name).
+    #[must_use]
+    pub const fn certificate_name(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ssh-ed25519-cert-v01@openssh.com",
+            Self::EcdsaP256 => "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+            Self::EcdsaP384 => "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+            Self::EcdsaP521 => "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+            Self::RsaSha256 => "rsa-sha2-256-cert-v01@openssh.com",
+            Self::RsaSha512 => "rsa-sha2-512-cert-v01@openssh.com",
+        }
+    }
+
+    /// The algorithm with this certificate name. `ssh-rsa-cert-v01@openssh.com`, which is SHA-1, is not one.
+    #[must_use]
+    pub fn from_certificate_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.certificate_name() == name)
+    }
 }
 
 /// Making and checking signatures. A signature here is the inner blob of RFC 4253 §6.6: 64 bytes for Ed25519,

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-#[cfg(feature = "aws-lc")]
-use crypto_bigint::{CheckedSub as _, NonZero};
 use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
 use rsa::{BoxedUint, Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -63,8 +61,8 @@ impl RsaSigner {
             vec![number(p)?, number(q)?],
         )
         .map_err(|_| CryptoError::BadKey)?;
-        let coefficient = key.crt_coefficient().ok_or(CryptoError::BadKey)?;
-        if coefficient != number(iqmp)? {
+        let coefficient = Zeroizing::new(key.crt_coefficient().ok_or(CryptoError::BadKey)?);
+        if *coefficient != *Zeroizing::new(number(iqmp)?) {
             return Err(CryptoError::BadKey);
         }
         Ok(Self { key, random })
@@ -85,30 +83,6 @@ impl fmt::Debug for RsaSigner {
     }
 }
 
-/// The exponents of the Chinese remainder theorem, which an SSH key does not carry.
-#[cfg(feature = "aws-lc")]
-pub(super) struct CrtExponents {
-    /// d mod (p - 1).
-    pub(super) dp: Zeroizing<Box<[u8]>>,
-    /// d mod (q - 1).
-    pub(super) dq: Zeroizing<Box<[u8]>>,
-}
-
-/// The exponents for a key's primes.
-#[cfg(feature = "aws-lc")]
-pub(super) fn crt_exponents(d: &[u8], p: &[u8], q: &[u8]) -> Result<CrtExponents, CryptoError> {
-    let exponent = |prime: &[u8]| {
-        let prime = Zeroizing::new(BoxedUint::from_be_slice_vartime(prime));
-        let order = prime
-            .checked_sub(&BoxedUint::one())
-            .into_option()
-            .and_then(|order| NonZero::new(order).into_option());
-        let d = Zeroizing::new(BoxedUint::from_be_slice_vartime(d));
-        Ok(secret(&Zeroizing::new(d.rem(&order.ok_or(CryptoError::BadKey)?))))
-    };
-    Ok(CrtExponents { dp: exponent(p)?, dq: exponent(q)? })
-}
-
 /// A fresh key with e = 65537.
 pub(super) fn generate(bits: u32, random: &dyn SecureRandom) -> Result<PrivateKey, CryptoError> {
     if !GENERATED_BITS.contains(&bits) {
@@ -117,7 +91,7 @@ pub(super) fn generate(bits: u32, random: &dyn SecureRandom) -> Result<PrivateKe
     let bits = usize::try_from(bits).unwrap_or(MAX_BITS);
     let key = RsaPrivateKey::new(&mut seeded(random)?, bits).map_err(|_| CryptoError::Backend)?;
     let [p, q] = key.primes() else { return Err(CryptoError::Backend) };
-    let iqmp = key.crt_coefficient().ok_or(CryptoError::Backend)?;
+    let iqmp = Zeroizing::new(key.crt_coefficient().ok_or(CryptoError::Backend)?);
     Ok(PrivateKey::Rsa {
         e: key.e().to_be_bytes_trimmed_vartime(),
         n: key.n().to_be_bytes_trimmed_vartime(),

@@ -44,6 +44,9 @@ impl Driver {
 
     /// The reading and the writing loop, for a caller who wants to know when each is done: the writing loop ends after
     /// the peer has been told of the end of the session.
+    ///
+    /// # Cancel safety
+    /// A loop that is dropped ends the session.
     #[must_use = "a session does nothing unless its loops are polled"]
     pub fn into_loops(
         self,
@@ -52,6 +55,9 @@ impl Driver {
     }
 
     /// Runs the two loops in the caller's task.
+    ///
+    /// # Cancel safety
+    /// A dropped future ends the session, and the peer is not told why.
     pub async fn run(self) {
         futures::future::join(self.reading, self.writing).await;
     }
@@ -63,8 +69,7 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// The only place that asks the clock.
-#[expect(clippy::disallowed_methods, reason = "the driver is where time comes from")]
+/// The only place that asks the clock: the runtime's, so that a test that moves it by hand moves the sessions too.
 pub(crate) fn now() -> std::time::Instant {
-    std::time::Instant::now()
+    tokio::time::Instant::now().into_std()
 }

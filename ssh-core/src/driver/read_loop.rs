@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadHalf};
 
 use super::shared::{EndOnDrop, Shared};
 use crate::error::Error;
-use crate::protocol::{Inbound, Input, Packet};
+use crate::protocol::{Engine, Inbound, Input, Packet};
 
 /// A read asks for this much at first, in bytes, and for twice as much whenever it got all of it.
 const FIRST_READ: usize = 16 * 1024;
@@ -71,6 +71,7 @@ where
                 let size = next_read_size(read_size, n, room);
                 if size == FIRST_READ && read_size > FIRST_READ {
                     inbound.shrink();
+                    shared.with(Engine::shrink);
                 }
                 read_size = size;
                 if let Err(error) = dispatch(&shared, &mut inbound, &mut batch) {

@@ -8,8 +8,9 @@ use crate::error::Error;
 
 /// After the end, this much time to get rid of the last output.
 const LAST_WRITE: Duration = Duration::from_secs(2);
-/// A buffer that one busy moment made larger than this, in bytes, is given back when it is idle.
-const KEPT_CAPACITY: usize = 2 * 1024 * 1024;
+/// A buffer that one busy moment made larger than this, in bytes, is given back. A full batch of data has to stay under it,
+/// or each would be allocated anew; buffers double, so that it may need twice its size.
+const KEPT_CAPACITY: usize = 3 * 1024 * 1024;
 
 /// Writes whatever the engine has to send. What is sealed while a write is under way leaves in the next one.
 pub(super) fn run<S>(shared: Arc<Shared>, stream: WriteHalf<S>) -> impl Future<Output = ()>

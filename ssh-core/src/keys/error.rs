@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::KeyError;
+use super::{CertificateError, Half, KeyError, KeyFormat, KeyKind};
 use crate::protocol::wire::WireError;
 
 /// Why the text of a key is refused. No message holds anything of a private key.
@@ -24,6 +24,11 @@ pub enum KeyFormatError {
         "this is a public key, not a private one; give the private key file (usually the name without `.pub`)"
     )]
     IsPublic,
+    /// A private key where a public one was asked for.
+    #[error(
+        "this is a private key, not a public one; give the public key file (usually the name with `.pub`)"
+    )]
+    IsPrivate,
     /// The `BEGIN` and `END` lines or what is between them are broken.
     #[error("the `-----BEGIN`/`-----END` armor of the key is damaged; restore the file from a backup")]
     BadArmor,
@@ -36,11 +41,6 @@ pub enum KeyFormatError {
     /// The label between the dashes names no format that is read.
     #[error("a `{0}` is not a private key format that Adit reads; convert it with `ssh-keygen -p -f FILE`")]
     UnknownFormat(Box<str>),
-    /// Encrypted, in a format whose decryption is not there yet.
-    #[error(
-        "the key needs a passphrase, and encrypted {0} files are not supported yet; convert it with `ssh-keygen -p -f FILE`"
-    )]
-    EncryptionUnsupported(&'static str),
     /// Encrypted, and no passphrase was given.
     #[error("the key is encrypted; give its passphrase")]
     PassphraseNeeded,
@@ -70,6 +70,33 @@ pub enum KeyFormatError {
         /// What the caller allows.
         limit: u32,
     },
+    /// As [`TooManyRounds`](Self::TooManyRounds), for the KDFs of PKCS#8.
+    #[error(
+        "opening the key takes {cost} rounds of {kdf} and the limit is {limit}; lower them with `openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 600000 -in FILE`"
+    )]
+    KdfTooCostly {
+        /// PBKDF2 or scrypt.
+        kdf: &'static str,
+        /// Iterations of PBKDF2, or N · r · p of scrypt.
+        cost: u64,
+        /// What the caller allows.
+        limit: u32,
+    },
+    /// The format has no place for such a key.
+    #[error("the format {format} cannot hold a {half} key of type {}; use {}", kind.name(), others(*half, *kind))]
+    CannotHold {
+        /// The format.
+        format: KeyFormat,
+        /// The half that was to be written.
+        half: Half,
+        /// The kind of key.
+        kind: KeyKind,
+    },
+    /// The format has no encryption, or none that is worth the name.
+    #[error(
+        "the format {0} is never written with a passphrase, because it has no safe encryption; use openssh or pkcs8, or write the key without a passphrase"
+    )]
+    CannotEncrypt(KeyFormat),
     /// A file with no key or with several.
     #[error("the file holds {0} keys; keep exactly one key in a file")]
     NotOneKey(u32),
@@ -92,18 +119,24 @@ pub enum KeyFormatError {
         "a private key of type `{0}` is not supported; use ssh-ed25519, ecdsa-sha2-nistp256/384/521 or ssh-rsa"
     )]
     UnsupportedType(Box<str>),
-    /// PKCS#8 or SEC1 without the public half, which takes curve arithmetic to restore. With the `rustcrypto` feature
-    /// Ed25519 keys are completed.
+    /// PKCS#8 or SEC1 without the public half, which takes curve arithmetic to restore. With a crypto backend keys are
+    /// completed.
     #[error(
         "the file has no public half; write it again with one, for instance with `ssh-keygen -p -f FILE`"
     )]
     NoPublicHalf,
-    /// The ASN.1 of a PKCS#8, PKCS#1 or SEC1 key is broken.
+    /// The ASN.1 of a key is broken.
     #[error("the {0} structure of the key is damaged; restore the file from a backup")]
     Asn1(&'static str),
+    /// A JSON Web Key is broken, or a member is missing. Says which member.
+    #[error("the JSON Web Key is damaged ({0}); restore the file from a backup")]
+    Jwk(&'static str),
     /// The key is malformed or out of limits.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The certificate is malformed or out of limits.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The operating system gave no randomness for a salt.
     #[error("the operating system has no randomness to give; try again")]
     NoRandomness,
@@ -171,6 +204,12 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// The formats that can hold it.
+fn others(half: Half, kind: KeyKind) -> String {
+    let names = KeyFormat::ALL.into_iter().filter(|format| format.holds(half, kind)).map(KeyFormat::name);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Text from a file, made safe to show: printable ASCII, 64 bytes at most.

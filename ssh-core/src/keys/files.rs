@@ -54,6 +54,21 @@ pub(super) fn write_whole(
     Ok(())
 }
 
+/// Replaces a file that exists through a temporary one beside it, and keeps its mode. Symbolic links are followed.
+pub(super) fn replace_whole(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
+    let failed = |source| io_error("replace", path, source);
+    let real = fs::canonicalize(path).map_err(failed)?;
+    let metadata = fs::metadata(&real).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(KeyFileError::NotAFile { path: path.into() });
+    }
+    #[cfg(unix)]
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    #[cfg(not(unix))]
+    let mode = 0o600;
+    write_whole(&real, content, mode, Overwrite::Allow)
+}
+
 /// Appends a line and syncs it. A file whose last line has no end gets one first.
 pub(super) fn append_line(path: &Path, line: &str, mode: u32) -> Result<(), KeyFileError> {
     let failed = |source| io_error("append to", path, source);

@@ -54,12 +54,17 @@ impl HostNames {
 /// How a host is called in `known_hosts`: its name in lower case, in brackets with the port behind if that is not 22.
 /// `None` if no line could be about it.
 pub(super) fn host_id(host: &str, port: u16) -> Option<String> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let bare = bare_host(host);
     if bare.is_empty() || bare.len() > MAX_HOST_LEN {
         return None;
     }
     let name = bare.to_ascii_lowercase();
     Some(if port == DEFAULT_PORT { name } else { format!("[{name}]:{port}") })
+}
+
+/// An IPv6 address out of its brackets.
+pub(super) fn bare_host(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Whether a host may be written to a file: nothing that would be a pattern, another field or another line.
@@ -98,7 +103,7 @@ fn matches_list(patterns: &str, id: &str) -> bool {
 
 /// `*` is any number of bytes, `?` one. Takes at most `pattern.len() · text.len()` steps: only the last `*` is ever
 /// tried again, for what it could match earlier ones need not.
-fn matches_pattern(mut pattern: &[u8], mut text: &[u8]) -> bool {
+pub(super) fn matches_pattern(mut pattern: &[u8], mut text: &[u8]) -> bool {
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.split_first(), text.split_first()) {

@@ -2,12 +2,10 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::error::shown;
 use super::files::{self, Overwrite};
-use super::pem::Pem;
 use super::{
-    KeyFileError, KeyFormatError, KeyKind, MAX_KEY_FILE_LEN, PrivateKey, PublicKey, PublicLine, openssh,
-    pkcs1, pkcs8, sec1,
+    KdfLimits, KeyFileError, KeyFormat, KeyFormatError, KeyKind, MAX_KEY_FILE_LEN, PrivateKey, PublicKey,
+    PublicLine, openssh,
 };
 use crate::crypto::{CryptoError, CryptoProvider};
 
@@ -47,41 +45,26 @@ impl KeyPair {
         PublicLine::new(self.public_key(), &self.comment)
     }
 
-    /// Parses an OpenSSH private key, or an unencrypted PKCS#8, PKCS#1 or SEC1 one. Opening an encrypted key takes up
-    /// to [`openssh::DEFAULT_KDF_ROUNDS_LIMIT`] KDF rounds; [`openssh::parse`] lets the caller choose the limit.
+    /// Parses a private key in any [`KeyFormat`], which is told by what it looks like: OpenSSH, PKCS#8, PKCS#1 or SEC1
+    /// (in PEM, or DER without armor), SSH2, or JWK. An encrypted key is opened within [`KdfLimits::default`];
+    /// [`parse_within`](Self::parse_within) lets the caller choose the limits.
     ///
-    /// That the two halves belong together is checked as far as it goes without curve and RSA arithmetic;
-    /// [`Signatures::signer`](crate::crypto::Signatures::signer) checks the rest.
+    /// That the two halves belong together is checked as far as it goes without curve arithmetic;
+    /// [`check`](Self::check) and [`Signatures::signer`](crate::crypto::Signatures::signer) check the rest.
     ///
     /// # Errors
     /// [`KeyFormatError`]. An encrypted key without a passphrase gives [`KeyFormatError::PassphraseNeeded`], so the
     /// caller can ask for one and try again.
-    pub fn parse(text: &[u8], passphrase: Option<&[u8]>) -> Result<Self, KeyFormatError> {
-        if text.len() > MAX_KEY_FILE_LEN {
-            return Err(KeyFormatError::TooLong);
-        }
-        let pem = match Pem::parse(text) {
-            Err(KeyFormatError::NoPrivateKey) if PublicLine::parse(text).is_ok() => {
-                return Err(KeyFormatError::IsPublic);
-            }
-            other => other?,
-        };
-        let private = match pem.label {
-            label if label == openssh::LABEL.as_bytes() => {
-                return openssh::parse_body(&pem.body, passphrase, openssh::DEFAULT_KDF_ROUNDS_LIMIT);
-            }
-            b"ENCRYPTED PRIVATE KEY" => return Err(KeyFormatError::EncryptionUnsupported("PKCS#8")),
-            b"PRIVATE KEY" => pkcs8::parse(&pem.body)?,
-            b"RSA PRIVATE KEY" if pem.encrypted => {
-                return Err(KeyFormatError::EncryptionUnsupported("PKCS#1"));
-            }
-            b"RSA PRIVATE KEY" => pkcs1::parse(&pem.body)?,
-            b"EC PRIVATE KEY" if pem.encrypted => return Err(KeyFormatError::EncryptionUnsupported("SEC1")),
-            b"EC PRIVATE KEY" => sec1::parse(&pem.body)?,
-            b"PUBLIC KEY" | b"RSA PUBLIC KEY" => return Err(KeyFormatError::IsPublic),
-            label => return Err(KeyFormatError::UnknownFormat(shown(label))),
-        };
-        Ok(Self::new(private, ""))
+    pub fn parse(input: &[u8], passphrase: Option<&[u8]>) -> Result<Self, KeyFormatError> {
+        Self::parse_within(input, passphrase, &KdfLimits::default())
+    }
+
+    /// Makes sure that the two halves belong together, by the arithmetic of a crypto backend.
+    ///
+    /// # Errors
+    /// [`KeyFormatError::Mismatch`] if they do not.
+    pub fn check(&self, provider: &CryptoProvider) -> Result<(), KeyFormatError> {
+        provider.signatures.signer(&self.private).map(drop).map_err(|_| KeyFormatError::Mismatch)
     }
 
     /// Reads a private key file. On Unix a file that its group or others may use is refused.
@@ -113,11 +96,43 @@ impl KeyPair {
         passphrase: Option<&[u8]>,
         overwrite: Overwrite,
     ) -> Result<(), KeyFileError> {
+        self.write_file_as(path, KeyFormat::OpenSsh, passphrase, overwrite)
+    }
+
+    /// [`write_file`](Self::write_file) in a format of the caller's choice.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Exists`], or [`KeyFileError::Format`] with what [`encode`](Self::encode) says.
+    pub fn write_file_as(
+        &self,
+        path: impl AsRef<Path>,
+        format: KeyFormat,
+        passphrase: Option<&[u8]>,
+        overwrite: Overwrite,
+    ) -> Result<(), KeyFileError> {
         let path = path.as_ref();
         let text = self
-            .to_openssh(passphrase)
+            .encode(format, passphrase)
             .map_err(|source| KeyFileError::Format { path: path.into(), source })?;
         files::write_whole(path, text.as_bytes(), 0o600, overwrite)
+    }
+
+    /// Puts the key in the place of a file that exists, whole or not at all, and keeps the file's mode. A symbolic link
+    /// stays one: the file that it leads to is replaced.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Format`] with what [`encode`](Self::encode) says, or what the operating system says.
+    pub fn replace_file(
+        &self,
+        path: impl AsRef<Path>,
+        format: KeyFormat,
+        passphrase: Option<&[u8]>,
+    ) -> Result<(), KeyFileError> {
+        let path = path.as_ref();
+        let text = self
+            .encode(format, passphrase)
+            .map_err(|source| KeyFileError::Format { path: path.into(), source })?;
+        files::replace_whole(path, text.as_bytes())
     }
 
     /// Writes the public line to a file with mode 0644, in the same way.

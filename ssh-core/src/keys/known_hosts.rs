@@ -1,10 +1,15 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::host_names::{HostNames, hashed_field, host_id, is_writable};
+use super::host_names::{HostNames, bare_host, hashed_field, host_id, is_writable};
 use super::line_warning::{LineProblem, LineWarning, Place, lines};
 use super::public_line::{next_word, parse_key};
-use super::{Fingerprint, KeyFileError, KeyKind, PublicKey, PublicLine, files};
+use super::{
+    CertificateAuthorities, CertificateKind, CertificateUse, Fingerprint, HostKey, KeyFileError, KeyKind,
+    PublicKey, PublicLine, files,
+};
+use crate::crypto::CryptoProvider;
 
 /// A `known_hosts` file may not be longer, in bytes. That is room for about 20 000 hosts.
 pub const MAX_KNOWN_HOSTS_LEN: usize = 4 * 1024 * 1024;
@@ -23,7 +28,7 @@ pub struct KnownHosts {
 /// What is known about a host and a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "a host key counts only if this is `Match`"]
+#[must_use = "a host key counts only if this is `Match` or `Certified`"]
 pub enum HostKeyStatus {
     /// This is the host's key.
     Match(Place),
@@ -40,7 +45,9 @@ pub enum HostKeyStatus {
         /// The known keys.
         expected: Vec<KnownKey>,
     },
-    /// The key is revoked, whatever other lines say.
+    /// The key comes in a valid certificate of an authority that counts for the host, which stands here.
+    Certified(Place),
+    /// The key is revoked, whatever other lines say, or that of the authority whose certificate it comes in.
     Revoked(Place),
 }
 
@@ -117,12 +124,8 @@ impl KnownHosts {
     /// port, the very key that the host has on the usual port is a match, as it is for OpenSSH; another key there says
     /// nothing.
     pub fn check(&self, host: &str, port: u16, key: &PublicKey) -> HostKeyStatus {
-        let ids = [host_id(host, port), host_id(host, USUAL_PORT)];
-        let is_about = |entry: &&Entry| ids.iter().flatten().any(|id| entry.names.matches(id));
-        let revoked =
-            self.entries.iter().filter(|entry| entry.marker == Marker::Revoked && entry.key == *key);
-        if let Some(entry) = revoked.into_iter().find(is_about) {
-            return HostKeyStatus::Revoked(entry.place.clone());
+        if let Some(place) = self.revoked(host, port, key) {
+            return HostKeyStatus::Revoked(place.clone());
         }
         let mut expected = Vec::new();
         for entry in self.plain_entries(host, port) {
@@ -146,6 +149,39 @@ impl KnownHosts {
         }
     }
 
+    /// As [`check`](Self::check), with regard to the certificate that the key may come in: if an `@cert-authority` line
+    /// about the host, with or without its port, has the authority's key, and the certificate passes
+    /// [`CertificateAuthorities::check`], then the key is [`Certified`](HostKeyStatus::Certified). A certificate that
+    /// does not pass counts for nothing, and the key is looked up as a plain one.
+    pub fn check_host_key(
+        &self,
+        host: &str,
+        port: u16,
+        shown: &HostKey,
+        now: SystemTime,
+        provider: &CryptoProvider,
+    ) -> HostKeyStatus {
+        let Some(certificate) = &shown.certificate else { return self.check(host, port, &shown.key) };
+        // A revoked authority is bad news also where it was never trusted.
+        let keys = [certificate.key(), certificate.authority()];
+        if let Some(place) = keys.into_iter().find_map(|key| self.revoked(host, port, key)) {
+            return HostKeyStatus::Revoked(place.clone());
+        }
+        let is_its_authority = |entry: &&Entry| entry.key == *certificate.authority();
+        let Some(entry) = self.authorities(host, port).find(is_its_authority) else {
+            return self.check(host, port, &shown.key);
+        };
+        let usage = CertificateUse { kind: CertificateKind::Host, name: bare_host(host), now, source: None };
+        let trusted = CertificateAuthorities::from_iter([entry.key.clone()]);
+        match trusted.check(certificate, usage, provider) {
+            Ok(_) => HostKeyStatus::Certified(entry.place.clone()),
+            Err(refusal) => {
+                tracing::debug!(%refusal, authority = %entry.place, "the host certificate does not count");
+                self.check(host, port, &shown.key)
+            }
+        }
+    }
+
     /// The kinds of the keys known for a host, each once, in the order of the lines. A client that prefers these when it
     /// negotiates meets the key that it knows, if the host still has it. If there is no line about the port, those of the
     /// usual port count, as they do for [`check`](Self::check).
@@ -156,15 +192,17 @@ impl KnownHosts {
     }
 
     /// The keys of certificate authorities whose host certificates count for a host (`@cert-authority`), without the
-    /// revoked ones. They say nothing about a plain host key.
+    /// revoked ones. Lines about the host without its port count too, as they do for OpenSSH. They say nothing about a
+    /// plain host key.
     #[must_use]
     pub fn cert_authorities_for(&self, host: &str, port: u16) -> Vec<PublicKey> {
-        self.entries_for(host, port, Marker::CertAuthority)
-            .filter(|entry| {
-                !self.entries_for(host, port, Marker::Revoked).any(|other| other.key == entry.key)
-            })
-            .map(|entry| entry.key.clone())
-            .collect()
+        let mut keys = Vec::new();
+        for entry in self.authorities(host, port) {
+            if !keys.contains(&entry.key) && self.revoked(host, port, &entry.key).is_none() {
+                keys.push(entry.key.clone());
+            }
+        }
+        keys
     }
 
     /// Adds a host's key to a file, for trust on first use, and syncs it. A file that is missing is created with mode
@@ -206,6 +244,24 @@ impl KnownHosts {
                 Err(problem) => self.warnings.push(LineWarning { place, problem }),
             }
         }
+    }
+
+    /// The line that revokes a key for a host, whatever its port.
+    fn revoked(&self, host: &str, port: u16, key: &PublicKey) -> Option<&Place> {
+        let mut lines = self.entries_for_any_port(host, port, Marker::Revoked);
+        lines.find(|entry| entry.key == *key).map(|entry| &entry.place)
+    }
+
+    fn authorities(&self, host: &str, port: u16) -> impl Iterator<Item = &Entry> {
+        self.entries_for_any_port(host, port, Marker::CertAuthority)
+    }
+
+    /// The lines about a host with its port, and those about it without one.
+    fn entries_for_any_port(&self, host: &str, port: u16, marker: Marker) -> impl Iterator<Item = &Entry> {
+        let ids = [host_id(host, port), host_id(host, USUAL_PORT)];
+        self.entries.iter().filter(move |entry| {
+            entry.marker == marker && ids.iter().flatten().any(|id| entry.names.matches(id))
+        })
     }
 
     fn plain_entries(&self, host: &str, port: u16) -> impl Iterator<Item = &Entry> {

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::KeyFormatError;
+use super::{FingerprintError, KeyFormatError};
 
 /// Where a line stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +55,15 @@ pub enum LineProblem {
     /// Options whose quotes do not close or that are malformed.
     #[error("its options are malformed")]
     BadOptions,
-    /// An option that is not enforced yet. To ignore it would give the key more than its owner meant.
-    #[error("its option `{0}` is not supported")]
-    UnsupportedOption(Box<str>),
+    /// An option that nobody knows. To ignore it would give the key more than its owner meant.
+    #[error("its option `{0}` is not known; see sshd(8)")]
+    UnknownOption(Box<str>),
+    /// An option whose value is malformed, missing, one too many, or given twice.
+    #[error("its option `{0}` is malformed or given twice; see sshd(8)")]
+    BadOption(Box<str>),
+    /// Something that begins as a fingerprint and is none.
+    #[error("{0}")]
+    Fingerprint(FingerprintError),
     /// The key is refused.
     #[error("{0}")]
     Key(KeyFormatError),

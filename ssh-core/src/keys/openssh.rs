@@ -3,14 +3,19 @@
 //! Armor around: a magic, the names of cipher and KDF with its options, the number of keys, the public key, and a
 //! section that may be encrypted: two equal check ints, the private key, a comment, and padding 1, 2, 3, ….
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use super::error::shown;
+pub use super::openssh_cipher::OpenSshCipher;
 use super::openssh_cipher::{FileCipher, Kdf};
 use super::pem::{Pem, armor};
 use super::public_line::clean_comment;
+use super::random::random;
+use super::rsa_numbers::RsaNumbers;
 use super::{Curve, KeyError, KeyFormatError, KeyPair, PrivateKey, PublicKey};
-use crate::protocol::wire::{Reader, Write as _, trim_leading_zeros};
+use crate::protocol::wire::{Reader, Write as _};
 
 /// The armor's label.
 pub(super) const LABEL: &str = "OPENSSH PRIVATE KEY";
@@ -49,30 +54,73 @@ pub fn parse(text: &[u8], passphrase: Option<&[u8]>, max_rounds: u32) -> Result<
     parse_body(&pem.body, passphrase, max_rounds)
 }
 
+/// How a private key is encrypted when it is written.
+#[derive(Clone, Copy)]
+pub struct Encryption<'a> {
+    /// The passphrase, which must not be empty.
+    pub passphrase: &'a [u8],
+    /// The cipher.
+    pub cipher: OpenSshCipher,
+    /// Rounds of bcrypt_pbkdf, 1 to [`MAX_KDF_ROUNDS`].
+    pub rounds: u32,
+}
+
+impl<'a> Encryption<'a> {
+    /// AES-256-CTR and [`KDF_ROUNDS`], as `ssh-keygen` writes.
+    #[must_use]
+    pub fn new(passphrase: &'a [u8]) -> Self {
+        Self { passphrase, cipher: OpenSshCipher::default(), rounds: KDF_ROUNDS }
+    }
+}
+
+impl fmt::Debug for Encryption<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Encryption({}, {} rounds, [..])", self.cipher.name(), self.rounds)
+    }
+}
+
 /// Writes a private key as armored text: encrypted with bcrypt and AES-256-CTR under a passphrase, in the clear
 /// without. Line feeds and other control characters are left out of the comment.
 ///
 /// # Errors
-/// [`KeyFormatError::EmptyPassphrase`], or [`KeyFormatError::NoRandomness`].
+/// As for [`write_with`].
 pub fn write(
     key: &PrivateKey,
     comment: &str,
     passphrase: Option<&[u8]>,
 ) -> Result<Zeroizing<String>, KeyFormatError> {
-    if passphrase.is_some_and(<[u8]>::is_empty) {
-        return Err(KeyFormatError::EmptyPassphrase);
-    }
-    let block = if passphrase.is_some() { CIPHER_BLOCK } else { PLAIN_BLOCK };
+    write_with(key, comment, passphrase.map(Encryption::new))
+}
+
+/// [`write()`] with a cipher and rounds of the caller's choice.
+///
+/// # Errors
+/// [`KeyFormatError::EmptyPassphrase`], [`KeyFormatError::TooManyRounds`] over [`MAX_KDF_ROUNDS`], or
+/// [`KeyFormatError::NoRandomness`].
+pub fn write_with(
+    key: &PrivateKey,
+    comment: &str,
+    encryption: Option<Encryption<'_>>,
+) -> Result<Zeroizing<String>, KeyFormatError> {
+    let block = if encryption.is_some() { CIPHER_BLOCK } else { PLAIN_BLOCK };
     let mut section = private_section(key, &clean_comment(comment), random()?, block);
     let mut body = Zeroizing::new(Vec::with_capacity(section.len().saturating_mul(2).saturating_add(512)));
     body.put_bytes(MAGIC);
-    if let Some(passphrase) = passphrase {
+    let mut tag = Vec::new();
+    if let Some(Encryption { passphrase, cipher, rounds }) = encryption {
+        if passphrase.is_empty() {
+            return Err(KeyFormatError::EmptyPassphrase);
+        }
+        if rounds > MAX_KDF_ROUNDS {
+            return Err(KeyFormatError::TooManyRounds { rounds, limit: MAX_KDF_ROUNDS });
+        }
+        let rounds = rounds.max(1);
         let salt: [u8; SALT_LEN] = random()?;
-        FileCipher::encrypt_ctr(&Kdf { passphrase, salt: &salt, rounds: KDF_ROUNDS }, &mut section)?;
+        tag = cipher.encrypt(&Kdf { passphrase, salt: &salt, rounds }, &mut section)?;
         let mut options = Vec::new();
         options.put_string(&salt);
-        options.put_u32(KDF_ROUNDS);
-        body.put_string(b"aes256-ctr");
+        options.put_u32(rounds);
+        body.put_string(cipher.name().as_bytes());
         body.put_string(b"bcrypt");
         body.put_string(&options);
     } else {
@@ -83,6 +131,7 @@ pub fn write(
     body.put_u32(1);
     body.put_string(&key.public_key().to_blob());
     body.put_string(&section);
+    body.put_bytes(&tag);
     Ok(armor(LABEL, ARMOR_WIDTH, &body))
 }
 
@@ -121,7 +170,7 @@ pub(super) fn parse_body(
     let tag = reader.bytes(cipher.tag_len())?;
     reader.finish()?;
     let (salt, rounds) = read_kdf_options(kdf_options, max_rounds)?;
-    if !section.len().is_multiple_of(CIPHER_BLOCK) {
+    if !section.len().is_multiple_of(cipher.block_len()) {
         return Err(KeyFormatError::WrongPassphrase);
     }
     let passphrase = passphrase.ok_or(KeyFormatError::PassphraseNeeded)?;
@@ -130,7 +179,7 @@ pub(super) fn parse_body(
     }
     let mut section = Zeroizing::new(section.to_vec());
     cipher.decrypt(&Kdf { passphrase, salt, rounds }, &mut section, tag)?;
-    parse_section(&section, &public, CIPHER_BLOCK, KeyFormatError::WrongPassphrase)
+    parse_section(&section, &public, cipher.block_len(), KeyFormatError::WrongPassphrase)
 }
 
 /// Checked before the KDF runs, so that a hostile file costs nothing.
@@ -214,55 +263,6 @@ fn read_rsa(reader: &mut Reader<'_>) -> Result<PrivateKey, KeyFormatError> {
     PrivateKey::rsa(&RsaNumbers { e, n, d, p, q, iqmp })
 }
 
-/// The numbers of an RSA private key, big endian.
-pub(super) struct RsaNumbers<'a> {
-    pub(super) e: &'a [u8],
-    pub(super) n: &'a [u8],
-    pub(super) d: &'a [u8],
-    pub(super) p: &'a [u8],
-    pub(super) q: &'a [u8],
-    pub(super) iqmp: &'a [u8],
-}
-
-impl PrivateKey {
-    /// An ECDSA key from a scalar of at most the field's length and its point. Whether they belong together is for
-    /// the crypto backend to say.
-    pub(super) fn ecdsa(curve: Curve, d: &[u8], point: &[u8]) -> Result<Self, KeyFormatError> {
-        PublicKey::ecdsa(curve, point)?;
-        let d = trim_leading_zeros(d);
-        let zeros = curve.field_len().checked_sub(d.len()).ok_or(KeyError::Mismatch)?;
-        if d.is_empty() {
-            return Err(KeyError::Mismatch.into());
-        }
-        let mut padded = Zeroizing::new(vec![0; curve.field_len()].into_boxed_slice());
-        if let Some(room) = padded.get_mut(zeros..) {
-            room.copy_from_slice(d);
-        }
-        Ok(Self::Ecdsa { curve, d: padded, point: point.into() })
-    }
-
-    /// An RSA key whose numbers have sizes that can be right. Whether they belong together is for the crypto backend
-    /// to say.
-    pub(super) fn rsa(numbers: &RsaNumbers<'_>) -> Result<Self, KeyFormatError> {
-        let PublicKey::Rsa { e, n } = PublicKey::rsa(numbers.e, numbers.n)? else {
-            return Err(KeyError::Mismatch.into());
-        };
-        let [d, p, q, iqmp] = [numbers.d, numbers.p, numbers.q, numbers.iqmp].map(trim_leading_zeros);
-        let odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
-        let product_len = p.len().saturating_add(q.len());
-        // A product is as long as its factors together, or a byte shorter.
-        let sizes_fit = (n.len()..=n.len().saturating_add(1)).contains(&product_len)
-            && d.len() <= n.len()
-            && iqmp.len() <= p.len()
-            && !iqmp.is_empty();
-        if !sizes_fit || ![d, p, q].into_iter().all(odd) {
-            return Err(KeyFormatError::Mismatch);
-        }
-        let secret = |number: &[u8]| Zeroizing::new(Box::<[u8]>::from(number));
-        Ok(Self::Rsa { e, n, d: secret(d), p: secret(p), q: secret(q), iqmp: secret(iqmp) })
-    }
-}
-
 fn private_section(key: &PrivateKey, comment: &str, check: [u8; 4], block: usize) -> Zeroizing<Vec<u8>> {
     let public_len = key.public_key().to_blob().len();
     // Every private form is under four times its public one; with room to spare the buffer never moves.
@@ -294,10 +294,4 @@ fn private_section(key: &PrivateKey, comment: &str, check: [u8; 4], block: usize
     out.extend((1..=u8::MAX).take(padding));
     debug_assert!(out.len() <= room);
     out
-}
-
-fn random<const N: usize>() -> Result<[u8; N], KeyFormatError> {
-    let mut out = [0; N];
-    getrandom::fill(&mut out).map_err(|_| KeyFormatError::NoRandomness)?;
-    Ok(out)
 }

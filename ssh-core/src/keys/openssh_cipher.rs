@@ -1,19 +1,22 @@
 //! How an OpenSSH private key file is encrypted: bcrypt_pbkdf and AES.
 
 use aes::cipher::{KeyIvInit, StreamCipher};
-use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use aes_gcm::aead::{AeadInOut, KeyInit, Nonce, Tag};
+use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use zeroize::Zeroizing;
 
 use super::KeyFormatError;
+use super::cbc_cipher::CbcCipher;
 
-/// A cipher of the OpenSSH format.
+/// A cipher of the OpenSSH format, the ones of CBC mode for reading alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileCipher {
     Aes128Ctr,
     Aes192Ctr,
     Aes256Ctr,
+    Aes128Gcm,
     Aes256Gcm,
+    Cbc(CbcCipher),
 }
 
 impl FileCipher {
@@ -22,7 +25,12 @@ impl FileCipher {
             b"aes128-ctr" => Some(Self::Aes128Ctr),
             b"aes192-ctr" => Some(Self::Aes192Ctr),
             b"aes256-ctr" => Some(Self::Aes256Ctr),
+            b"aes128-gcm@openssh.com" => Some(Self::Aes128Gcm),
             b"aes256-gcm@openssh.com" => Some(Self::Aes256Gcm),
+            b"aes128-cbc" => Some(Self::Cbc(CbcCipher::Aes128)),
+            b"aes192-cbc" => Some(Self::Cbc(CbcCipher::Aes192)),
+            b"aes256-cbc" => Some(Self::Cbc(CbcCipher::Aes256)),
+            b"3des-cbc" => Some(Self::Cbc(CbcCipher::TripleDes)),
             _ => None,
         }
     }
@@ -30,27 +38,38 @@ impl FileCipher {
     /// Bytes behind the encrypted section.
     pub(super) const fn tag_len(self) -> usize {
         match self {
-            Self::Aes256Gcm => 16,
+            Self::Aes128Gcm | Self::Aes256Gcm => 16,
             _ => 0,
+        }
+    }
+
+    /// What the section is padded to.
+    pub(super) const fn block_len(self) -> usize {
+        match self {
+            Self::Cbc(cipher) => cipher.block_len(),
+            _ => 16,
         }
     }
 
     const fn key_len(self) -> usize {
         match self {
-            Self::Aes128Ctr => 16,
+            Self::Aes128Ctr | Self::Aes128Gcm => 16,
             Self::Aes192Ctr => 24,
             Self::Aes256Ctr | Self::Aes256Gcm => 32,
+            Self::Cbc(cipher) => cipher.key_len(),
         }
     }
 
     const fn iv_len(self) -> usize {
         match self {
-            Self::Aes256Gcm => 12,
+            Self::Aes128Gcm | Self::Aes256Gcm => 12,
+            Self::Cbc(cipher) => cipher.block_len(),
             _ => 16,
         }
     }
 
-    /// Decrypts `section` where it lies. Only GCM can tell that the passphrase is wrong; for CTR the check ints do.
+    /// Decrypts `section` where it lies. Only GCM can tell that the passphrase is wrong; for the others the check ints
+    /// do.
     pub(super) fn decrypt(self, kdf: &Kdf<'_>, section: &mut [u8], tag: &[u8]) -> Result<(), KeyFormatError> {
         let material = kdf.derive(self.key_len().saturating_add(self.iv_len()))?;
         let (key, iv) = material.split_at_checked(self.key_len()).ok_or(KeyFormatError::WrongPassphrase)?;
@@ -58,14 +77,46 @@ impl FileCipher {
             Self::Aes128Ctr => ctr::<ctr::Ctr128BE<aes::Aes128>>(key, iv, section),
             Self::Aes192Ctr => ctr::<ctr::Ctr128BE<aes::Aes192>>(key, iv, section),
             Self::Aes256Ctr => ctr::<ctr::Ctr128BE<aes::Aes256>>(key, iv, section),
-            Self::Aes256Gcm => open_gcm(key, iv, section, tag),
+            Self::Aes128Gcm => open_gcm::<Aes128Gcm>(key, iv, section, tag),
+            Self::Aes256Gcm => open_gcm::<Aes256Gcm>(key, iv, section, tag),
+            Self::Cbc(cipher) => cipher.decrypt(key, iv, section),
         };
         done.ok_or(KeyFormatError::WrongPassphrase)
     }
+}
 
-    /// Encrypts with AES-256-CTR, which is what `ssh-keygen` writes.
-    pub(super) fn encrypt_ctr(kdf: &Kdf<'_>, section: &mut [u8]) -> Result<(), KeyFormatError> {
-        Self::Aes256Ctr.decrypt(kdf, section, &[])
+/// A cipher that private OpenSSH keys are written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OpenSshCipher {
+    /// `aes256-ctr`, which is what `ssh-keygen` writes and every reader has.
+    #[default]
+    Aes256Ctr,
+    /// `aes256-gcm@openssh.com`, which tells a damaged file from a sound one.
+    Aes256Gcm,
+}
+
+impl OpenSshCipher {
+    /// Its name in a file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes256Ctr => "aes256-ctr",
+            Self::Aes256Gcm => "aes256-gcm@openssh.com",
+        }
+    }
+
+    /// Encrypts `section` where it lies; what comes out is the tag, empty if there is none.
+    pub(super) fn encrypt(self, kdf: &Kdf<'_>, section: &mut [u8]) -> Result<Vec<u8>, KeyFormatError> {
+        match self {
+            Self::Aes256Ctr => FileCipher::Aes256Ctr.decrypt(kdf, section, &[]).map(|()| Vec::new()),
+            Self::Aes256Gcm => {
+                let cipher = FileCipher::Aes256Gcm;
+                let material = kdf.derive(cipher.key_len().saturating_add(cipher.iv_len()))?;
+                let (key, iv) = material.split_at(cipher.key_len().min(material.len()));
+                seal_gcm(key, iv, section).ok_or(KeyFormatError::NoRandomness)
+            }
+        }
     }
 }
 
@@ -97,9 +148,15 @@ fn ctr<C: KeyIvInit + StreamCipher>(key: &[u8], iv: &[u8], data: &mut [u8]) -> O
     C::new_from_slices(key, iv).ok()?.try_apply_keystream(data).ok()
 }
 
-fn open_gcm(key: &[u8], iv: &[u8], data: &mut [u8], tag: &[u8]) -> Option<()> {
-    let cipher = Aes256Gcm::new_from_slice(key).ok()?;
-    let nonce = Nonce::try_from(iv).ok()?;
-    let tag = Tag::try_from(tag).ok()?;
+fn open_gcm<C: KeyInit + AeadInOut>(key: &[u8], iv: &[u8], data: &mut [u8], tag: &[u8]) -> Option<()> {
+    let cipher = C::new_from_slice(key).ok()?;
+    let nonce = Nonce::<C>::try_from(iv).ok()?;
+    let tag = Tag::<C>::try_from(tag).ok()?;
     cipher.decrypt_inout_detached(&nonce, &[], data.into(), &tag).ok()
+}
+
+fn seal_gcm(key: &[u8], iv: &[u8], data: &mut [u8]) -> Option<Vec<u8>> {
+    let nonce = Nonce::<Aes256Gcm>::try_from(iv).ok()?;
+    let tag = Aes256Gcm::new_from_slice(key).ok()?.encrypt_inout_detached(&nonce, &[], data.into()).ok()?;
+    Some(tag.to_vec())
 }

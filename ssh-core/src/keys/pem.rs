@@ -1,4 +1,4 @@
-//! The `-----BEGIN` armor (RFC 7468, RFC 1421 headers) around every private key format.
+//! The `-----BEGIN` armor (RFC 7468, RFC 1421 headers) around private and public keys.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,8 +14,9 @@ const EC_PARAMETERS: &[u8] = b"EC PARAMETERS";
 pub(super) struct Pem<'a> {
     /// What stands between `BEGIN ` and the dashes.
     pub(super) label: &'a [u8],
-    /// Whether a `Proc-Type: 4,ENCRYPTED` header stands in front of the base64.
-    pub(super) encrypted: bool,
+    /// How the content is encrypted, where a `Proc-Type: 4,ENCRYPTED` header says that it is: the value of `DEK-Info`
+    /// (RFC 1421 §4.6.1), empty without one.
+    pub(super) dek_info: Option<&'a [u8]>,
     /// The decoded content.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -41,15 +42,17 @@ impl<'a> Pem<'a> {
         // Room for everything, so that no copy of a secret is left behind by a growing buffer.
         let mut base64 = Zeroizing::new(Vec::with_capacity(room));
         let mut encrypted = false;
+        let mut dek_info: &[u8] = b"";
         for line in lines {
             if let Some(end) = marker(line, b"END ") {
                 if end != label {
                     return Err(KeyFormatError::BadArmor);
                 }
-                return Ok(Self { label, encrypted, body: decode(&base64)? });
+                return Ok(Self { label, dek_info: encrypted.then_some(dek_info), body: decode(&base64)? });
             }
             if line.contains(&b':') {
                 encrypted |= line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED");
+                dek_info = line.strip_prefix(b"DEK-Info:").map_or(dek_info, <[u8]>::trim_ascii);
             } else {
                 base64.extend_from_slice(line);
             }
@@ -60,32 +63,42 @@ impl<'a> Pem<'a> {
 
 /// Armors `body` in lines of `width` characters.
 pub(super) fn armor(label: &str, width: usize, body: &[u8]) -> Zeroizing<String> {
+    let (begin, end) = (format!("-----BEGIN {label}-----\n"), format!("-----END {label}-----\n"));
+    frame(&begin, &end, width, body)
+}
+
+/// `body` as base64 in lines of `width` characters, with `begin` in front and `end` behind.
+pub(super) fn frame(begin: &str, end: &str, width: usize, body: &[u8]) -> Zeroizing<String> {
     let encoded = Zeroizing::new(STANDARD.encode(body));
-    let lines = encoded.len().div_ceil(width.max(1));
-    let room =
-        encoded.len().saturating_add(lines).saturating_add(label.len().saturating_mul(2)).saturating_add(64);
+    let width = width.max(1);
+    let lines = encoded.len().div_ceil(width);
+    let room = encoded.len().saturating_add(lines).saturating_add(begin.len()).saturating_add(end.len());
+    // Room for everything, so that no copy of a secret is left behind by a growing buffer.
     let mut out = Zeroizing::new(String::with_capacity(room));
-    for part in ["-----BEGIN ", label, "-----\n"] {
-        out.push_str(part);
-    }
+    out.push_str(begin);
     let mut rest = encoded.as_str();
     while !rest.is_empty() {
-        let (line, next) = rest.split_at_checked(width.max(1)).unwrap_or((rest, ""));
+        let (line, next) = rest.split_at_checked(width).unwrap_or((rest, ""));
         out.push_str(line);
         out.push('\n');
         rest = next;
     }
-    for part in ["-----END ", label, "-----\n"] {
-        out.push_str(part);
-    }
+    out.push_str(end);
     out
+}
+
+/// The label of the first block that may hold a key. `None` if there is none.
+pub(super) fn label_of(text: &[u8]) -> Option<&[u8]> {
+    let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.find_map(|line| marker(line, b"BEGIN ").filter(|label| *label != EC_PARAMETERS))
 }
 
 fn marker<'a>(line: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
     line.strip_prefix(DASHES)?.strip_prefix(word)?.strip_suffix(DASHES)
 }
 
-fn decode(base64: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFormatError> {
+/// Decodes base64 that has no line feeds.
+pub(super) fn decode(base64: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFormatError> {
     let mut out = Zeroizing::new(vec![0; base64::decoded_len_estimate(base64.len())]);
     let len = STANDARD.decode_slice(base64, &mut out).map_err(|_| KeyFormatError::BadBase64)?;
     out.truncate(len);
@@ -96,20 +109,24 @@ fn decode(base64: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFormatError> {
 mod tests {
     use super::*;
 
-    fn label_of(text: &str) -> Result<(String, bool, Vec<u8>), KeyFormatError> {
+    type Parts = (String, Option<String>, Vec<u8>);
+
+    fn parts_of(text: &str) -> Result<Parts, KeyFormatError> {
         let pem = Pem::parse(text.as_bytes())?;
-        Ok((String::from_utf8(pem.label.to_vec()).unwrap(), pem.encrypted, pem.body.to_vec()))
+        let string = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Ok((string(pem.label), pem.dek_info.map(string), pem.body.to_vec()))
     }
 
     #[test]
     fn rfc7468_text_around_and_headers_are_understood() {
         let plain = "Subject: x\r\n-----BEGIN A KEY-----\r\nAQID\r\nBA==\r\n-----END A KEY-----\r\n\r\n";
-        assert_eq!(label_of(plain), Ok(("A KEY".into(), false, vec![1, 2, 3, 4])));
+        assert_eq!(parts_of(plain), Ok(("A KEY".into(), None, vec![1, 2, 3, 4])));
         let old =
             "-----BEGIN K-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAQID\n-----END K-----\n";
-        assert_eq!(label_of(old), Ok(("K".into(), true, vec![1, 2, 3])));
+        assert_eq!(parts_of(old), Ok(("K".into(), Some("AES-128-CBC,00".into()), vec![1, 2, 3])));
         let ec = "-----BEGIN EC PARAMETERS-----\nAQID\n-----END EC PARAMETERS-----\n-----BEGIN E-----\nAQID\n-----END E-----";
-        assert_eq!(label_of(ec), Ok(("E".into(), false, vec![1, 2, 3])));
+        assert_eq!(label_of(ec.as_bytes()), Some(&b"E"[..]));
+        assert_eq!(parts_of(ec), Ok(("E".into(), None, vec![1, 2, 3])));
     }
 
     #[test]
@@ -123,7 +140,7 @@ mod tests {
             ("-----BEGIN A-----\nA*==\n-----END A-----\n", KeyFormatError::BadBase64),
             ("-----BEGIN A-----\nAQID\n-----END A-----\nmore\n", KeyFormatError::Trailing),
         ] {
-            assert_eq!(label_of(text).unwrap_err(), error, "{text}");
+            assert_eq!(parts_of(text).unwrap_err(), error, "{text}");
         }
     }
 

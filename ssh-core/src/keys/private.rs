@@ -2,7 +2,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{Curve, PublicKey};
+use super::{Curve, KeyError, KeyFormatError, PublicKey};
+use crate::protocol::wire::trim_leading_zeros;
 
 /// A private key's numbers. They are zeroised when dropped and never printed.
 #[non_exhaustive]
@@ -41,6 +42,27 @@ pub enum PrivateKey {
 }
 
 impl PrivateKey {
+    /// An ECDSA key from a scalar of at most the field's length and its point. Whether they belong together is for
+    /// the crypto backend to say.
+    pub(super) fn ecdsa(curve: Curve, d: &[u8], point: &[u8]) -> Result<Self, KeyFormatError> {
+        PublicKey::ecdsa(curve, point)?;
+        Ok(Self::Ecdsa { curve, d: Self::scalar(curve, d)?, point: point.into() })
+    }
+
+    /// A scalar brought to the field's length: some writers leave leading zeros out, others put a sign byte in front.
+    pub(super) fn scalar(curve: Curve, d: &[u8]) -> Result<Zeroizing<Box<[u8]>>, KeyFormatError> {
+        let d = trim_leading_zeros(d);
+        let zeros = curve.field_len().checked_sub(d.len()).ok_or(KeyError::Mismatch)?;
+        if d.is_empty() {
+            return Err(KeyError::Mismatch.into());
+        }
+        let mut padded = Zeroizing::new(vec![0; curve.field_len()].into_boxed_slice());
+        if let Some(room) = padded.get_mut(zeros..) {
+            room.copy_from_slice(d);
+        }
+        Ok(padded)
+    }
+
     /// The public half.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {

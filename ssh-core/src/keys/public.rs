@@ -60,6 +60,18 @@ impl KeyKind {
         }
     }
 
+    /// The type string of a certificate of such a key (PROTOCOL.certkeys).
+    #[must_use]
+    pub const fn certificate_name(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ssh-ed25519-cert-v01@openssh.com",
+            Self::Ecdsa(Curve::P256) => "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+            Self::Ecdsa(Curve::P384) => "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+            Self::Ecdsa(Curve::P521) => "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+            Self::Rsa => "ssh-rsa-cert-v01@openssh.com",
+        }
+    }
+
     /// The algorithms that it signs with, the best first.
     #[must_use]
     pub const fn algorithms(self) -> &'static [SignatureAlgorithm] {
@@ -134,27 +146,38 @@ impl PublicKey {
     /// [`KeyError`] says which rule is broken. Nothing is allocated beyond the length of `blob`.
     pub fn from_blob(blob: &[u8]) -> Result<Self, KeyError> {
         let mut reader = Reader::new(blob);
-        let key = match reader.string_max(64)? {
-            b"ssh-ed25519" => Self::Ed25519(reader.string()?.try_into().map_err(|_| KeyError::Mismatch)?),
-            b"ssh-rsa" | b"rsa-sha2-256" | b"rsa-sha2-512" => {
-                let e = reader.mpint()?;
-                let n = reader.mpint()?;
-                Self::rsa(e, n)?
-            }
-            b"ecdsa-sha2-nistp256" => Self::read_ecdsa(Curve::P256, &mut reader)?,
-            b"ecdsa-sha2-nistp384" => Self::read_ecdsa(Curve::P384, &mut reader)?,
-            b"ecdsa-sha2-nistp521" => Self::read_ecdsa(Curve::P521, &mut reader)?,
+        let kind = match reader.string_max(64)? {
+            b"ssh-ed25519" => KeyKind::Ed25519,
+            b"ssh-rsa" | b"rsa-sha2-256" | b"rsa-sha2-512" => KeyKind::Rsa,
+            b"ecdsa-sha2-nistp256" => KeyKind::Ecdsa(Curve::P256),
+            b"ecdsa-sha2-nistp384" => KeyKind::Ecdsa(Curve::P384),
+            b"ecdsa-sha2-nistp521" => KeyKind::Ecdsa(Curve::P521),
             _ => return Err(KeyError::UnknownType),
         };
+        let key = Self::read_fields(kind, &mut reader)?;
         reader.finish()?;
         Ok(key)
     }
 
-    fn read_ecdsa(curve: Curve, reader: &mut Reader<'_>) -> Result<Self, KeyError> {
-        if reader.string()? != curve.name().as_bytes() {
-            return Err(KeyError::Mismatch);
+    /// The fields behind the type string, which certificates have too.
+    pub(super) fn read_fields(kind: KeyKind, reader: &mut Reader<'_>) -> Result<Self, KeyError> {
+        match kind {
+            KeyKind::Ed25519 => {
+                let key = reader.string()?.try_into().map_err(|_| KeyError::Mismatch)?;
+                Ok(Self::Ed25519(key))
+            }
+            KeyKind::Rsa => {
+                let e = reader.mpint()?;
+                let n = reader.mpint()?;
+                Self::rsa(e, n)
+            }
+            KeyKind::Ecdsa(curve) => {
+                if reader.string()? != curve.name().as_bytes() {
+                    return Err(KeyError::Mismatch);
+                }
+                Self::ecdsa(curve, reader.string()?)
+            }
         }
-        Self::ecdsa(curve, reader.string()?)
     }
 
     /// An ECDSA key from its uncompressed point.
@@ -189,6 +212,12 @@ impl PublicKey {
     pub fn to_blob(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
         out.put_string(self.kind().name().as_bytes());
+        self.write_fields(&mut out);
+        out
+    }
+
+    /// See [`read_fields`](Self::read_fields).
+    pub(super) fn write_fields(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ed25519(key) => out.put_string(key),
             Self::Ecdsa { curve, point } => {
@@ -200,7 +229,6 @@ impl PublicKey {
                 out.put_mpint(n);
             }
         }
-        out
     }
 
     /// RSA modulus length in bits; the curve's size for the others.

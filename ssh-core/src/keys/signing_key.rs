@@ -1,13 +1,19 @@
 use std::fmt;
 
-use super::{PrivateKey, PublicKey};
+use super::{Certificate, PrivateKey, PublicKey};
 use crate::crypto::{CryptoError, CryptoProvider, SignatureAlgorithm, Signer};
 
-/// A private key with what signs for it: a server's host key, or a user's key.
+/// A private key with what signs for it: a server's host key, or a user's key. It may carry a certificate.
 pub struct SigningKey {
     public: PublicKey,
+    certificate: Option<Box<Certificate>>,
     signer: Box<dyn Signer>,
 }
+
+/// A certificate for another key than the one it was given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the certificate is for another key")]
+pub struct WrongCertificate;
 
 impl SigningKey {
     /// Makes a private key ready to sign.
@@ -15,7 +21,25 @@ impl SigningKey {
     /// # Errors
     /// [`CryptoError::BadKey`] if the key is not valid.
     pub fn new(key: &PrivateKey, provider: &CryptoProvider) -> Result<Self, CryptoError> {
-        Ok(Self { public: key.public_key(), signer: provider.signatures.signer(key)? })
+        Ok(Self { public: key.public_key(), certificate: None, signer: provider.signatures.signer(key)? })
+    }
+
+    /// The key with its certificate, which takes the place of another one. Whether anybody will accept it is not checked.
+    ///
+    /// # Errors
+    /// If it certifies another key; the key is given back.
+    pub fn with_certificate(mut self, certificate: Certificate) -> Result<Self, (Self, WrongCertificate)> {
+        if *certificate.key() != self.public {
+            return Err((self, WrongCertificate));
+        }
+        self.certificate = Some(Box::new(certificate));
+        Ok(self)
+    }
+
+    /// The certificate that it carries.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_deref()
     }
 
     /// The public half.

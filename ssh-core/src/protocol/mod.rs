@@ -10,7 +10,10 @@ pub mod messages;
 pub(crate) mod transport;
 pub mod wire;
 
-pub use auth::{AuthAnswer, AuthReply, ClientAuthRequest, Secret, ServerAttempt, ServerMethod};
+pub use auth::{
+    AuthAnswer, AuthReply, ClientAuthRequest, InfoRequest, Method, OfferedKey, Prompt, Prompts, Refusal,
+    RefusedAttempt, Secret, ServerAttempt, ServerMethod, Succeeded, ToSign,
+};
 pub use connection::{
     ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError, OpenFailure,
     OpenFailureReason, PeerRequest,

@@ -1,12 +1,10 @@
-use std::fmt;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-
+use super::authenticator::Authenticator;
 use crate::config::{Algorithms, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{ApiMisuse, Error};
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::{Certificate, CertificateKind, SigningKey};
 
 /// How a server accepts. Made by [`Config::builder`].
 #[derive(Debug)]
@@ -16,71 +14,19 @@ pub struct Config {
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
     pub(super) provider: &'static CryptoProvider,
-}
-
-/// Decides who may come in. A refusal looks the same on the wire whatever its reason.
-pub trait Authenticator: Send + Sync + fmt::Debug {
-    /// The methods that refusals offer, in order: `publickey`, `password`.
-    fn methods(&self) -> &[&'static str];
-
-    /// Decides on one attempt. A public key is asked about twice: when the peer names it, before its signature is
-    /// worth checking, and again once the signature has been verified.
-    fn authenticate<'a>(&'a self, attempt: AuthAttempt<'a>) -> BoxFuture<'a, AuthDecision>;
-}
-
-/// An attempt.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct AuthAttempt<'a> {
-    /// Who the peer says it is.
-    pub user: &'a str,
-    /// How it tries.
-    pub method: AuthMethod<'a>,
-}
-
-/// The method of an attempt.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub enum AuthMethod<'a> {
-    /// No credentials.
-    None,
-    /// A password, in the clear. It is zeroised after the decision.
-    Password(&'a str),
-    /// Would this key do for this user? Accepting authenticates nobody.
-    PublicKeyQuery(&'a PublicKey),
-    /// The peer has proved that it holds this key.
-    PublicKey(&'a PublicKey),
-}
-
-impl fmt::Debug for AuthMethod<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Password(_) => f.write_str("Password[..]"),
-            Self::PublicKeyQuery(key) => write!(f, "PublicKeyQuery({key:?})"),
-            Self::PublicKey(key) => write!(f, "PublicKey({key:?})"),
-        }
-    }
-}
-
-/// The decision on an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AuthDecision {
-    /// Yes.
-    Accept,
-    /// No.
-    Reject,
+    pub(super) banner: Option<String>,
 }
 
 /// Builds a [`Config`].
 #[derive(Debug)]
 pub struct ConfigBuilder {
     host_keys: Vec<SigningKey>,
+    host_certificates: Vec<Certificate>,
     authenticator: Arc<dyn Authenticator>,
     algorithms: Algorithms,
     limits: Limits,
     provider: Option<&'static CryptoProvider>,
+    banner: Option<String>,
 }
 
 impl Config {
@@ -89,10 +35,12 @@ impl Config {
     pub fn builder(authenticator: impl Authenticator + 'static) -> ConfigBuilder {
         ConfigBuilder {
             host_keys: Vec::new(),
+            host_certificates: Vec::new(),
             authenticator: Arc::new(authenticator),
             algorithms: Algorithms::default(),
             limits: Limits::default(),
             provider: None,
+            banner: None,
         }
     }
 }
@@ -102,6 +50,14 @@ impl ConfigBuilder {
     #[must_use]
     pub fn host_key(mut self, key: SigningKey) -> Self {
         self.host_keys.push(key);
+        self
+    }
+
+    /// Adds a certificate for one of the host keys, whichever is added first. It is shown to clients that ask for
+    /// certificates; whether it is valid is for them to judge. One for each key: the last counts.
+    #[must_use]
+    pub fn host_certificate(mut self, certificate: Certificate) -> Self {
+        self.host_certificates.push(certificate);
         self
     }
 
@@ -126,10 +82,19 @@ impl ConfigBuilder {
         self
     }
 
+    /// Words for everybody's user before anybody is let in (RFC 4252 §5.4), at most 4 KiB; the rest is cut off. They are not
+    /// sent to Dev Tunnels peers, which do not know such a message.
+    #[must_use]
+    pub fn banner(mut self, text: impl Into<String>) -> Self {
+        self.banner = Some(text.into());
+        self
+    }
+
     /// The finished configuration.
     ///
     /// # Errors
-    /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no host key signs with an offered algorithm.
+    /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no host key signs with an offered algorithm;
+    /// [`ApiMisuse::HostCertificate`] for a certificate that is not for hosts, or not for one of the keys.
     pub fn build(self) -> Result<Arc<Config>, Error> {
         let provider = provider_or_default(self.provider)?;
         let algorithms = self.algorithms.supported_by(provider)?;
@@ -139,32 +104,35 @@ impl ConfigBuilder {
             return Err(Error::ApiMisuse(ApiMisuse::Algorithms));
         }
         Ok(Arc::new(Config {
-            host_keys: self.host_keys.into(),
+            host_keys: with_certificates(self.host_keys, self.host_certificates)?.into(),
             authenticator: self.authenticator,
             algorithms: self.algorithms,
             limits: self.limits,
             provider,
+            banner: self.banner,
         }))
     }
 }
 
-/// Choices that weaken security.
-pub mod danger {
-    use futures::future::{BoxFuture, FutureExt as _};
-
-    use super::{AuthAttempt, AuthDecision, Authenticator};
-
-    /// Lets everybody in, under whatever name.
-    #[derive(Debug, Clone, Copy)]
-    pub struct AcceptEverybody;
-
-    impl Authenticator for AcceptEverybody {
-        fn methods(&self) -> &[&'static str] {
-            &["none", "password", "publickey"]
-        }
-
-        fn authenticate<'a>(&'a self, _attempt: AuthAttempt<'a>) -> BoxFuture<'a, AuthDecision> {
-            std::future::ready(AuthDecision::Accept).boxed()
-        }
+/// Each certificate given to the key that it is for.
+fn with_certificates(
+    keys: Vec<SigningKey>,
+    certificates: Vec<Certificate>,
+) -> Result<Vec<SigningKey>, Error> {
+    let misuse = || Error::ApiMisuse(ApiMisuse::HostCertificate);
+    let fits = |certificate: &Certificate| {
+        certificate.kind() == CertificateKind::Host
+            && keys.iter().any(|key| key.public_key() == certificate.key())
+    };
+    if !certificates.iter().all(fits) {
+        return Err(misuse());
     }
+    let certified = |key: SigningKey| {
+        let certificate = certificates.iter().rfind(|certificate| certificate.key() == key.public_key());
+        match certificate {
+            Some(certificate) => key.with_certificate(certificate.clone()).map_err(|_| misuse()),
+            None => Ok(key),
+        }
+    };
+    keys.into_iter().map(certified).collect()
 }

@@ -1,17 +1,40 @@
 //! The server's side: from a stream to an authenticated [`Session`].
+//!
+//! [`accept`] needs a [`Config`] with host keys and an [`Authenticator`], which decides on every attempt of a client to log
+//! in. Where users are kept somewhere, [`UserStore`] is less to write: `MemoryUsers` is one (feature `passwords`), and the example `user_stores`
+//! has one each for a file, a program and a web service. Whoever knows wolfSSH's `UserAuthCb` finds each of its parts in
+//! [`coming_from_wolfssh`].
 
+mod authenticator;
+#[doc = include_str!("coming_from_wolfssh.md")]
+pub mod coming_from_wolfssh {}
 mod config;
+pub mod danger;
+mod decision;
+mod login;
+#[cfg(feature = "passwords")]
+mod memory_users;
+mod principal;
+mod store;
 
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use config::{AuthAttempt, AuthDecision, AuthMethod, Authenticator, Config, ConfigBuilder, danger};
+pub use authenticator::{AuthAttempt, AuthMethod, AuthOffer, AuthStart, Authenticator};
+pub use config::{Config, ConfigBuilder};
+pub use decision::{AuthDecision, AuthOutcome, AuthRecord, RejectReason};
+#[cfg(feature = "passwords")]
+pub use memory_users::MemoryUsers;
+pub use principal::{Permissions, Principal};
+pub use store::{CannotCheck, StoreAuthenticator, StoredUser, UserStore};
 
 use crate::config::Common;
+use crate::connection_info::Addresses;
 use crate::driver::{Driver, EndIfDropped, Shared, now};
 use crate::error::Error;
-use crate::protocol::{AuthAnswer, Engine, Event, ServerAttempt, ServerMethod};
+use crate::protocol::Engine;
+pub use crate::protocol::{Method, OfferedKey, Prompt, Prompts, Refusal, Secret, Succeeded};
 use crate::session::Session;
 
 /// Sets up a session over `stream`, decides on authentication, and spawns the two tasks that move the bytes.
@@ -30,12 +53,46 @@ where
     login.await
 }
 
+/// As [`accept`], with the addresses that [`ConnectionInfo`](crate::ConnectionInfo) shall tell.
+///
+/// # Errors
+/// As for [`accept`].
+///
+/// # Cancel safety
+/// A dropped future ends the session.
+pub async fn accept_from<S>(stream: S, addresses: Addresses, config: Arc<Config>) -> Result<Session, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (login, driver) = accept_from_with_driver(stream, addresses, config)?;
+    driver.spawn();
+    login.await
+}
+
 /// As [`accept`], for those who run the [`Driver`] themselves. The future needs it running.
 ///
 /// # Errors
 /// If the algorithms leave nothing to offer, or there is no randomness.
+///
+/// # Cancel safety
+/// Dropping the future ends the session, as long as it is not done.
 pub fn accept_with_driver<S>(
     stream: S,
+    config: Arc<Config>,
+) -> Result<(impl Future<Output = Result<Session, Error>> + Send, Driver), Error>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    accept_from_with_driver(stream, Addresses::default(), config)
+}
+
+/// As [`accept_with_driver`], with the addresses that [`ConnectionInfo`](crate::ConnectionInfo) shall tell.
+///
+/// # Errors
+/// As for [`accept_with_driver`].
+pub fn accept_from_with_driver<S>(
+    stream: S,
+    addresses: Addresses,
     config: Arc<Config>,
 ) -> Result<(impl Future<Output = Result<Session, Error>> + Send, Driver), Error>
 where
@@ -46,51 +103,19 @@ where
         limits: config.limits.clone(),
         provider: config.provider,
     };
-    let methods = config.authenticator.methods();
-    let (engine, inbound) = Engine::server(common, Arc::clone(&config.host_keys), methods, now())?;
+    let (mut engine, inbound) = Engine::server(common, Arc::clone(&config.host_keys), &[], now())?;
+    engine.ask_auth_methods();
+    engine.set_addresses(addresses);
     let (driver, shared) = Driver::new(stream, engine, inbound);
-    Ok((login(shared, config), driver))
+    Ok((log_in(shared, config), driver))
 }
 
-async fn login(shared: Arc<Shared>, config: Arc<Config>) -> Result<Session, Error> {
+async fn log_in(shared: Arc<Shared>, config: Arc<Config>) -> Result<Session, Error> {
     let guard = EndIfDropped::new(&shared);
-    let decided = decide(&shared, &config).await;
+    let decided = login::decide(&shared, &config).await;
     guard.disarm();
     match decided {
-        Ok(user) => Ok(Session::new(shared, user)),
+        Ok((user, principal)) => Ok(Session::of_principal(shared, user, principal)),
         Err(error) => Err(shared.with(|engine| engine.end(error))),
-    }
-}
-
-/// Answers attempts until one is accepted; the user.
-async fn decide(shared: &Shared, config: &Config) -> Result<Arc<str>, Error> {
-    let mut user: Arc<str> = "".into();
-    loop {
-        match shared.login_event().await? {
-            Event::AuthAttempt(ServerAttempt { user: name, method }) => {
-                let method = match &method {
-                    ServerMethod::None => AuthMethod::None,
-                    ServerMethod::Password(password) => AuthMethod::Password(password.expose()),
-                    ServerMethod::PublicKeyQuery(key) => AuthMethod::PublicKeyQuery(key),
-                    ServerMethod::PublicKey(key) => AuthMethod::PublicKey(key),
-                };
-                let is_query = matches!(method, AuthMethod::PublicKeyQuery(_));
-                let decision = tokio::select! {
-                    decision = config.authenticator.authenticate(AuthAttempt { user: &name, method }) => decision,
-                    error = shared.ended() => return Err(error),
-                };
-                tracing::debug!(user = %crate::error::escape_text(name.as_bytes()), ?decision, is_query, "authentication");
-                let answer = match decision {
-                    AuthDecision::Accept => {
-                        user = name.as_str().into();
-                        AuthAnswer::Accept
-                    }
-                    AuthDecision::Reject => AuthAnswer::Reject,
-                };
-                shared.with(|engine| engine.auth_answer(answer, now()))?;
-            }
-            Event::Authenticated => return Ok(user),
-            _ => return Err(Error::Bug("an event out of order")),
-        }
     }
 }

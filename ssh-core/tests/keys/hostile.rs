@@ -2,15 +2,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use ssh_core::keys::{
-    AuthorizedKeys, Curve, Fingerprint, HostKeyStatus, KeyError, KeyFormatError, KeyPair, KnownHosts,
-    PrivateKey, PublicKey, PublicLine, openssh,
+    AuthorizedKeys, Curve, Fingerprint, HostKeyStatus, KeyError, KeyFormatError, KeyKind, KeyPair,
+    KnownHosts, LoginFacts, PrivateKey, PublicKey, PublicLine, openssh,
 };
 use ssh_core::protocol::wire::Write as _;
 
-use crate::tools::parts;
+use crate::tools::{key, parts};
 
 const SEED: [u8; 32] = [3; 32];
 const PUBLIC: [u8; 32] = [7; 32];
+
+fn facts() -> LoginFacts {
+    LoginFacts { source: Some([127, 0, 0, 1].into()), now: std::time::UNIX_EPOCH }
+}
 
 /// The parts of a file, each of which a case may spoil.
 struct File {
@@ -116,7 +120,7 @@ fn every_spoiled_part_is_named() {
         file.error()
     };
     assert!(matches!(case(|f| f.magic[13] = b'2'), KeyFormatError::UnknownFormat(_)));
-    assert!(matches!(case(|f| f.cipher = "3des-cbc"), KeyFormatError::UnsupportedCipher(_)));
+    assert!(matches!(case(|f| f.cipher = "blowfish-cbc"), KeyFormatError::UnsupportedCipher(_)));
     assert!(matches!(case(|f| f.kdf = "bcrypt"), KeyFormatError::UnsupportedKdf(_)));
     assert!(matches!(case(|f| f.options = vec![0]), KeyFormatError::UnsupportedKdf(_)));
     assert!(matches!(case(|f| f.cipher = "aes256-ctr"), KeyFormatError::UnsupportedKdf(_)));
@@ -215,9 +219,10 @@ fn an_ecdsa_scalar_is_read_with_and_without_its_sign_byte() {
 }
 
 #[test]
-fn rsa_numbers_must_fit_each_other_in_size() {
-    let n = vec![0xff; 256];
-    let public = PublicKey::rsa(&[1, 0, 1], &n).unwrap().to_blob();
+fn rsa_numbers_must_belong_together() {
+    let pair = key(KeyKind::Rsa);
+    let PrivateKey::Rsa { e, n, d, p, q, iqmp } = &pair.private else { unreachable!() };
+    let public = pair.public_key().to_blob();
     let with = |order: [&[u8]; 6]| {
         let mut fields = vec![];
         fields.put_string(b"ssh-rsa");
@@ -226,21 +231,34 @@ fn rsa_numbers_must_fit_each_other_in_size() {
         }
         File { public: public.clone(), section: section(&fields, 8), ..File::sound() }.parse()
     };
-    let (e, d, half, small) = (&[1, 0, 1][..], &[0x7f; 256][..], &[0xfd; 128][..], &[0xfd; 64][..]);
-    assert!(with([&n, e, d, half, half, half]).is_ok());
+    let off = |number: &[u8], at: usize| {
+        let mut number = number.to_vec();
+        number[at] ^= 2;
+        number
+    };
+    let last = |number: &[u8]| off(number, number.len() - 1);
+    let sound: [&[u8]; 6] = [n, e, d, iqmp, p, q];
+    assert_eq!(parts(&with(sound).unwrap()), parts(pair));
     // e and n swapped, as they are in a public blob.
-    assert!(with([e, &n, d, half, half, half]).is_err());
-    for spoiled in [
-        [&n, e, d, half, small, half],
-        [&n, e, d, half, half, small],
-        [&n, e, d, d, half, half],
-        [&n, e, &[0x7f; 257], half, half, half],
-        [&n, e, &[], half, half, half],
-        [&n, e, d, &[], half, half],
-        [&n, &[3], d, half, half, half],
-    ] {
-        assert_eq!(with(spoiled).unwrap_err(), KeyFormatError::Mismatch);
+    assert!(with([e, n, d, iqmp, p, q]).is_err());
+    // The primes swapped: the coefficient is then of the wrong one.
+    assert_eq!(with([n, e, d, iqmp, q, p]).unwrap_err(), KeyFormatError::Mismatch);
+    let spoiled = |at: usize, number: &[u8]| {
+        let mut order = sound;
+        order[at] = number;
+        assert_eq!(with(order).unwrap_err(), KeyFormatError::Mismatch, "{at}");
+    };
+    for (at, number) in sound.into_iter().enumerate() {
+        spoiled(at, &last(number));
+        spoiled(at, &off(number, number.len() / 2));
+        if at > 1 {
+            spoiled(at, &[]);
+            spoiled(at, &[1]);
+            spoiled(at, &[3; 20_000]);
+            spoiled(at, n);
+        }
     }
+    spoiled(1, &[3]);
 }
 
 #[test]
@@ -295,7 +313,7 @@ proptest! {
         let fingerprint: Fingerprint = line.key.fingerprint().to_string().parse().unwrap();
         prop_assert_eq!(fingerprint, line.key.fingerprint());
         let user = AuthorizedKeys::parse(line.to_string().as_bytes(), "f");
-        prop_assert!(user.find(&line.key).is_some());
+        prop_assert!(user.find(&line.key, facts()).is_ok());
         let host = KnownHosts::parse(format!("host {line}").as_bytes(), "f");
         prop_assert!(matches!(host.check("host", 22, &line.key), HostKeyStatus::Match(_)));
     }
@@ -306,7 +324,7 @@ proptest! {
         drop(PublicLine::parse(&noise));
         let key = PublicKey::Ed25519(PUBLIC);
         let _ = KnownHosts::parse(&noise, "f").check("host", 22, &key);
-        let _ = AuthorizedKeys::parse(&noise, "f").find(&key);
+        let _ = AuthorizedKeys::parse(&noise, "f").find(&key, facts());
         for label in ["OPENSSH PRIVATE KEY", "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
             let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(&noise));
             drop(KeyPair::parse(text.as_bytes(), Some(b"pass")));
@@ -317,7 +335,8 @@ proptest! {
     fn noise_like_text_never_panics(text in "[ -~\\n\\t|*!?,@\"\\\\]{0,300}", host in "\\PC{0,20}", port in any::<u16>()) {
         let key = PublicKey::Ed25519(PUBLIC);
         let _ = KnownHosts::parse(text.as_bytes(), "f").check(&host, port, &key);
-        let _ = AuthorizedKeys::parse(format!("{text} {}", PublicLine::new(key.clone(), "")).as_bytes(), "f");
+        let _ = AuthorizedKeys::parse(format!("{text} {}", PublicLine::new(key.clone(), "")).as_bytes(), "f")
+            .find(&key, facts());
         let _ = KnownHosts::parse(format!("{text} {}", PublicLine::new(key.clone(), "")).as_bytes(), "f")
             .check(&host, port, &key);
         let _ = text.parse::<Fingerprint>();

@@ -1,8 +1,11 @@
 use std::path::Path;
 
-use ssh_core::keys::{Fingerprint, KeyFormatError, KeyPair, Overwrite, PublicLine};
+use ssh_core::keys::openssh::{self, Encryption, OpenSshCipher};
+use ssh_core::keys::{
+    Fingerprint, Half, KeyFileError, KeyFormat, KeyFormatError, KeyKind, KeyPair, Overwrite, PublicLine,
+};
 
-use crate::tools::{generate, parts, run};
+use crate::tools::{self, generate, key, parts, run, write_private};
 
 const KINDS: [&[&str]; 6] = [
     &["-t", "ed25519"],
@@ -135,47 +138,129 @@ fn pem_and_pkcs8_keys_are_read() {
 }
 
 #[test]
-fn encrypted_pem_and_pkcs8_keys_are_named() {
-    for (kind, format, name) in [
-        (KINDS[1], "PEM", "SEC1"),
-        (KINDS[4], "PEM", "PKCS#1"),
-        (KINDS[1], "PKCS8", "PKCS#8"),
-        (KINDS[4], "PKCS8", "PKCS#8"),
-    ] {
+fn encrypted_pem_and_pkcs8_keys_are_read() {
+    for (kind, format) in KINDS.into_iter().skip(1).flat_map(|kind| [(kind, "PEM"), (kind, "PKCS8")]) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         if !generate(&path, "correct horse", &[kind, &["-m", format]].concat()) {
             return;
         }
         let text = std::fs::read(&path).unwrap();
-        for passphrase in [None, Some(&b"correct horse"[..])] {
-            let error = KeyPair::parse(&text, passphrase).unwrap_err();
-            assert_eq!(error, KeyFormatError::EncryptionUnsupported(name));
+        let parse = |passphrase| KeyPair::parse(&text, passphrase);
+        let line = PublicLine::parse(&std::fs::read(path.with_extension("pub")).unwrap()).unwrap();
+        assert_eq!(parse(Some(b"correct horse")).unwrap().public_key(), line.key);
+        assert_eq!(parse(None).unwrap_err(), KeyFormatError::PassphraseNeeded);
+        assert_eq!(parse(Some(b"correct horsE")).unwrap_err(), KeyFormatError::WrongPassphrase);
+    }
+}
+
+#[test]
+fn old_ciphers_are_read() {
+    for cipher in ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc", "aes128-gcm@openssh.com"] {
+        for kind in [KINDS[0], KINDS[4]] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("key");
+            if !generate(&path, "correct horse", &[kind, &["-Z", cipher]].concat()) {
+                return;
+            }
+            read(&path, "correct horse");
+            let error = KeyPair::read_file(&path, Some(b"x")).unwrap_err();
+            let KeyFileError::Format { source, .. } = error else { panic!("{error}") };
+            assert_eq!(source, KeyFormatError::WrongPassphrase);
+        }
+    }
+}
+
+/// The public half that `ssh-keygen` sees in a file of ours.
+fn seen(path: &Path, content: &str, passphrase: &str) -> Option<PublicLine> {
+    let name = write_private(path, content);
+    let line = run("ssh-keygen", &["-y", "-P", passphrase, "-f", &name])?;
+    Some(PublicLine::parse(line.unwrap().as_bytes()).unwrap())
+}
+
+#[test]
+fn it_reads_what_we_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    for kind in tools::KINDS {
+        let pair = key(kind);
+        // It has no Ed25519 in PKCS#8 yet; OpenSSL reads those.
+        let formats: &[KeyFormat] = match kind {
+            KeyKind::Ed25519 => &[KeyFormat::OpenSsh],
+            KeyKind::Rsa => &[KeyFormat::OpenSsh, KeyFormat::Pkcs8, KeyFormat::Pkcs1],
+            _ => &[KeyFormat::OpenSsh, KeyFormat::Pkcs8, KeyFormat::Sec1],
+        };
+        for format in formats {
+            let Some(line) = seen(&path, &pair.encode(*format, None).unwrap(), "") else { return };
+            assert_eq!(line.key, pair.public_key());
+            if format.encrypts() {
+                let text = pair.encode(*format, Some("quite secret é".as_bytes())).unwrap();
+                assert_eq!(seen(&path, &text, "quite secret é").unwrap().key, pair.public_key());
+            }
+        }
+        let cipher = OpenSshCipher::Aes256Gcm;
+        let encryption = Encryption { passphrase: b"x", cipher, rounds: 5 };
+        let text = openssh::write_with(&pair.private, "c", Some(encryption)).unwrap();
+        assert_eq!(seen(&path, &text, "x").unwrap().key, pair.public_key());
+    }
+}
+
+#[test]
+fn public_keys_go_both_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key.pub");
+    for kind in tools::KINDS {
+        let line = PublicLine::new(key(kind).public_key(), "me@here");
+        let ours = write_private(&path, line.encode(KeyFormat::OpenSsh).unwrap());
+        for (name, format) in
+            [("RFC4716", KeyFormat::Rfc4716), ("PKCS8", KeyFormat::Pkcs8), ("PEM", KeyFormat::Pkcs1)]
+        {
+            // It has no Ed25519 in ASN.1, and calls the form that both others have PEM for ECDSA.
+            let missing = kind == KeyKind::Ed25519 && format != KeyFormat::Rfc4716;
+            if missing || !format.holds(Half::Public, kind) {
+                continue;
+            }
+            let Some(theirs) = run("ssh-keygen", &["-e", "-m", name, "-f", &ours]) else { return };
+            let theirs = theirs.unwrap();
+            let read = PublicLine::decode(theirs.as_bytes()).unwrap();
+            assert_eq!(read.key, line.key);
+            if format == KeyFormat::Rfc4716 {
+                assert!(read.comment.contains("converted by"), "{}", read.comment);
+            } else {
+                assert_eq!(theirs, line.encode(format).unwrap());
+            }
+            let other = dir.path().join("other");
+            let other = write_private(&other, line.encode(format).unwrap());
+            let theirs = run("ssh-keygen", &["-i", "-m", name, "-f", &other]).unwrap().unwrap();
+            assert_eq!(PublicLine::parse(theirs.as_bytes()).unwrap().key, line.key);
         }
     }
 }
 
 #[test]
-fn keys_of_openssl_are_read_or_named() {
-    let Some(ec) = run("openssl", &["ecparam", "-name", "secp384r1", "-genkey"]) else { return };
-    // With the parameters in a block of their own.
-    let ec = ec.unwrap();
-    assert!(ec.contains("BEGIN EC PARAMETERS"));
-    KeyPair::parse(ec.as_bytes(), None).unwrap();
-    let genpkey = |args: &[&str]| run("openssl", &[&["genpkey"], args].concat()).unwrap().unwrap();
-    let ed25519 = KeyPair::parse(genpkey(&["-algorithm", "ED25519"]).as_bytes(), None);
-    if cfg!(feature = "rustcrypto") {
-        // `ssh-keygen` makes a signature with it and checks it under its public half.
-        write(&ed25519.unwrap(), tempfile::tempdir().unwrap().path());
-    } else {
-        assert_eq!(ed25519.unwrap_err(), KeyFormatError::NoPublicHalf);
-    }
-    let p521 = genpkey(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]);
-    KeyPair::parse(p521.as_bytes(), None).unwrap();
-    let k1 = genpkey(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]);
-    assert!(matches!(KeyPair::parse(k1.as_bytes(), None), Err(KeyFormatError::UnsupportedType(_))));
-    let x25519 = genpkey(&["-algorithm", "X25519"]);
-    assert!(matches!(KeyPair::parse(x25519.as_bytes(), None), Err(KeyFormatError::UnsupportedType(_))));
+fn a_long_comment_is_folded() {
+    let comment = "a comment that is long, ".repeat(8) + "é";
+    let line = PublicLine::new(key(tools::KINDS[0]).public_key(), &comment);
+    let text = line.encode(KeyFormat::Rfc4716).unwrap();
+    assert!(
+        text.lines().all(|line| line.len() <= 72) && text.lines().filter(|l| l.ends_with('\\')).count() == 2
+    );
+    assert_eq!(PublicLine::decode(text.as_bytes()), Ok(line.clone()));
+    let dir = tempfile::tempdir().unwrap();
+    let file = write_private(&dir.path().join("key"), text);
+    let Some(theirs) = run("ssh-keygen", &["-i", "-f", &file]) else { return };
+    assert_eq!(PublicLine::parse(theirs.unwrap().as_bytes()).unwrap().key, line.key);
+}
+
+#[test]
+fn it_reads_our_ssh2_private_keys() {
+    let pair = key(KeyKind::Rsa);
+    let text = pair.encode(KeyFormat::Ssh2, None).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = write_private(&dir.path().join("key"), text.as_bytes());
+    let Some(theirs) = run("ssh-keygen", &["-i", "-f", &file]) else { return };
+    let theirs = KeyPair::parse(theirs.unwrap().as_bytes(), None).unwrap();
+    assert_eq!(parts(&theirs), parts(pair));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use serde_json::Value;
 
+use super::delay;
 use super::error::{BenchError, Context, Result};
 use super::options::Options;
 use super::process::Process;
@@ -50,6 +51,7 @@ pub(crate) fn start(target: SocketAddr, options: &Options, scratch: &Scratch) ->
     serve.arg("--host-key").arg(scratch.host_key()).arg("--authorized-keys").arg(scratch.authorized_keys());
     let mut server = Process::spawn("adit serve", &mut serve, &scratch.path().join("adit-serve.log"))?;
     let server_address = Events::of(&mut server).address(&server, "listening", "addr")?;
+    let server_address = delay::in_front_of(server_address, options)?;
 
     let mut forward = Command::new(&adit);
     forward.arg("forward").arg(format!("{}@{server_address}", scratch.user));

@@ -3,6 +3,7 @@
 mod adit;
 mod bulk;
 mod connect;
+mod delay;
 mod error;
 mod idle;
 mod interrupt;
@@ -38,11 +39,12 @@ pub(crate) fn main() -> ExitCode {
             println!("{:#}", report.json(&options, &openssh::version()));
         } else {
             println!(
-                "{}, {}, {} pairs of {} MiB",
+                "{}, {}, {} pairs of {} MiB, {} ms between the ends",
                 options.cipher,
                 openssh::version(),
                 options.runs,
-                options.mib
+                options.mib,
+                options.delay
             );
             println!("each cell: min / median / max; A/B is taken inside each pair\n");
             println!("{}", report.table());

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::delay;
 use super::error::{BenchError, Context, Result};
 use super::options::Options;
 use super::process::Process;
@@ -45,6 +46,9 @@ pub(crate) fn start(target: SocketAddr, options: &Options, scratch: &Scratch) ->
     sshd.args(["-D", "-e", "-f"]).arg(&config);
     let mut server = Process::spawn("sshd", &mut sshd, &scratch.path().join("sshd.log"))?;
     wait_for_log(&mut server, "Server listening on")?;
+
+    let server_address = SocketAddr::from((Ipv4Addr::LOCALHOST, server_port));
+    let server_port = delay::in_front_of(server_address, options)?.port();
 
     let known_hosts = scratch.path().join("known_hosts");
     let host_key = fs::read_to_string(scratch.host_key().with_extension("pub")).context("host key")?;

@@ -17,6 +17,11 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) mib: u64,
 
+    /// Round trip between both ends of each tunnel, in milliseconds, made by a proxy between them that holds every byte
+    /// back for half of it. The proxy's CPU time is not counted.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub(crate) delay: u64,
+
     /// Cipher both tunnels must use.
     #[arg(long, default_value = "aes256-gcm@openssh.com")]
     pub(crate) cipher: String,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::script::Scripts;
 use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, workspace};
 use crate::algorithms::Algorithms;
+use crate::keys::KeyFile;
 use crate::outcome::Outcome;
 
 /// asyncssh in its virtual environment.
@@ -28,6 +29,20 @@ impl AsyncSsh {
         // Every version that `requirements.txt` may pin has had strict key exchange since 2.14.2.
         found.algorithms = Algorithms { strict_kex: true, ..found.scripts().algorithms().await? };
         Ok(Some(found))
+    }
+
+    /// A server with every way to log in that is not a plain key or password; `client_host_key` is the key of the host
+    /// whose word it takes. With `first_key`, that key is the first of two steps and questions are the second.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn serve_logins(
+        &self,
+        host_key: &KeyFile,
+        client_host_key: &KeyFile,
+        first_key: Option<&KeyFile>,
+    ) -> Outcome<RunningServer> {
+        self.scripts().serve_logins(host_key, client_host_key, first_key).await
     }
 
     fn scripts(&self) -> Scripts<'_> {

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::script::Scripts;
 use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, workspace};
 use crate::algorithms::Algorithms;
+use crate::keys::output;
 use crate::outcome::Outcome;
 
 /// The library, with the Node that runs it.
@@ -24,7 +27,8 @@ impl DevTunnels {
         let Some(node) = super::program("node") else {
             return super::skip("Dev Tunnels SSH", "node is not installed");
         };
-        if !folder.join("node_modules/@microsoft/dev-tunnels-ssh").is_dir() {
+        let installed = |name: &str| folder.join("node_modules/@microsoft").join(name).is_dir();
+        if !installed("dev-tunnels-ssh") || !installed("dev-tunnels-ssh-keys") {
             return super::skip(
                 "Dev Tunnels SSH",
                 "its packages are missing (tests/peers/setup installs them)",
@@ -33,6 +37,15 @@ impl DevTunnels {
         let mut found = Self { node, folder, algorithms: Algorithms::default() };
         found.algorithms = found.scripts().algorithms().await?;
         Ok(Some(found))
+    }
+
+    /// What its key library makes of keys; see `keys.js`.
+    ///
+    /// # Errors
+    /// When the script fails.
+    pub async fn keys(&self, settings: &Value) -> Outcome<Value> {
+        let printed = output(&mut self.scripts().command("keys", settings)).await?;
+        Ok(serde_json::from_str(printed.trim())?)
     }
 
     fn scripts(&self) -> Scripts<'_> {

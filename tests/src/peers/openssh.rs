@@ -113,23 +113,17 @@ impl OpenSsh {
         }
         Ok(command)
     }
-}
 
-impl Peer for OpenSsh {
-    fn name(&self) -> &'static str {
-        "OpenSSH"
-    }
-
-    fn algorithms(&self) -> &Algorithms {
-        &self.algorithms
-    }
-
-    async fn serve(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
+    /// A server, with lines of `sshd_config` in front of ours: the first that sets something counts.
+    ///
+    /// # Errors
+    /// When its files cannot be written, or there is no port.
+    pub async fn serve_with(&self, settings: ServerSettings<'_>, lines: &str) -> Outcome<RunningServer> {
         let files = TempDir::new()?;
         let user = PretendUser::create(files.path())?;
         let config = files.path().join("sshd_config");
         let mut text = format!(
-            "HostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nUseDNS no\n\
+            "{lines}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nUseDNS no\n\
              PermitRootLogin yes\nPasswordAuthentication yes\nAllowTcpForwarding yes\nLogLevel DEBUG1\n",
             settings.host_key.path.display(),
             settings.user_key.public.display(),
@@ -150,6 +144,20 @@ impl Peer for OpenSsh {
         };
         let (inetd, port) = Inetd::start("sshd", command).await?;
         Ok(RunningServer { port, host: Host::Inetd(inetd), files: Some(files) })
+    }
+}
+
+impl Peer for OpenSsh {
+    fn name(&self) -> &'static str {
+        "OpenSSH"
+    }
+
+    fn algorithms(&self) -> &Algorithms {
+        &self.algorithms
+    }
+
+    async fn serve(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
+        self.serve_with(settings, "").await
     }
 
     async fn connect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {

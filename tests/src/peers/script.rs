@@ -9,7 +9,7 @@ use tokio::process::Command;
 use super::{ClientSettings, Host, Login, PASSWORD, RunningClient, RunningServer, ServerSettings, USER};
 use crate::algorithms::{Algorithms, Suite};
 use crate::endpoint::{Endpoint, connect};
-use crate::keys::output;
+use crate::keys::{KeyFile, output};
 use crate::outcome::{Failure, Outcome, STEP, within};
 use crate::process::Process;
 
@@ -49,6 +49,23 @@ impl Scripts<'_> {
         Ok(RunningServer { port, host: Host::Process(Box::new(process)), files: None })
     }
 
+    pub(super) async fn serve_logins(
+        &self,
+        host_key: &KeyFile,
+        client_host_key: &KeyFile,
+        first_key: Option<&KeyFile>,
+    ) -> Outcome<RunningServer> {
+        let mut told = common(&Suite::default(), None);
+        told.insert("host_key".into(), json!(host_key.path));
+        told.insert("client_host_key".into(), json!(client_host_key.public));
+        told.insert("first_key".into(), json!(first_key.map(|key| &key.public)));
+        told.insert("password".into(), json!(PASSWORD));
+        let mut process = Process::spawn(self.name, &mut self.command("login_server", &Value::Object(told)))?;
+        let event = expect(&mut process, "listening").await?;
+        let port = port(&event, "port").ok_or_else(|| Failure::new("the server named no port"))?;
+        Ok(RunningServer { port, host: Host::Process(Box::new(process)), files: None })
+    }
+
     pub(super) async fn connect(&self, settings: ClientSettings<'_>) -> Outcome<RunningClient> {
         let mut told = common(settings.suite, settings.rekey_bytes);
         told.insert("port".into(), json!(settings.port));
@@ -70,7 +87,7 @@ impl Scripts<'_> {
         })
     }
 
-    fn command(&self, script: &str, settings: &Value) -> Command {
+    pub(super) fn command(&self, script: &str, settings: &Value) -> Command {
         let mut command = Command::new(self.interpreter);
         command.arg(self.folder.join(format!("{script}.{}", self.extension))).arg(settings.to_string());
         command.env_remove("SSH_AUTH_SOCK").env("PYTHONDONTWRITEBYTECODE", "1");

@@ -196,7 +196,7 @@ fn trailing_bytes_behind_a_share_are_refused() {
     reply.push(0);
     peer.send(&reply);
     peer.assert_refused(PeerMisbehaved::Malformed(WireError::Trailing), PROTOCOL_ERROR);
-    assert!(!peer.host_key_seen);
+    assert!(peer.host_key_seen.is_none());
 }
 
 fn assert_reply_refused(spoil: impl FnOnce(&mut tests::raw_peer::Reply), rule: PeerMisbehaved) {
@@ -204,7 +204,10 @@ fn assert_reply_refused(spoil: impl FnOnce(&mut tests::raw_peer::Reply), rule: P
     let reply = peer.reply(spoil);
     peer.send(&reply);
     peer.assert_refused(rule, KEY_EXCHANGE_FAILED);
-    assert!(!peer.host_key_seen && peer.count(21) == 0, "nothing is made of a key that is not proved");
+    assert!(
+        peer.host_key_seen.is_none() && peer.count(21) == 0,
+        "nothing is made of a key that is not proved"
+    );
 }
 
 #[test]

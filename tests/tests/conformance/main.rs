@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod authentication;
+mod certificates;
 mod connection;
+mod connection_info;
 mod exchange;
 mod limits;
 mod negotiation;
 mod packets;
+mod server_login;
 mod strict;
 mod version;

@@ -1,22 +1,20 @@
-//! What the user can log in with.
+//! What the user can log in with, in the order of trying.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::future::{BoxFuture, FutureExt as _};
-use ssh_core::client::{Credential, PasswordPrompt};
-use ssh_core::keys::{KeyFileError, KeyFormatError, KeyPair, SigningKey};
+use ssh_core::client::{Agent, Credential, Identity, PasswordPrompt, PromptResponder};
 use zeroize::Zeroizing;
 
+use super::key_files::KeyFiles;
+use super::prompts::{Asker, GivenPassword, MAX_PROMPTS};
 use super::terminal::Terminal;
 use crate::args::ForwardArgs;
-use crate::commands::session::PROVIDER;
 use crate::commands::{password_file, paths};
-use crate::error::{CliError, Code, chain};
+use crate::error::CliError;
 use crate::output::Output;
 
-/// Keys first, then the password, as ssh does.
+/// Keys, then questions and passwords, as ssh does. A password that was given goes first of the two: it needs no guess
+/// at what a question means.
 ///
 /// # Errors
 /// A file that was named cannot be used.
@@ -27,31 +25,50 @@ pub(super) async fn gather(
     output: &Output,
 ) -> Result<Vec<Credential>, CliError> {
     let password = password(args)?;
-    let mut credentials = Vec::new();
-    for file in &args.identity {
-        credentials.push(Credential::key(read_key(file, terminal).await?));
-    }
+    let mut agent = agent_keys(args).await;
+    let files = KeyFiles { terminal, output, ask: password.is_none() };
+    let mut keys = Vec::new();
     if args.identity.is_empty() {
+        // Their certificates lie beside the files, so the files come with what the agent has of them.
         for file in DEFAULT_KEYS.iter().filter_map(|name| paths::in_ssh(name)) {
-            // Who has given a password is not asked for another secret.
-            if password.is_some() && is_encrypted(&file) {
-                tracing::info!(file = %file.display(), "an encrypted key is left out");
-                continue;
-            }
-            credentials.extend(read_default_key(&file, terminal, output).await.map(Credential::key));
+            keys.extend(files.default(&file, &mut agent).await);
+        }
+    } else {
+        for file in &args.identity {
+            keys.extend(files.named(file, &mut agent).await?);
         }
     }
-    match password {
-        Some(password) => credentials.push(Credential::Password(Arc::new(password))),
-        None => {
-            // It counts as one, and is asked for only if the server wants it.
-            if let Some(terminal) = terminal {
-                let prompt: Arc<dyn PasswordPrompt> = Arc::new(Asker::new(terminal.clone(), peer));
-                credentials.extend((0..MAX_PROMPTS).map(|_| Credential::AskPassword(Arc::clone(&prompt))));
-            }
+    // ssh puts them in front of keys that only a file has. What was named, or is cheap to try, is the better guess.
+    let at = if args.identity.is_empty() { 0 } else { keys.len() };
+    keys.splice(at..at, agent);
+    let mut credentials: Vec<_> = keys.into_iter().map(Credential::Identity).collect();
+    match (password, terminal) {
+        (Some(password), _) => {
+            let password = Arc::new(password);
+            credentials.push(Credential::Password(Arc::clone(&password)));
+            credentials.push(Credential::keyboard_interactive(GivenPassword::new(password)));
         }
+        (None, Some(terminal)) => {
+            // Each counts as one attempt, and asks only if the server wants it.
+            let asker = Arc::new(Asker::new(terminal.clone(), peer));
+            let questions = Arc::clone(&asker) as Arc<dyn PromptResponder>;
+            let prompt = asker as Arc<dyn PasswordPrompt>;
+            let each = |make: &dyn Fn() -> Credential| (0..MAX_PROMPTS).map(|_| make()).collect::<Vec<_>>();
+            credentials.extend(each(&|| Credential::KeyboardInteractive(Arc::clone(&questions))));
+            credentials.extend(each(&|| Credential::AskPassword(Arc::clone(&prompt))));
+        }
+        (None, None) => {}
     }
     Ok(credentials)
+}
+
+/// The keys of the agent, if there is one. One that does not answer is as good as none.
+async fn agent_keys(args: &ForwardArgs) -> Vec<Identity> {
+    let Some(agent) = Agent::from_env().filter(|_| !args.no_agent) else { return Vec::new() };
+    agent.identities().await.unwrap_or_else(|error| {
+        tracing::info!(%error, "going on without an agent");
+        Vec::new()
+    })
 }
 
 /// The environment variable stays where it is: to take it out is not safe while other threads may read it.
@@ -69,110 +86,5 @@ fn password(args: &ForwardArgs) -> Result<Option<Zeroizing<String>>, CliError> {
     }
 }
 
-/// A key that was not asked for by name: what is wrong with it is a warning, and its absence is nothing.
-async fn read_default_key(file: &Path, terminal: Option<&Terminal>, output: &Output) -> Option<SigningKey> {
-    if matches!(std::fs::metadata(file), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
-        return None;
-    }
-    match read_key(file, terminal).await {
-        Ok(key) => Some(key),
-        Err(error) => {
-            output.warning(format!("{error} (going on without this key)"));
-            None
-        }
-    }
-}
-
-fn is_encrypted(file: &Path) -> bool {
-    let read = KeyPair::read_file(file, None);
-    matches!(read, Err(KeyFileError::Format { source: KeyFormatError::PassphraseNeeded, .. }))
-}
-
-async fn read_key(file: &Path, terminal: Option<&Terminal>) -> Result<SigningKey, CliError> {
-    let mut pair = KeyPair::read_file(file, None);
-    for _ in 0..MAX_PROMPTS {
-        let retry = matches!(
-            &pair,
-            Err(KeyFileError::Format {
-                source: KeyFormatError::PassphraseNeeded | KeyFormatError::WrongPassphrase,
-                ..
-            })
-        );
-        let Some(terminal) = terminal.filter(|_| retry) else { break };
-        let asked = terminal.secret(format!("Passphrase for {}: ", file.display())).await;
-        let passphrase = asked.map_err(|error| {
-            CliError::new(Code::File, format!("cannot ask for the passphrase of {}: {error}", file.display()))
-        })?;
-        if passphrase.is_empty() {
-            break;
-        }
-        pair = read_encrypted(file.to_owned(), passphrase).await;
-    }
-    let pair = pair.map_err(|error| match &error {
-        KeyFileError::Format { source: KeyFormatError::PassphraseNeeded, .. } if terminal.is_none() => {
-            CliError::new(
-                Code::File,
-                format!(
-                    "the key {} is encrypted and there is no terminal to ask for its passphrase; give another key with -i, or take the passphrase off with `ssh-keygen -p`",
-                    file.display()
-                ),
-            )
-        }
-        error => CliError::file(error),
-    })?;
-    SigningKey::new(&pair.private, PROVIDER).map_err(|error| {
-        CliError::new(Code::File, format!("the key {} cannot be used: {}", file.display(), chain(&error)))
-    })
-}
-
-/// Opening an encrypted key takes long on purpose.
-async fn read_encrypted(file: PathBuf, passphrase: Zeroizing<String>) -> Result<KeyPair, KeyFileError> {
-    let path = file.clone();
-    let read = tokio::task::spawn_blocking(move || KeyPair::read_file(path, Some(passphrase.as_bytes())));
-    read.await.unwrap_or_else(|error| {
-        Err(KeyFileError::Io { action: "read", path: file, source: std::io::Error::other(error) })
-    })
-}
-
-/// Asks for the password, when the server wants one.
-#[derive(Debug)]
-struct Asker {
-    terminal: Terminal,
-    peer: String,
-    asked: AtomicBool,
-    /// An empty answer is a no to all further questions.
-    gave_up: AtomicBool,
-}
-
-impl Asker {
-    fn new(terminal: Terminal, peer: &str) -> Self {
-        Self {
-            terminal,
-            peer: peer.to_owned(),
-            asked: AtomicBool::new(false),
-            gave_up: AtomicBool::new(false),
-        }
-    }
-}
-
-impl PasswordPrompt for Asker {
-    fn password(&self) -> BoxFuture<'_, Option<Zeroizing<String>>> {
-        let again =
-            if self.asked.swap(true, Ordering::Relaxed) { "That was refused, try again. " } else { "" };
-        let prompt = format!("{again}Password for {}: ", self.peer);
-        async move {
-            if self.gave_up.load(Ordering::Relaxed) {
-                return None;
-            }
-            let answer = self.terminal.secret(prompt).await.ok().filter(|password| !password.is_empty());
-            self.gave_up.store(answer.is_none(), Ordering::Relaxed);
-            answer
-        }
-        .boxed()
-    }
-}
-
 const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 const PASSWORD_VARIABLE: &str = "ADIT_PASSWORD";
-/// As often as ssh asks.
-const MAX_PROMPTS: usize = 3;

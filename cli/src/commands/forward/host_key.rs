@@ -6,16 +6,21 @@ use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::client::HostKeyVerifier;
 use ssh_core::config::Algorithms;
 use ssh_core::error::HostKeyError;
-use ssh_core::keys::{Fingerprint, HostKeyStatus, KeyKind, KnownHosts, KnownKey, PublicKey};
+use ssh_core::keys::{
+    CertificateAuthorities, CertificateKind, CertificateRefusal, CertificateUse, Fingerprint, HostKey,
+    HostKeyStatus, KeyKind, KnownHosts, KnownKey, PublicKey,
+};
 
 use super::terminal::Terminal;
 use super::{Target, spec::joined};
 use crate::args::ForwardArgs;
 use crate::commands::paths;
+use crate::commands::session::{self, PROVIDER};
 use crate::error::CliError;
 use crate::output::{Event, Output};
 
-/// Compares the host key with the pins, else with the known hosts.
+/// Compares the host key with the pins, else with the known hosts. A pin may be that of an authority, whose certificates
+/// for the host then count.
 #[derive(Debug, Clone)]
 pub(super) struct Verifier {
     target: Target,
@@ -85,12 +90,14 @@ impl Verifier {
         algorithms.with_host_keys([known, other].concat())
     }
 
-    /// Whether the user expects a key that may be of this kind. A pin may be of any.
+    /// Whether the user expects a key that may be of this kind. A pin may be of any, and so may a key that is certified.
     pub(super) fn may_expect(&self, kind: KeyKind) -> bool {
         match &self.trust {
             Trust::Pinned(_) => true,
             Trust::Known { hosts, .. } => {
-                hosts.key_kinds_for(&self.target.host, self.target.port).contains(&kind)
+                let (host, port) = (&self.target.host, self.target.port);
+                hosts.key_kinds_for(host, port).contains(&kind)
+                    || !hosts.cert_authorities_for(host, port).is_empty()
             }
         }
     }
@@ -105,8 +112,9 @@ impl Verifier {
         (is_wrong && !left.is_empty()).then(|| algorithms.clone().with_host_keys(left))
     }
 
-    async fn decide(&self, key: &PublicKey) -> Result<(), String> {
-        match self.trust.decide(&self.target, key) {
+    async fn decide(&self, shown: &HostKey) -> Result<(), String> {
+        let key = &shown.key;
+        match self.trust.decide(&self.target, shown) {
             Decision::Accept => Ok(()),
             Decision::Refuse(message) => Err(message),
             Decision::Add => {
@@ -163,17 +171,33 @@ impl Verifier {
 }
 
 impl HostKeyVerifier for Verifier {
-    fn verify<'a>(&'a self, key: &'a PublicKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
-        let refuse = |message: String| HostKeyError { message: message.into(), key: key.clone() };
-        async move { self.decide(key).await.map_err(refuse) }.boxed()
+    fn verify<'a>(&'a self, shown: &'a HostKey) -> BoxFuture<'a, Result<(), HostKeyError>> {
+        let refuse = |message: String| HostKeyError { message: message.into(), key: shown.key.clone() };
+        async move { self.decide(shown).await.map_err(refuse) }.boxed()
+    }
+
+    fn takes_certificates(&self) -> bool {
+        match &self.trust {
+            Trust::Pinned(_) => true,
+            Trust::Known { hosts, .. } => {
+                !hosts.cert_authorities_for(&self.target.host, self.target.port).is_empty()
+            }
+        }
     }
 }
 
 impl Trust {
-    fn decide(&self, target: &Target, key: &PublicKey) -> Decision {
-        let shown = format!("{} {}", key.kind().name(), key.fingerprint());
+    fn decide(&self, target: &Target, host_key: &HostKey) -> Decision {
+        let key = &host_key.key;
+        let refusal = self.check_certificate(target, host_key);
+        let mut shown = format!("{} {}", key.kind().name(), key.fingerprint());
+        if let Some(Err(refusal)) = &refusal {
+            shown.push_str(&format!(" (its certificate does not count: {refusal})"));
+        }
         match self {
-            Self::Pinned(pins) if pins.contains(&key.fingerprint()) => Decision::Accept,
+            Self::Pinned(pins) if pins.contains(&key.fingerprint()) || refusal == Some(Ok(())) => {
+                Decision::Accept
+            }
             Self::Pinned(pins) => {
                 let pins: Vec<_> = pins.iter().map(ToString::to_string).collect();
                 Decision::Refuse(format!(
@@ -181,26 +205,57 @@ impl Trust {
                     pins.join(" or ")
                 ))
             }
-            Self::Known { hosts, accept_new, .. } => match hosts.check(&target.host, target.port, key) {
-                HostKeyStatus::Match(_) => Decision::Accept,
-                HostKeyStatus::Unknown { .. } if *accept_new => Decision::Add,
-                HostKeyStatus::Unknown { known_as } => {
-                    let elsewhere = known_as
-                        .first()
-                        .map(|known| format!(", which is known as {} ({})", known.names, known.place));
-                    Decision::Ask(format!(
-                        "the host key of {target} is not known: {shown}{}; compare it with the server's, then give --host-key {} or --accept-new",
-                        elsewhere.unwrap_or_default(),
-                        key.fingerprint()
-                    ))
+            Self::Known { hosts, accept_new, .. } => {
+                match hosts.check_host_key(&target.host, target.port, host_key, session::now(), PROVIDER) {
+                    HostKeyStatus::Match(_) | HostKeyStatus::Certified(_) => Decision::Accept,
+                    HostKeyStatus::Unknown { .. } if *accept_new => Decision::Add,
+                    HostKeyStatus::Unknown { known_as } => {
+                        let elsewhere = known_as
+                            .first()
+                            .map(|known| format!(", which is known as {} ({})", known.names, known.place));
+                        Decision::Ask(format!(
+                            "the host key of {target} is not known: {shown}{}; compare it with the server's, then give --host-key {} or --accept-new",
+                            elsewhere.unwrap_or_default(),
+                            key.fingerprint()
+                        ))
+                    }
+                    HostKeyStatus::Changed { expected } => {
+                        Decision::Refuse(changed(target, &shown, &expected))
+                    }
+                    HostKeyStatus::Revoked(place) => Decision::Refuse(format!(
+                        "the host key of {target}, {shown}, is revoked ({place}); do not connect, ask the server's owner for the new key"
+                    )),
+                    _ => Decision::Refuse(format!("the host key of {target}, {shown}, is not trusted")),
                 }
-                HostKeyStatus::Changed { expected } => Decision::Refuse(changed(target, &shown, &expected)),
-                HostKeyStatus::Revoked(place) => Decision::Refuse(format!(
-                    "the host key of {target}, {shown}, is revoked ({place}); do not connect, ask the server's owner for the new key"
-                )),
-                _ => Decision::Refuse(format!("the host key of {target}, {shown}, is not trusted")),
-            },
+            }
         }
+    }
+}
+
+impl Trust {
+    /// What there is to say about the certificate that the key came in, if it came in one.
+    fn check_certificate(
+        &self,
+        target: &Target,
+        host_key: &HostKey,
+    ) -> Option<Result<(), CertificateRefusal>> {
+        let certificate = host_key.certificate.as_deref()?;
+        let authorities: CertificateAuthorities = match self {
+            Self::Pinned(pins) => {
+                let key = certificate.authority();
+                pins.contains(&key.fingerprint()).then(|| key.clone()).into_iter().collect()
+            }
+            Self::Known { hosts, .. } => {
+                hosts.cert_authorities_for(&target.host, target.port).into_iter().collect()
+            }
+        };
+        let usage = CertificateUse {
+            kind: CertificateKind::Host,
+            name: &target.host,
+            now: session::now(),
+            source: None,
+        };
+        Some(authorities.check(certificate, usage, PROVIDER).map(|_| ()))
     }
 }
 
@@ -238,9 +293,11 @@ mod tests {
     use ssh_core::keys::KeyPair;
 
     use super::*;
-    use crate::commands::session::PROVIDER;
+    fn key() -> HostKey {
+        HostKey::plain(public_key())
+    }
 
-    fn key() -> PublicKey {
+    fn public_key() -> PublicKey {
         KeyPair::generate(PROVIDER, KeyKind::Ed25519, 0).unwrap().public_key()
     }
 
@@ -248,15 +305,15 @@ mod tests {
         Trust::Known { hosts: KnownHosts::parse(text.as_bytes(), "file"), file: None, accept_new }
     }
 
-    fn line(prefix: &str, key: &PublicKey) -> String {
-        format!("{prefix} {}\n", ssh_core::keys::PublicLine::new(key.clone(), ""))
+    fn line(prefix: &str, key: &HostKey) -> String {
+        format!("{prefix} {}\n", ssh_core::keys::PublicLine::new(key.key.clone(), ""))
     }
 
     #[test]
     fn decisions() {
         let target: Target = "host:2222".parse().unwrap();
         let (key, other) = (key(), key());
-        let print = key.fingerprint().to_string();
+        let print = key.key.fingerprint().to_string();
         let refused = |trust: Trust| match trust.decide(&target, &key) {
             Decision::Refuse(message) => message,
             decision => panic!("{decision:?}"),
@@ -273,7 +330,7 @@ mod tests {
         for accept_new in [false, true] {
             let message = refused(known(&line("[host]:2222", &other), accept_new));
             assert!(
-                message.contains(&print) && message.contains(&other.fingerprint().to_string()),
+                message.contains(&print) && message.contains(&other.key.fingerprint().to_string()),
                 "{message}"
             );
             assert!(message.ends_with("`ssh-keygen -R '[host]:2222' -f 'file'`"), "{message}");
@@ -282,9 +339,12 @@ mod tests {
             assert!(message.contains(&print) && message.contains("revoked"), "{message}");
         }
 
-        let pins = || vec![other.fingerprint(), key.fingerprint()];
+        let pins = || vec![other.key.fingerprint(), key.key.fingerprint()];
         assert_eq!(Trust::Pinned(pins()).decide(&target, &key), Decision::Accept);
-        let message = refused(Trust::Pinned(vec![other.fingerprint()]));
-        assert!(message.contains(&print) && message.contains(&other.fingerprint().to_string()), "{message}");
+        let message = refused(Trust::Pinned(vec![other.key.fingerprint()]));
+        assert!(
+            message.contains(&print) && message.contains(&other.key.fingerprint().to_string()),
+            "{message}"
+        );
     }
 }

@@ -1,8 +1,11 @@
 //! `adit forward`: logs in to a server and forwards ports.
 
+mod certificate;
 mod credentials;
 mod forwards;
 mod host_key;
+mod key_files;
+mod prompts;
 mod spec;
 mod target;
 mod terminal;
@@ -12,7 +15,7 @@ use std::time::Duration;
 use ssh_core::client::{self, Config, Credential};
 use ssh_core::config::{Algorithms, Limits};
 use ssh_core::keys::{Curve, KeyKind};
-use ssh_core::{Error, Session};
+use ssh_core::{Addresses, Error, Session};
 
 pub(crate) use spec::{DynamicSpec, Endpoint, ForwardSpec, Listen};
 pub(crate) use target::Target;
@@ -23,7 +26,7 @@ use super::session::{self, PROVIDER, Wires};
 use crate::Ended;
 use crate::args::ForwardArgs;
 use crate::error::{CliError, Code};
-use crate::output::Output;
+use crate::output::{Event, Output};
 use crate::signals;
 
 /// Forwards until a signal comes, the session ends, or the stdio forward is done.
@@ -77,7 +80,7 @@ impl Link {
         limits.login =
             if terminal.is_some() { MAX_ASKING } else { limit.saturating_add(Duration::from_secs(1)) };
         let credentials = credentials::gather(args, &peer, terminal.as_ref(), output).await?;
-        let login = Login { target: &args.target, user, peer, verifier, limits, credentials };
+        let login = Login { target: &args.target, user, peer, verifier, limits, credentials, output };
         tokio::select! {
             link = login.run(algorithms) => link,
             () = patience(limit, terminal.as_ref()) => Err(CliError::new(
@@ -111,6 +114,7 @@ struct Login<'a> {
     verifier: Verifier,
     limits: Limits,
     credentials: Vec<Credential>,
+    output: &'a Output,
 }
 
 impl Login<'_> {
@@ -141,13 +145,16 @@ impl Login<'_> {
             .algorithms(algorithms)
             .limits(self.limits.clone())
             .provider(PROVIDER);
+        let output = self.output.clone();
+        config = config.on_banner(move |text| output.event(&Event::Banner { text: text.trim_end() }));
         for credential in &self.credentials {
             config = config.authenticate(credential.clone());
         }
         let config = config.build().map_err(failed)?;
         let stream = self.target.connect().await?;
         session::tune(&stream);
-        let (login, driver) = client::connect_with_driver(stream, config).map_err(failed)?;
+        let addresses = Addresses::of(&stream);
+        let (login, driver) = client::connect_from_with_driver(stream, addresses, config).map_err(failed)?;
         let wires = Wires::spawn(driver);
         match login.await {
             Ok(session) => Ok(Ok(Link { session, wires, peer: self.peer.clone() })),

@@ -28,6 +28,13 @@ impl Terminal {
         Self { output, asking: Arc::default() }
     }
 
+    /// Says something that belongs to the next question, on a line of its own.
+    pub(crate) fn say(&self, text: &str) {
+        self.output.flush();
+        // Without a terminal to say it on, nobody is asked either.
+        let _ = io::Write::write_all(&mut io::stderr().lock(), format!("{}\n", text.trim_end()).as_bytes());
+    }
+
     /// Asks for a secret, which is not shown.
     ///
     /// # Cancel safety

@@ -3,15 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ssh_core::Addresses;
 use ssh_core::error::{AuthFailure, DisconnectReason, Error, escape_text};
 use ssh_core::server::{self, Config};
 use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
-use super::limits::Pass;
+use super::limits::{Pass, Source};
+use super::penalties::Penalties;
+use super::source_log::SourceLog;
+use super::users::{KEYS, METHODS, words};
 use crate::commands::session::{Wires, tune};
-use crate::output::{Event, Output};
+use crate::output::Event;
 
 /// What all connections share.
 pub(super) struct Server {
@@ -20,7 +25,8 @@ pub(super) struct Server {
     pub(super) gate: super::limits::Gate,
     pub(super) sessions: Semaphore,
     pub(super) max_sessions: u32,
-    pub(super) output: Output,
+    pub(super) penalties: Arc<Penalties>,
+    pub(super) log: Arc<SourceLog>,
 }
 
 /// Serves a connection until it ends or the server does.
@@ -32,7 +38,9 @@ pub(super) async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     tune(&stream);
-    let (login, driver) = match server::accept_with_driver(stream, Arc::clone(&server.config)) {
+    let addresses = Addresses { peer: Some(from), ..Addresses::of(&stream) };
+    let config = Arc::clone(&server.config);
+    let (login, driver) = match server::accept_from_with_driver(stream, addresses, config) {
         Ok(parts) => parts,
         Err(error) => return tracing::error!(%from, %error, "cannot serve"),
     };
@@ -50,16 +58,19 @@ pub(super) async fn serve(
                 let message = format!(
                     "{user} from {from} was turned away: there are {limit} sessions already (--max-sessions)"
                 );
-                server.output.event(&Event::Refused { message });
+                server.log.event(from, &Event::Refused { message });
                 let text = format!("the server's limit of {limit} sessions at once is reached");
                 session.disconnect(DisconnectReason::TOO_MANY_CONNECTIONS, &text);
                 return wires.flushed().await;
             };
-            server.output.event(&Event::LoggedIn { user, from: from.to_string() });
-            let output = server.output.clone();
+            let (methods, keys) = session.principal().map_or_else(Default::default, |principal| {
+                (words(&principal.permissions, METHODS), words(&principal.permissions, KEYS))
+            });
+            server.log.event(from, &Event::LoggedIn { user, from: from.to_string(), methods, keys });
+            let log = Arc::clone(&server.log);
             let forwarding = PortForwarding::builder(session.clone())
                 .policy(server.policy.clone())
-                .on_event(move |event| report(&event, from, &output))
+                .on_event(move |event| report(&event, from, &log))
                 .start();
             let ended = tokio::select! {
                 error = forwarding.closed() => error,
@@ -68,12 +79,16 @@ pub(super) async fn serve(
             session.close();
             drop(forwarding);
             let reason = ended.to_string();
-            server.output.event(&Event::LoggedOut { from: from.to_string(), reason });
+            server.log.event(from, &Event::LoggedOut { from: from.to_string(), reason });
         }
         // Scanners and port checks would fill the log.
         Err(error) if !is_failed_login(&error) => tracing::info!(%from, %error, "not logged in"),
         Err(error) => {
-            server.output.event(&Event::LoggedOut { from: from.to_string(), reason: error.to_string() });
+            // Keys that were asked about and would not do count once together.
+            if server.penalties.failed(Source::of(from.ip()), Instant::now()) {
+                server.log.penalised(from);
+            }
+            server.log.event(from, &Event::LoggedOut { from: from.to_string(), reason: error.to_string() });
         }
     }
     wires.flushed().await;
@@ -88,11 +103,11 @@ fn is_failed_login(error: &Error) -> bool {
 }
 
 /// One line for each connection that did not come about; the others go on.
-fn report(event: &ForwardEvent, from: SocketAddr, output: &Output) {
+fn report(event: &ForwardEvent, from: SocketAddr, log: &SourceLog) {
     match event {
         ForwardEvent::Connection { .. } | ForwardEvent::Listening { .. } => {
             tracing::info!(%from, "{event}");
         }
-        event => output.event(&Event::Refused { message: format!("{from}: {event}") }),
+        event => log.event(from, &Event::Refused { message: format!("{from}: {event}") }),
     }
 }

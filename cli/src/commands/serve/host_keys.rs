@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use ssh_core::keys::{KeyFileError, KeyFormatError, KeyKind, KeyPair, Overwrite, SigningKey};
+use ssh_core::keys::{
+    Certificate, CertificateKind, CertificateLine, KeyFileError, KeyFormatError, KeyKind, KeyPair, Overwrite,
+    SigningKey,
+};
 
 use crate::commands::paths;
 use crate::commands::session::PROVIDER;
@@ -22,6 +25,31 @@ pub(super) fn load(files: &[PathBuf]) -> Result<(Vec<SigningKey>, Option<Event<'
     let file = paths::in_data(OWN_KEY)?;
     let (key, made) = if exists(&file) { (read(&file)?, None) } else { make(&file)? };
     Ok((vec![signing(&key, &file)?], made))
+}
+
+/// The certificates of these files.
+///
+/// # Errors
+/// A file cannot be used, or its certificate is not for hosts or for none of the keys.
+pub(super) fn load_certificates(
+    files: &[PathBuf],
+    keys: &[SigningKey],
+) -> Result<Vec<Certificate>, CliError> {
+    let load = |file: &PathBuf| {
+        let refuse = |why: &str| Err(CliError::new(Code::File, format!("{} {why}", file.display())));
+        let Some(line) = CertificateLine::read_file(file).map_err(|error| CliError::file(&error))? else {
+            return refuse("does not exist; give the certificate of a host key");
+        };
+        let certificate = line.certificate;
+        if certificate.kind() != CertificateKind::Host {
+            return refuse("is a user's certificate; sign the host key with `adit keygen sign --host`");
+        }
+        if !keys.iter().any(|key| key.public_key() == certificate.key()) {
+            return refuse("certifies none of the host keys; give its key with --host-key");
+        }
+        Ok(certificate)
+    };
+    files.iter().map(load).collect()
 }
 
 fn exists(file: &Path) -> bool {

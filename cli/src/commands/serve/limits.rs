@@ -1,6 +1,7 @@
 //! How many may be here without having logged in.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -95,6 +96,16 @@ impl Source {
     pub(super) fn is_loopback(self) -> bool {
         // The network of ::1 holds no other host.
         self.0.is_loopback() || self.0 == IpAddr::from(Ipv6Addr::UNSPECIFIED)
+    }
+}
+
+/// The address, or the network.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! `adit serve`: an SSH server that does forwards and nothing else.
 
-mod auth;
 mod connection;
 mod host_keys;
 mod limits;
+mod penalties;
 mod rate;
+mod requirement;
 mod shards;
+mod source_log;
+mod users;
+mod watched;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,13 +22,17 @@ use ssh_core::services::port_forward::ForwardPolicy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 
-pub(crate) use auth::{AuthorizedKeysArg, UserArg};
+pub(crate) use requirement::Requirement;
+pub(crate) use users::{AuthorizedKeysArg, UserArg};
 
-use self::auth::Users;
 use self::connection::Server;
-use self::limits::{Gate, Pass};
+use self::limits::{Gate, Pass, Source};
+use self::penalties::Penalties;
 use self::shards::Shards;
+use self::source_log::SourceLog;
+use self::users::Users;
 use super::forward::Listen;
 use super::session::{self, FAREWELL, PROVIDER};
 use crate::Ended;
@@ -40,7 +48,7 @@ use crate::signals;
 pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliError> {
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
-    let (server, made_key) = configure(&args, output)?;
+    let (server, made_key, warnings) = configure(&args, output)?;
     let server = Arc::new(server);
     let listener = bind(&args.listen.listen).await?;
     let shards = Shards::start()
@@ -50,8 +58,13 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     if let Some(made) = made_key {
         output.event(&made);
     }
-    if args.authorized_keys.is_empty() && args.user.is_empty() {
-        output.warning("nobody can log in; give --authorized-keys FILE or --user NAME:PASSWORDFILE");
+    for warning in warnings {
+        output.warning(warning);
+    }
+    if args.authorized_keys.is_empty() && args.trusted_ca.is_empty() && args.user.is_empty() {
+        output.warning(
+            "nobody can log in; give --authorized-keys FILE, --trusted-ca FILE or --user NAME:PASSWORDFILE",
+        );
     }
 
     let (stop, stopped) = watch::channel(false);
@@ -68,19 +81,28 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     Ok(Ended::Closed(name))
 }
 
-/// The server, and the event of the host key that was made for it, if one was.
-fn configure(args: &ServeArgs, output: &Output) -> Result<(Server, Option<Event<'static>>), CliError> {
+/// The server, the event of the host key that was made for it, if one was, and what should be better about the files.
+fn configure(
+    args: &ServeArgs,
+    output: &Output,
+) -> Result<(Server, Option<Event<'static>>, Vec<String>), CliError> {
     let mut algorithms = session::algorithms(&args.session)?;
     let limits = session::limits(&args.session);
-    let users = Users::load(&args.user, &args.authorized_keys, output)?;
+    let penalties = Arc::new(Penalties::new(!args.no_penalties));
+    let log = Arc::new(SourceLog::new(output.clone()));
+    let (users, warnings) = Users::load(args, Arc::clone(&penalties), Arc::clone(&log), output)?;
     let (host_keys, made_key) = host_keys::load(&args.host_key)?;
+    let certificates = host_keys::load_certificates(&args.host_cert, &host_keys)?;
     let p521 = KeyKind::Ecdsa(Curve::P521);
-    if users.has_key_of(p521) || host_keys.iter().any(|key| key.public_key().kind() == p521) {
+    if users.may_have_key_of(p521) || host_keys.iter().any(|key| key.public_key().kind() == p521) {
         algorithms = session::with_p521(algorithms, &args.session);
     }
     let mut config = Config::builder(users).algorithms(algorithms).limits(limits).provider(PROVIDER);
     for key in host_keys {
         config = config.host_key(key);
+    }
+    for certificate in certificates {
+        config = config.host_certificate(certificate);
     }
     let config = config.build().map_err(|_| {
         CliError::usage("the host keys and the algorithms do not go together; give another --host-key, or change --policy")
@@ -98,11 +120,12 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<(Server, Option<Event<
         config,
         policy,
         gate: Gate::new(PROVIDER.random),
+        penalties,
+        log,
         sessions: Semaphore::new(sessions),
         max_sessions: args.max_sessions,
-        output: output.clone(),
     };
-    Ok((server, made_key))
+    Ok((server, made_key, warnings))
 }
 
 async fn bind(listen: &Listen) -> Result<TcpListener, CliError> {
@@ -130,9 +153,15 @@ async fn accept_all(
     shards: &Shards,
     connections: &mut JoinSet<()>,
 ) {
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                // Dropped without a word: to say why would cost more than it costs to come again.
+                Ok((_, from)) if server.penalties.is_refused(Source::of(from.ip()), Instant::now()) => {
+                    tracing::info!(%from, "turned away: too many failed logins");
+                }
                 Ok((stream, from)) => match server.gate.enter(from.ip()) {
                     Some(pass) => {
                         if let Err(error) = start(stream, from, pass, server, stopped, shards, connections) {
@@ -148,6 +177,7 @@ async fn accept_all(
                 }
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            _ = sweep.tick() => server.log.sweep(),
         }
     }
 }
@@ -175,4 +205,5 @@ fn start(
     Ok(())
 }
 
+const SWEEP: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -15,11 +15,11 @@ use aws_lc_rs::signature::{
 use zeroize::Zeroizing;
 
 use super::random::SystemRandom;
-use crate::crypto::rsa_keys::{self, CrtExponents, RsaSigner};
+use crate::crypto::rsa_keys::{self, RsaSigner};
 use crate::crypto::{
     CryptoError, SecureRandom as _, SignatureAlgorithm, Signatures, Signer, ecdsa_blob, ed25519_order,
 };
-use crate::keys::{Curve, KeyKind, PrivateKey, PublicKey};
+use crate::keys::{CrtExponents, Curve, KeyKind, PrivateKey, PublicKey, crt_exponents};
 
 /// The largest modulus that the library takes, in bytes.
 const MAX_MODULUS_LEN: usize = 1024;
@@ -68,7 +68,7 @@ impl Signatures for AwsLcSignatures {
             }
             PrivateKey::Rsa { e, n, d, p, q, iqmp } => {
                 rsa_keys::check_limits(e, n)?;
-                let CrtExponents { dp, dq } = rsa_keys::crt_exponents(d, p, q)?;
+                let CrtExponents { dp, dq } = crt_exponents(d, p, q).map_err(|_| CryptoError::BadKey)?;
                 let components = KeyPairComponents {
                     public_key: RsaPublicKeyComponents { n: &**n, e: &**e },
                     d: &***d,

@@ -1,15 +1,15 @@
 use zeroize::Zeroizing;
 
+use super::info_request::InfoRequest;
 use super::{CONNECTION_SERVICE, USERAUTH_SERVICE};
-use crate::crypto::SignatureAlgorithm;
-use crate::error::{Error, PeerMisbehaved};
+use crate::error::{Error, PeerMisbehaved, clean_text};
 use crate::keys::PublicKey;
 use crate::protocol::messages::{
-    Rest, ServiceAccept, ServiceRequest, UserAuthBanner, UserAuthFailure, UserAuthPkOk, UserAuthRequest,
-    UserAuthSuccess,
+    Rest, ServiceAccept, ServiceRequest, UserAuthBanner, UserAuthFailure, UserAuthInfoRequest,
+    UserAuthInfoResponse, UserAuthPasswdChangeReq, UserAuthPkOk, UserAuthRequest, UserAuthSuccess,
 };
 use crate::protocol::transport::outbound::Outbound;
-use crate::protocol::wire::Write as _;
+use crate::protocol::wire::{Reader, Write as _};
 
 /// The client's half: it sends what the application chooses and reports the answers, one at a time.
 #[derive(Debug)]
@@ -30,40 +30,78 @@ enum ServiceState {
 #[derive(Debug)]
 enum Pending {
     Other,
-    Query { key: PublicKey, algorithm: SignatureAlgorithm },
+    Password,
+    Query { key: Vec<u8>, algorithm: String },
+    KeyboardInteractive,
 }
 
-/// An attempt.
+/// An attempt, or the next message of one.
 pub enum ClientAuthRequest<'a> {
     /// No credentials; the server answers with what it takes (RFC 4252 §5.2).
     None,
     /// RFC 4252 §8.
     Password(&'a str),
+    /// A new password in the place of one that is right but has to be changed (RFC 4252 §8).
+    PasswordChange {
+        /// The password until now.
+        old: &'a str,
+        /// The one from now on.
+        new: &'a str,
+    },
     /// Whether this key would do (RFC 4252 §7).
     PublicKeyQuery {
-        /// The key.
-        key: &'a PublicKey,
-        /// The algorithm that it would sign with.
-        algorithm: SignatureAlgorithm,
+        /// The key blob, or that of a certificate.
+        key: &'a [u8],
+        /// The algorithm that it would be used with.
+        algorithm: &'a str,
     },
-    /// The signature over [`data_to_sign`](crate::protocol::Engine::auth_data_to_sign).
-    PublicKey {
-        /// The key.
-        key: &'a PublicKey,
-        /// The algorithm that it signed with.
-        algorithm: SignatureAlgorithm,
-        /// The inner signature blob of RFC 4253 §6.6.
+    /// What [`Engine::auth_data_to_sign`](crate::protocol::Engine::auth_data_to_sign) gave, signed.
+    Signed {
+        /// What was signed.
+        what: &'a ToSign<'a>,
+        /// The signature, algorithm name and all (RFC 4253 §6.6).
         signature: &'a [u8],
+    },
+    /// RFC 4256 §3.1.
+    KeyboardInteractive,
+    /// The answers to an [`InfoRequest`], one for each of its prompts (RFC 4256 §3.4).
+    InfoResponse(&'a [Zeroizing<String>]),
+}
+
+/// A request that carries a signature over itself.
+#[derive(Debug, Clone, Copy)]
+pub enum ToSign<'a> {
+    /// By the user's key (RFC 4252 §7).
+    PublicKey {
+        /// The key blob, or that of a certificate.
+        key: &'a [u8],
+        /// The algorithm.
+        algorithm: &'a str,
+    },
+    /// By the key of the host that the user is on (RFC 4252 §9).
+    HostBased {
+        /// The host key's blob, or that of a certificate.
+        key: &'a [u8],
+        /// The algorithm.
+        algorithm: &'a str,
+        /// The client's name, as the server may look it up.
+        client_host: &'a str,
+        /// The user on the client's host.
+        client_user: &'a str,
     },
 }
 
+/// Secrets stay out of logs.
 impl std::fmt::Debug for ClientAuthRequest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::None => f.write_str("None"),
             Self::Password(_) => f.write_str("Password[..]"),
-            Self::PublicKeyQuery { key, .. } => write!(f, "PublicKeyQuery({key:?})"),
-            Self::PublicKey { key, .. } => write!(f, "PublicKey({key:?})"),
+            Self::PasswordChange { .. } => f.write_str("PasswordChange[..]"),
+            Self::PublicKeyQuery { algorithm, .. } => write!(f, "PublicKeyQuery({algorithm})"),
+            Self::Signed { what, .. } => write!(f, "Signed({})", what.method()),
+            Self::KeyboardInteractive => f.write_str("KeyboardInteractive"),
+            Self::InfoResponse(answers) => write!(f, "InfoResponse({} answers)", answers.len()),
         }
     }
 }
@@ -82,8 +120,43 @@ pub enum AuthReply {
     },
     /// The key would do.
     PkOk,
-    /// The password is right but has to be changed first, which we do not do.
-    ChangePassword,
+    /// The password is right but has to be changed first.
+    ChangePassword {
+        /// The server's words, escaped for display.
+        prompt: String,
+    },
+    /// The server has questions; the next message is [`ClientAuthRequest::InfoResponse`], or another attempt.
+    InfoRequest(InfoRequest),
+}
+
+/// What a message of the server led to.
+#[derive(Debug)]
+pub(crate) enum ClientProgress {
+    Nothing,
+    Reply(AuthReply),
+    Banner(String),
+}
+
+impl ToSign<'_> {
+    fn method(&self) -> &'static str {
+        match self {
+            Self::PublicKey { .. } => "publickey",
+            Self::HostBased { .. } => "hostbased",
+        }
+    }
+
+    /// The fields in front of the signature.
+    fn put_fields(&self, fields: &mut Vec<u8>) {
+        match self {
+            Self::PublicKey { key, algorithm } => put_key(fields, true, key, algorithm),
+            Self::HostBased { key, algorithm, client_host, client_user } => {
+                fields.put_string(algorithm.as_bytes());
+                fields.put_string(key);
+                fields.put_string(client_host.as_bytes());
+                fields.put_string(client_user.as_bytes());
+            }
+        }
+    }
 }
 
 impl ClientAuth {
@@ -98,25 +171,44 @@ impl ClientAuth {
     }
 
     pub(crate) fn send(&mut self, request: &ClientAuthRequest<'_>, out: &mut Outbound) -> Result<(), Error> {
-        let mut fields = Zeroizing::new(Vec::with_capacity(1024));
+        let mut fields = Zeroizing::new(Vec::with_capacity(room_for(request)));
         let (method, pending) = match request {
             ClientAuthRequest::None => ("none", Pending::Other),
             ClientAuthRequest::Password(password) => {
                 fields.put_bool(false);
                 fields.put_string(password.as_bytes());
-                ("password", Pending::Other)
+                ("password", Pending::Password)
+            }
+            ClientAuthRequest::PasswordChange { old, new } => {
+                fields.put_bool(true);
+                fields.put_string(old.as_bytes());
+                fields.put_string(new.as_bytes());
+                ("password", Pending::Password)
             }
             ClientAuthRequest::PublicKeyQuery { key, algorithm } => {
-                put_key(&mut fields, false, key, *algorithm);
-                ("publickey", Pending::Query { key: (*key).clone(), algorithm: *algorithm })
+                put_key(&mut fields, false, key, algorithm);
+                ("publickey", Pending::Query { key: key.to_vec(), algorithm: (*algorithm).to_owned() })
             }
-            ClientAuthRequest::PublicKey { key, algorithm, signature } => {
-                put_key(&mut fields, true, key, *algorithm);
-                let name = algorithm.name();
-                fields.put_len(name.len().saturating_add(signature.len()).saturating_add(8));
-                fields.put_string(name.as_bytes());
+            ClientAuthRequest::Signed { what, signature } => {
+                what.put_fields(&mut fields);
                 fields.put_string(signature);
-                ("publickey", Pending::Other)
+                (what.method(), Pending::Other)
+            }
+            ClientAuthRequest::KeyboardInteractive => {
+                // No language and no device of the client's choice.
+                fields.put_string(b"");
+                fields.put_string(b"");
+                ("keyboard-interactive", Pending::KeyboardInteractive)
+            }
+            ClientAuthRequest::InfoResponse(answers) => {
+                for answer in *answers {
+                    fields.put_string(answer.as_bytes());
+                }
+                let count = u32::try_from(answers.len()).unwrap_or(u32::MAX);
+                self.pending = Some(Pending::KeyboardInteractive);
+                return out.send(|buffer| {
+                    UserAuthInfoResponse { count, responses: Rest(&fields) }.encode(buffer);
+                });
             }
         };
         self.pending = Some(pending);
@@ -127,29 +219,24 @@ impl ClientAuth {
         })
     }
 
-    /// What a signature for the publickey method covers (RFC 4252 §7).
-    pub(crate) fn data_to_sign(
-        &self,
-        session_id: &[u8],
-        key: &PublicKey,
-        algorithm: SignatureAlgorithm,
-    ) -> Vec<u8> {
+    /// What a signature has to cover (RFC 4252 §7 and §9): the session id, and the request up to the signature.
+    pub(crate) fn data_to_sign(&self, session_id: &[u8], what: &ToSign<'_>) -> Vec<u8> {
         let mut fields = Vec::with_capacity(512);
-        put_key(&mut fields, true, key, algorithm);
+        what.put_fields(&mut fields);
         let mut data = Vec::with_capacity(1024);
         data.put_string(session_id);
         UserAuthRequest {
             user: &self.user,
             service: CONNECTION_SERVICE,
-            method: "publickey",
+            method: what.method(),
             fields: Rest(&fields),
         }
         .encode(&mut data);
         data
     }
 
-    /// A message with a number of services or authentication. `None` if there is nothing to report.
-    pub(crate) fn handle(&mut self, payload: &[u8]) -> Result<Option<AuthReply>, Error> {
+    /// A message with a number of services or authentication.
+    pub(crate) fn handle(&mut self, payload: &[u8], from_dev_tunnels: bool) -> Result<ClientProgress, Error> {
         let number = payload.first().copied().unwrap_or_default();
         let unexpected = PeerMisbehaved::UnexpectedMessage(number);
         if number == ServiceAccept::NUMBER {
@@ -158,43 +245,74 @@ impl ClientAuth {
             }
             ServiceAccept::decode(payload)?;
             self.service = ServiceState::Accepted;
-            return Ok(None);
+            return Ok(ClientProgress::Nothing);
         }
         if number == UserAuthBanner::NUMBER {
-            UserAuthBanner::decode(payload)?;
-            return Ok(None);
+            let message = UserAuthBanner::decode(payload)?;
+            return Ok(ClientProgress::Banner(clean_text(message.text, MAX_BANNER, MAX_BANNER_LINES)));
         }
         let pending =
             self.pending.take().filter(|_| self.service == ServiceState::Accepted).ok_or(unexpected)?;
-        match (number, pending) {
+        let reply = match (number, pending) {
             (UserAuthSuccess::NUMBER, _) => {
                 UserAuthSuccess::decode(payload)?;
-                Ok(Some(AuthReply::Success))
+                AuthReply::Success
             }
             (UserAuthFailure::NUMBER, _) => {
                 let message = UserAuthFailure::decode(payload)?;
                 let methods = message.methods.iter().map(str::to_owned).collect();
-                Ok(Some(AuthReply::Failure { methods, partial_success: message.partial_success }))
+                AuthReply::Failure { methods, partial_success: message.partial_success }
             }
             (UserAuthPkOk::NUMBER, Pending::Query { key, algorithm }) => {
                 let message = UserAuthPkOk::decode(payload)?;
-                // Dev Tunnels' Go servers name the key's type where the algorithm belongs.
-                let same_algorithm =
-                    message.algorithm == algorithm.name() || message.algorithm == key.kind().name();
-                if !same_algorithm || PublicKey::from_blob(message.key) != Ok(key) {
+                if !is_asked_about(&message, &key, &algorithm) {
                     return Err(PeerMisbehaved::PkOkMismatch.into());
                 }
-                Ok(Some(AuthReply::PkOk))
+                AuthReply::PkOk
             }
-            // 60 for a password is a request to change it, which we do not do: the attempt has failed.
-            (UserAuthPkOk::NUMBER, Pending::Other) => Ok(Some(AuthReply::ChangePassword)),
-            _ => Err(unexpected.into()),
-        }
+            (UserAuthPasswdChangeReq::NUMBER, Pending::Password) => {
+                let message = UserAuthPasswdChangeReq::decode(payload)?;
+                AuthReply::ChangePassword { prompt: clean_text(message.prompt, MAX_BANNER, MAX_BANNER_LINES) }
+            }
+            (UserAuthInfoRequest::NUMBER, Pending::KeyboardInteractive) => {
+                AuthReply::InfoRequest(InfoRequest::decode(payload, from_dev_tunnels)?)
+            }
+            _ => return Err(unexpected.into()),
+        };
+        Ok(ClientProgress::Reply(reply))
     }
 }
 
-fn put_key(fields: &mut Vec<u8>, signed: bool, key: &PublicKey, algorithm: SignatureAlgorithm) {
-    fields.put_bool(signed);
-    fields.put_string(algorithm.name().as_bytes());
-    fields.put_string(&key.to_blob());
+/// Whether PK_OK names the very key and algorithm of the query (RFC 4252 §7).
+fn is_asked_about(message: &UserAuthPkOk<'_>, key: &[u8], algorithm: &str) -> bool {
+    // Dev Tunnels' Go servers name the key's type where the algorithm belongs.
+    let same_algorithm = message.algorithm == algorithm
+        || Reader::new(key).string().is_ok_and(|kind| kind == message.algorithm.as_bytes());
+    // An RSA key is the same whatever type its blob names (RFC 8332 §3).
+    let same_key =
+        || matches!((PublicKey::from_blob(message.key), PublicKey::from_blob(key)), (Ok(a), Ok(b)) if a == b);
+    same_algorithm && (message.key == key || same_key())
 }
+
+fn put_key(fields: &mut Vec<u8>, signed: bool, key: &[u8], algorithm: &str) {
+    fields.put_bool(signed);
+    fields.put_string(algorithm.as_bytes());
+    fields.put_string(key);
+}
+
+/// Room for all fields, so that no copy of a secret is left behind by a growing buffer.
+fn room_for(request: &ClientAuthRequest<'_>) -> usize {
+    let secrets = match request {
+        ClientAuthRequest::Password(password) => password.len(),
+        ClientAuthRequest::PasswordChange { old, new } => old.len().saturating_add(new.len()),
+        ClientAuthRequest::InfoResponse(answers) => {
+            answers.iter().fold(0, |sum: usize, answer| sum.saturating_add(answer.len()).saturating_add(4))
+        }
+        _ => 1024,
+    };
+    secrets.saturating_add(16)
+}
+
+/// A banner is cut at about this many bytes, and after this many lines. RFC 4252 §5.4 has no limit; a screen does.
+const MAX_BANNER: usize = 8 * 1024;
+const MAX_BANNER_LINES: usize = 100;

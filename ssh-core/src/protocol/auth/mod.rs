@@ -1,11 +1,19 @@
 //! User authentication (RFC 4252). Each side is a type of its own, so that neither can take the other's messages.
 
+mod attempt;
+mod authenticated;
 mod client;
+mod info_request;
 mod server;
 
-pub(crate) use client::ClientAuth;
-pub use client::{AuthReply, ClientAuthRequest};
-pub use server::{AuthAnswer, Secret, ServerAttempt, ServerMethod};
+pub use attempt::{
+    AuthAnswer, Method, OfferedKey, Prompts, Refusal, RefusedAttempt, Secret, ServerAttempt, ServerMethod,
+    Succeeded,
+};
+pub(crate) use authenticated::Authenticated;
+pub use client::{AuthReply, ClientAuthRequest, ToSign};
+pub(crate) use client::{ClientAuth, ClientProgress};
+pub use info_request::{InfoRequest, Prompt};
 pub(crate) use server::{ServerAuth, ServerProgress};
 
 /// RFC 4252 §4.

@@ -59,9 +59,47 @@ pub(super) struct SendHalf {
     pub(super) waker: Option<Waker>,
     /// In the queue of those who wait for room in the output.
     pub(super) parked: bool,
-    /// How much this channel wrote since the output was last taken, and which taking that was.
-    pub(super) round: u64,
-    pub(super) written_in_round: usize,
+    pub(super) share: Share,
+}
+
+/// What a channel may write until the output is taken again, in bytes on the wire. A packet may go over it; the debt is
+/// carried to the next round, and so is what a channel had left when there was no room, so that over several rounds
+/// nobody gets more than others (deficit round robin).
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    round: u64,
+    quantum: usize,
+    written: usize,
+    /// It wanted to write and there was no room.
+    starved: bool,
+}
+
+/// No more than this is saved up for later, in bytes, so that nobody who waited long pushes everybody else aside.
+const MOST_SAVED: usize = 256 * 1024;
+
+impl Share {
+    /// Begins the round, if it is another than the last.
+    pub(super) fn enter(&mut self, round: u64, quantum: usize) {
+        let passed = round.saturating_sub(self.round);
+        if passed > 0 {
+            let due = self.quantum.saturating_mul(usize::try_from(passed).unwrap_or(usize::MAX));
+            let debt = self.written.saturating_sub(due);
+            let saved = if self.starved { due.saturating_sub(self.written).min(MOST_SAVED) } else { 0 };
+            *self = Self { round, quantum: quantum.saturating_add(saved), written: debt, starved: false };
+        }
+    }
+
+    pub(super) fn left(&self) -> usize {
+        self.quantum.saturating_sub(self.written)
+    }
+
+    pub(super) fn starve(&mut self) {
+        self.starved = true;
+    }
+
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.written = self.written.saturating_add(bytes);
+    }
 }
 
 #[derive(Debug)]
@@ -170,8 +208,7 @@ impl Row {
                 eof_sent: false,
                 waker: None,
                 parked: false,
-                round: 0,
-                written_in_round: 0,
+                share: Share { quantum: usize::MAX, ..Share::default() },
             },
             receive: ReceiveHalf {
                 window: ReceiveWindow::new(receive_window),

@@ -10,6 +10,7 @@ use super::{
     send_open_failure,
 };
 use crate::error::{Error, PeerMisbehaved, escape_text};
+use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{
     ChannelClose, ChannelData, ChannelEof, ChannelExtendedData, ChannelFailure, ChannelOpen,
     ChannelOpenConfirmation, ChannelOpenFailure, ChannelRequest, ChannelSuccess, ChannelWindowAdjust,
@@ -28,6 +29,7 @@ impl Connection {
     /// A message with a number from 80 to 100. `Ok(false)` if the number is nobody's.
     pub(crate) fn handle(
         &mut self,
+        _proof: Authenticated,
         payload: &Bytes,
         now: Instant,
         out: &mut Outbound,
@@ -70,11 +72,17 @@ impl Connection {
 
     fn on_data(&mut self, payload: &Bytes) -> Result<(), Error> {
         let message = ChannelData::decode(payload)?;
-        let (id, data) = (message.recipient, message.data);
-        let Some(row) = self.accept_data(ChannelData::NUMBER, id, data.len())? else { return Ok(()) };
-        row.receive.queue.push(payload.slice_ref(data));
-        let waker = row.receive.waker.take();
-        self.wakes.extend(waker);
+        let data = payload.slice_ref(message.data);
+        // Apart from the rows for a moment, which are borrowed at the same time.
+        let mut spares = std::mem::take(&mut self.spares);
+        let queued = self.accept_data(ChannelData::NUMBER, message.recipient, data.len()).map(|row| {
+            row.and_then(|row| {
+                row.receive.queue.push(data, &mut spares);
+                row.receive.waker.take()
+            })
+        });
+        self.spares = spares;
+        self.wakes.extend(queued?);
         Ok(())
     }
 
@@ -95,19 +103,25 @@ impl Connection {
     fn on_extended_data(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
         let message = ChannelExtendedData::decode(payload)?;
         let data = payload.slice_ref(message.data);
-        let len = data.len();
-        let id = message.recipient;
-        let Some(row) = self.accept_data(ChannelExtendedData::NUMBER, id, len)? else { return Ok(()) };
-        match &mut row.receive.stderr {
-            StderrMode::Queue { queue, waker } if message.code == STDERR => {
-                queue.push(data);
-                let waker = waker.take();
-                self.wakes.extend(waker);
-                Ok(())
-            }
+        let (id, len) = (message.recipient, data.len());
+        let mut spares = std::mem::take(&mut self.spares);
+        let accepted = self.accept_data(ChannelExtendedData::NUMBER, id, len).map(|row| {
+            row.map(|row| match &mut row.receive.stderr {
+                StderrMode::Queue { queue, waker } if message.code == STDERR => {
+                    queue.push(data, &mut spares);
+                    (true, waker.take())
+                }
+                _ => (false, None),
+            })
+        });
+        self.spares = spares;
+        match accepted? {
+            Some((true, waker)) => self.wakes.extend(waker),
             // Nobody will read it; without credit the channel would stall.
-            _ => self.credit(id, len, out),
+            Some((false, _)) => self.credit(id, len, out)?,
+            None => {}
         }
+        Ok(())
     }
 
     fn on_window_adjust(&mut self, payload: &Bytes) -> Result<(), Error> {

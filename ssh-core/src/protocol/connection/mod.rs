@@ -4,6 +4,7 @@ mod channel;
 mod incoming;
 mod receive_queue;
 mod requests;
+mod spares;
 mod streams;
 mod window;
 
@@ -18,17 +19,20 @@ pub use channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
 use channel::{Row, RowPhase, StderrMode};
 pub(crate) use incoming::KEEPALIVE;
 use requests::{ReceivedRequests, SentRequests};
+use spares::Spares;
 use window::RoundTrip;
 
 use crate::config::Common;
 use crate::error::{ApiMisuse, Error};
+use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{
     ChannelClose, ChannelEof, ChannelFailure, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure,
     ChannelRequest, ChannelSuccess, GlobalRequest, OptionalText, RequestFailure, RequestSuccess, Rest,
 };
 use crate::protocol::transport::outbound::Outbound;
 
-/// All channels and requests of a session.
+/// All channels and requests of a session. They come to be by [`Connection::handle`], [`Connection::open`] and
+/// [`Connection::global_request`] alone, which ask for the proof that the login is over.
 #[derive(Debug)]
 pub(crate) struct Connection {
     common: Arc<Common>,
@@ -42,6 +46,8 @@ pub(crate) struct Connection {
     received_requests: ReceivedRequests<GlobalReply>,
     /// Keepalives are in `requests` like any other; these are their numbers.
     round_trip: RoundTrip,
+    /// When the round trip was last asked for.
+    probed_at: Option<Instant>,
     /// The time of the last input, good enough to pace windows by.
     now: Instant,
     /// Channels that wait for room in the output.
@@ -56,6 +62,7 @@ pub(crate) struct Connection {
     event_wakers: Vec<Waker>,
     /// Bytes of requests and offers that nobody has looked at.
     waiting_bytes: usize,
+    spares: Spares,
     failed: Option<Error>,
 }
 
@@ -116,6 +123,7 @@ impl Connection {
             sent_at: VecDeque::new(),
             received_requests: ReceivedRequests::default(),
             round_trip: RoundTrip::default(),
+            probed_at: None,
             now,
             parked: Vec::new(),
             round: 0,
@@ -125,6 +133,7 @@ impl Connection {
             events: VecDeque::new(),
             event_wakers: Vec::new(),
             waiting_bytes: 0,
+            spares: Spares::default(),
             failed: None,
         }
     }
@@ -173,12 +182,17 @@ impl Connection {
     pub(crate) fn on_room(&mut self, out: &Outbound) {
         self.round = self.round.wrapping_add(1);
         self.quantum = out.share(self.parked.len());
-        for id in std::mem::take(&mut self.parked) {
+        for id in self.parked.drain(..) {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.send.parked = false;
                 self.wakes.extend(row.send.waker.take());
             }
         }
+    }
+
+    /// Gives memory back that a busy moment needed.
+    pub(crate) fn shrink(&mut self) {
+        self.spares.clear();
     }
 
     fn failure(&self) -> Error {
@@ -200,6 +214,7 @@ impl Connection {
     /// Asks the peer for a channel; our number for it.
     pub(crate) fn open(
         &mut self,
+        _proof: Authenticated,
         kind: &str,
         fields: &[u8],
         now: Instant,
@@ -368,6 +383,19 @@ impl Connection {
 
     /// Sends a global request; the number of its answer, if one is wanted.
     pub(crate) fn global_request(
+        &mut self,
+        _proof: Authenticated,
+        name: &str,
+        want_reply: bool,
+        fields: &[u8],
+        now: Instant,
+        out: &mut Outbound,
+    ) -> Result<Option<u64>, Error> {
+        self.send_global_request(name, want_reply, fields, now, out)
+    }
+
+    /// As [`global_request`](Self::global_request), for what only an open channel leads to.
+    fn send_global_request(
         &mut self,
         name: &str,
         want_reply: bool,

@@ -1,6 +1,9 @@
 use std::collections::VecDeque;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
+
+use super::spares::Spares;
+use crate::protocol::transport::blocks::Block;
 
 /// Received bytes that the application has not read yet. Large payloads are kept as slices of the block that they
 /// were opened in; small ones are copied together, so that a short unread message does not pin a whole block.
@@ -8,7 +11,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 pub(crate) struct ReceiveQueue {
     chunks: VecDeque<Bytes>,
     /// Small payloads that came after the last chunk.
-    tail: BytesMut,
+    tail: Block,
     len: usize,
 }
 
@@ -16,8 +19,8 @@ pub(crate) struct ReceiveQueue {
 const SMALL: usize = 2048;
 /// And up to this many while there is unread data.
 const SMALL_WHEN_BEHIND: usize = 16 * 1024;
-/// A tail of this many bytes becomes a chunk.
-const TAIL_LEN: usize = 64 * 1024;
+/// An emptied queue keeps room for this many chunks and gives more back.
+const KEPT_CHUNKS: usize = 64;
 
 impl ReceiveQueue {
     pub(crate) fn len(&self) -> usize {
@@ -28,35 +31,45 @@ impl ReceiveQueue {
         self.len == 0
     }
 
-    pub(crate) fn push(&mut self, data: Bytes) {
+    /// Takes what arrived. Room for it comes from `spares`, so that a steady stream allocates nothing.
+    pub(crate) fn push(&mut self, data: Bytes, spares: &mut Spares) {
         // Unread data that keeps on coming is copied up to a larger size: the peer may have put one message for this
         // channel in each block, and each would be kept whole.
         let small = if self.is_empty() { SMALL } else { SMALL_WHEN_BEHIND };
+        let before = self.len;
         self.len = self.len.saturating_add(data.len());
-        if data.len() <= small {
-            // One message gets no more room than it needs, many get it at once.
-            let room = self.tail.capacity().saturating_sub(self.tail.len());
-            if room < data.len() && !(self.tail.is_empty() && self.chunks.is_empty()) {
-                self.tail.reserve(TAIL_LEN.max(data.len()));
-            }
-            self.tail.extend_from_slice(&data);
-            if self.tail.len() >= TAIL_LEN {
-                self.flush_tail();
-            }
-        } else {
-            self.flush_tail();
-            self.chunks.push_back(data);
+        if data.len() > small {
+            self.flush_tail(spares);
+            self.push_chunk(data, spares);
+            return;
         }
+        if !self.tail.bytes.try_reclaim(data.len()) {
+            self.flush_tail(spares);
+            let room = spares.take_room(data.len(), before);
+            spares.give_room(std::mem::replace(&mut self.tail, room));
+        }
+        self.tail.bytes.extend_from_slice(&data);
     }
 
-    fn flush_tail(&mut self) {
-        if !self.tail.is_empty() {
-            self.chunks.push_back(self.tail.split().freeze());
+    fn push_chunk(&mut self, chunk: Bytes, spares: &mut Spares) {
+        if self.chunks.len() == self.chunks.capacity()
+            && let Some(mut longer) = spares.take_list(self.chunks.len())
+        {
+            longer.append(&mut self.chunks);
+            self.chunks = longer;
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    fn flush_tail(&mut self, spares: &mut Spares) {
+        if !self.tail.bytes.is_empty() {
+            let chunk = self.tail.bytes.split().freeze();
+            self.push_chunk(chunk, spares);
         }
     }
 
     /// Copies to the front of `out`; how much.
-    pub(crate) fn read(&mut self, out: &mut [u8]) -> usize {
+    pub(crate) fn read(&mut self, out: &mut [u8], spares: &mut Spares) -> usize {
         let mut filled = 0_usize;
         while let Some(room) = out.get_mut(filled..).filter(|room| !room.is_empty()) {
             let copied = if let Some(chunk) = self.chunks.front_mut() {
@@ -67,8 +80,8 @@ impl ReceiveQueue {
                 }
                 n
             } else {
-                let n = copy(&self.tail, room);
-                self.tail.advance(n);
+                let n = copy(&self.tail.bytes, room);
+                self.tail.bytes.advance(n);
                 n
             };
             if copied == 0 {
@@ -77,19 +90,25 @@ impl ReceiveQueue {
             filled = filled.saturating_add(copied);
         }
         self.len = self.len.saturating_sub(filled);
-        self.release_if_empty();
+        self.release_if_empty(spares);
         filled
     }
 
     /// Takes up to `max_len` bytes in at most `max_chunks` chunks, without copying; how many bytes.
-    pub(crate) fn take_chunks(&mut self, max_len: usize, max_chunks: usize, out: &mut Vec<Bytes>) -> usize {
+    pub(crate) fn take_chunks(
+        &mut self,
+        max_len: usize,
+        max_chunks: usize,
+        out: &mut Vec<Bytes>,
+        spares: &mut Spares,
+    ) -> usize {
         let mut taken = 0_usize;
         // Taking nothing would look like the end of the data.
         let most_chunks = out.len().saturating_add(max_chunks.max(1));
         let max_len = max_len.max(1);
         while out.len() < most_chunks && taken < max_len {
             if self.chunks.is_empty() {
-                self.flush_tail();
+                self.flush_tail(spares);
             }
             let Some(mut chunk) = self.chunks.pop_front() else { break };
             let left = max_len.saturating_sub(taken);
@@ -100,17 +119,20 @@ impl ReceiveQueue {
             out.push(chunk);
         }
         self.len = self.len.saturating_sub(taken);
-        self.release_if_empty();
+        self.release_if_empty(spares);
         taken
     }
 
     /// An idle channel should not keep room that a busy moment needed.
-    fn release_if_empty(&mut self) {
-        if self.len == 0 && self.chunks.capacity() > 64 {
-            self.chunks = VecDeque::new();
+    fn release_if_empty(&mut self, spares: &mut Spares) {
+        if self.len > 0 {
+            return;
         }
-        if self.len == 0 && self.tail.capacity() > SMALL {
-            self.tail = BytesMut::new();
+        if self.chunks.capacity() > KEPT_CHUNKS {
+            spares.give_list(std::mem::take(&mut self.chunks));
+        }
+        if self.tail.size() > SMALL {
+            spares.give_room(std::mem::take(&mut self.tail));
         }
     }
 }
@@ -136,21 +158,21 @@ mod tests {
 
     #[test]
     fn order_is_kept_across_small_and_large_payloads() {
-        let mut queue = ReceiveQueue::default();
+        let (mut queue, mut spares) = (ReceiveQueue::default(), Spares::default());
         let all: Vec<u8> = (0..100_000_u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
         let mut rest = Bytes::from(all.clone());
         for len in [1, 5000, 3, 2048, 2049, 40_000, 7].into_iter().cycle() {
             if rest.is_empty() {
                 break;
             }
-            queue.push(rest.split_to(len.min(rest.len())));
+            queue.push(rest.split_to(len.min(rest.len())), &mut spares);
         }
         assert_eq!(queue.len, all.len());
         let mut out = vec![0; 30_001];
-        let n = queue.read(&mut out);
+        let n = queue.read(&mut out, &mut spares);
         out.truncate(n);
         let mut chunks = Vec::new();
-        while queue.take_chunks(9_000, 4, &mut chunks) > 0 {
+        while queue.take_chunks(9_000, 4, &mut chunks, &mut spares) > 0 {
             out.extend(chunks.drain(..).flatten());
         }
         assert!(queue.is_empty());

@@ -2,10 +2,13 @@
 
 use std::io::IoSlice;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Connection, Row, StderrMode, set_waker};
+use super::spares::Spares;
+use super::window::Bounds;
+use super::{Connection, KEEPALIVE, LEAST_WINDOW, Row, StderrMode, set_waker};
 use crate::error::{ApiMisuse, Error};
 use crate::protocol::messages::{ChannelData, ChannelWindowAdjust};
 use crate::protocol::transport::outbound::Outbound;
@@ -32,20 +35,22 @@ impl Connection {
         let Some(row) = row else {
             return Poll::Ready(Err(failure.unwrap_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))));
         };
-        if row.send.round != round {
-            row.send.round = round;
-            row.send.written_in_round = 0;
-        }
+        row.send.share.enter(round, quantum);
         let mut slices = Slices::new(slices);
         let mut written = 0_usize;
         while slices.left > 0 {
             let window = usize::try_from(row.send.window).unwrap_or(usize::MAX);
-            let room = out.data_room().min(quantum.saturating_sub(row.send.written_in_round));
+            // The output will not be taken while it is empty, so waiting for that would be for ever.
+            let share = if out.pending() == 0 { quantum.max(1) } else { row.send.share.left() };
+            let room = out.data_room().min(share);
             if window == 0 || room == 0 {
                 if written > 0 {
                     break;
                 }
                 set_waker(&mut row.send.waker, cx);
+                if window > 0 && share > 0 {
+                    row.send.share.starve();
+                }
                 // Without window, the peer's WINDOW_ADJUST wakes; without room, the taking of the output.
                 if window > 0 && !std::mem::replace(&mut row.send.parked, true) {
                     self.parked.push(id);
@@ -53,7 +58,8 @@ impl Connection {
                 return Poll::Pending;
             }
             let packet = usize::try_from(row.send.max_packet).unwrap_or(usize::MAX).min(MAX_DATA_OUT);
-            // A packet may go a little over the room, so that the last one is not a sliver.
+            // A packet may go a little over the room, so that the last one is not a sliver. What a channel takes above
+            // its share it has less of in the next round.
             let len = slices.left.min(window).min(packet);
             let recipient = row.send.remote;
             let before = out.pending();
@@ -66,7 +72,7 @@ impl Connection {
             row.send.window = row.send.window.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
             // As it is on the wire: in small packets the frames weigh more than the data.
             let weight = out.pending().saturating_sub(before);
-            row.send.written_in_round = row.send.written_in_round.saturating_add(weight);
+            row.send.share.spend(weight);
             written = written.saturating_add(len);
         }
         Poll::Ready(Ok(written))
@@ -80,7 +86,7 @@ impl Connection {
         buffer: &mut [u8],
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
-        self.poll_queue(id, cx, out, |row| row.receive.queue.read(buffer))
+        self.poll_queue(id, cx, out, |row, spares| row.receive.queue.read(buffer, spares))
     }
 
     /// Takes received data without copying, up to `max_len` bytes in at most `max_chunks`; 0 at the end.
@@ -93,7 +99,9 @@ impl Connection {
         chunks: &mut Vec<Bytes>,
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
-        self.poll_queue(id, cx, out, |row| row.receive.queue.take_chunks(max_len, max_chunks, chunks))
+        self.poll_queue(id, cx, out, |row, spares| {
+            row.receive.queue.take_chunks(max_len, max_chunks, chunks, spares)
+        })
     }
 
     fn poll_queue(
@@ -101,13 +109,13 @@ impl Connection {
         id: u32,
         cx: &Context<'_>,
         out: &mut Outbound,
-        take: impl FnOnce(&mut Row) -> usize,
+        take: impl FnOnce(&mut Row, &mut Spares) -> usize,
     ) -> Poll<Result<usize, Error>> {
         let Some(row) = self.rows.get_mut(&id) else {
             return Poll::Ready(Err(self.failure()));
         };
         if !row.receive.queue.is_empty() {
-            let n = take(row);
+            let n = take(row, &mut self.spares);
             return Poll::Ready(self.credit(id, n, out).map(|()| n));
         }
         if row.receive_ended() {
@@ -155,7 +163,7 @@ impl Connection {
             return Poll::Ready(Ok(0));
         };
         if !queue.is_empty() {
-            let n = queue.read(buffer);
+            let n = queue.read(buffer, &mut self.spares);
             return Poll::Ready(self.credit(id, n, out).map(|()| n));
         }
         if ended {
@@ -171,23 +179,55 @@ impl Connection {
     /// The application has taken `len` bytes, or they were dropped for it.
     pub(super) fn credit(&mut self, id: u32, len: usize, out: &mut Outbound) -> Result<(), Error> {
         let limits = &self.common.limits;
-        let room = u64::from(limits.session_window).saturating_sub(self.committed);
-        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let session = u64::from(limits.session_window);
+        let room = u32::try_from(session.saturating_sub(self.committed)).unwrap_or(u32::MAX);
+        let share = session.checked_div(self.rows.len() as u64).unwrap_or(session);
+        let share = u32::try_from(share).unwrap_or(u32::MAX).max(LEAST_WINDOW);
+        // As much as a new channel gets is left for those with less than their share; once they have needed it, those
+        // with more give some of theirs up.
+        let reserve = limits.channel_window;
+        let shrink_to = if room < reserve { share } else { u32::MAX };
         let (round_trip, now, most) = (self.round_trip.shortest(), self.now, limits.max_channel_window);
         let live = self.failed.is_none();
         let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
         if row.receive_ended() || row.close_sent || !live {
             return Ok(());
         }
-        let may_grow_by = most.saturating_sub(row.receive.window.size()).min(room);
-        let Some(credit) = row.receive.window.on_read(len, round_trip, now, may_grow_by) else {
+        let size = row.receive.window.size();
+        let may_take =
+            if size < share { room.min(share.saturating_sub(size)) } else { room.saturating_sub(reserve) };
+        let may_grow_by = most.saturating_sub(size).min(may_take);
+        let bounds = Bounds { may_grow_by, shrink_to };
+        let Some(credit) = row.receive.window.on_read(len, round_trip, now, bounds) else {
             return Ok(());
         };
         self.committed = self.committed.saturating_add(u64::from(credit.grown));
+        self.committed = self.committed.saturating_sub(u64::from(credit.shrunk));
         let (recipient, bytes) = (row.send.remote, credit.bytes);
-        out.send(|buffer| ChannelWindowAdjust { recipient, bytes }.encode(buffer))
+        out.send(|buffer| ChannelWindowAdjust { recipient, bytes }.encode(buffer))?;
+        self.probe(out)
+    }
+
+    /// Windows grow by the round trip. Whoever opens channels sees it then; whoever only accepts them has to ask.
+    fn probe(&mut self, out: &mut Outbound) -> Result<(), Error> {
+        let is_known = match self.probed_at {
+            Some(at) => self.now.saturating_duration_since(at) < PROBE_INTERVAL,
+            None => self.round_trip.shortest().is_some(),
+        };
+        // A peer that does not answer is not asked again.
+        if is_known || !self.sent_at.is_empty() {
+            return Ok(());
+        }
+        self.probed_at = Some(self.now);
+        if let Some(number) = self.send_global_request(KEEPALIVE, true, &[], self.now, out)? {
+            self.abandon_global_reply(number);
+        }
+        Ok(())
     }
 }
+
+/// While data comes in the round trip is measured this often: a single sample may hold much waiting.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Several slices read as one.
 struct Slices<'a, 'b> {

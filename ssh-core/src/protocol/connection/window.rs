@@ -5,7 +5,7 @@ use crate::error::PeerMisbehaved;
 /// What we still let the peer send on one channel (RFC 4254 §5.2).
 ///
 /// Credit goes back as the application reads, at half a window. A window of which half goes in under two round trips
-/// holds the channel back, and is doubled.
+/// holds the channel back, and is doubled. One that holds other channels back gives up some of its credit instead.
 #[derive(Debug)]
 pub(crate) struct ReceiveWindow {
     /// What the window is when everything has been read.
@@ -38,13 +38,13 @@ impl ReceiveWindow {
         Ok(())
     }
 
-    /// The application has read `len` bytes. The credit to send now, and by how much of it the window grew.
+    /// The application has read `len` bytes. The credit to send now, and by how much of it the window grew or shrank.
     pub(crate) fn on_read(
         &mut self,
         len: usize,
         round_trip: Option<Duration>,
         now: Instant,
-        may_grow_by: u32,
+        bounds: Bounds,
     ) -> Option<Credit> {
         self.consumed = self.consumed.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         let half = self.size.checked_div(2).unwrap_or_default();
@@ -55,13 +55,23 @@ impl ReceiveWindow {
             .credited_at
             .zip(round_trip)
             .is_some_and(|(at, round_trip)| now.saturating_duration_since(at) < round_trip.saturating_mul(2));
-        let grown = if fast { self.size.min(may_grow_by) } else { 0 };
-        self.size = self.size.saturating_add(grown);
-        let bytes = std::mem::take(&mut self.consumed).saturating_add(grown);
+        // What was promised cannot be taken back, and some credit always goes out, so shrinking takes a few rounds.
+        let shrunk = self.size.saturating_sub(bounds.shrink_to).min(self.consumed / 2);
+        let grown = if fast && shrunk == 0 { self.size.min(bounds.may_grow_by) } else { 0 };
+        self.size = self.size.saturating_add(grown).saturating_sub(shrunk);
+        let bytes = std::mem::take(&mut self.consumed).saturating_add(grown).saturating_sub(shrunk);
         self.left = self.left.saturating_add(bytes);
         self.credited_at = Some(now);
-        Some(Credit { bytes, grown })
+        Some(Credit { bytes, grown, shrunk })
     }
+}
+
+/// What the other channels of the session leave to one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) may_grow_by: u32,
+    /// A larger window than this is to shrink.
+    pub(crate) shrink_to: u32,
 }
 
 /// A WINDOW_ADJUST to send.
@@ -69,6 +79,7 @@ impl ReceiveWindow {
 pub(crate) struct Credit {
     pub(crate) bytes: u32,
     pub(crate) grown: u32,
+    pub(crate) shrunk: u32,
 }
 
 /// The shortest of the last round trips seen. Samples come with whatever is answered, so some hold the peer's thinking
@@ -103,17 +114,36 @@ mod tests {
     fn credit_comes_at_half_a_window_and_grows_it_only_when_it_is_used_fast() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
+        let free = |may_grow_by| Bounds { may_grow_by, shrink_to: u32::MAX };
         let mut window = ReceiveWindow::new(1000);
         window.on_data(600).unwrap();
-        assert_eq!(window.on_read(499, RTT, at(0), 9999), None);
-        assert_eq!(window.on_read(101, RTT, at(0), 9999), Some(Credit { bytes: 600, grown: 0 }));
+        assert_eq!(window.on_read(499, RTT, at(0), free(9999)), None);
+        let credit = Credit { bytes: 600, grown: 0, shrunk: 0 };
+        assert_eq!(window.on_read(101, RTT, at(0), free(9999)), Some(credit));
         window.on_data(1000).unwrap();
         assert_eq!(window.on_data(1), Err(PeerMisbehaved::WindowOverrun));
         // Half a window in 150 ms is under two round trips.
-        assert_eq!(window.on_read(500, RTT, at(150), 9999), Some(Credit { bytes: 1500, grown: 1000 }));
+        let credit = Credit { bytes: 1500, grown: 1000, shrunk: 0 };
+        assert_eq!(window.on_read(500, RTT, at(150), free(9999)), Some(credit));
         assert_eq!(window.size(), 2000);
         // The same in 300 ms is not, and a cap holds.
-        assert_eq!(window.on_read(1000, RTT, at(450), 9999).unwrap().grown, 0);
-        assert_eq!(window.on_read(1000, RTT, at(460), 70).unwrap().grown, 70);
+        assert_eq!(window.on_read(1000, RTT, at(450), free(9999)).unwrap().grown, 0);
+        assert_eq!(window.on_read(1000, RTT, at(460), free(70)).unwrap().grown, 70);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    fn a_window_that_others_need_shrinks_without_going_below_zero() {
+        let bounds = Bounds { may_grow_by: 0, shrink_to: 100 };
+        let mut window = ReceiveWindow::new(1000);
+        for _ in 0..20 {
+            let before = (window.size, window.left);
+            window.on_data(window.left as usize).unwrap();
+            let credit = window.on_read(before.1 as usize, RTT, Instant::now(), bounds).unwrap();
+            assert!(credit.bytes > 0 && credit.grown == 0);
+            assert_eq!(credit.bytes + credit.shrunk, before.1);
+            assert_eq!((window.size, window.left), (before.0 - credit.shrunk, credit.bytes));
+        }
+        assert_eq!(window.size(), 100);
     }
 }

@@ -22,9 +22,9 @@ impl Engine {
     }
 
     pub fn open_channel(&mut self, kind: &str, fields: &[u8], now: Instant) -> Result<u32, Error> {
-        self.authenticated()?;
+        let proof = self.authenticated()?;
         check_size(kind, fields)?;
-        let opened = self.connection.open(kind, fields, now, &mut self.transport.out);
+        let opened = self.connection.open(proof, kind, fields, now, &mut self.transport.out);
         self.fatal(opened)
     }
 
@@ -162,9 +162,10 @@ impl Engine {
         fields: &[u8],
         now: Instant,
     ) -> Result<Option<u64>, Error> {
-        self.authenticated()?;
+        let proof = self.authenticated()?;
         check_size(name, fields)?;
-        let sent = self.connection.global_request(name, want_reply, fields, now, &mut self.transport.out);
+        let sent =
+            self.connection.global_request(proof, name, want_reply, fields, now, &mut self.transport.out);
         self.fatal(sent)
     }
 

@@ -8,16 +8,18 @@ use std::time::Instant;
 use zeroize::Zeroize as _;
 
 use crate::config::Common;
-use crate::crypto::SignatureAlgorithm;
+use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout, escape_text};
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::{HostKey, PublicKey, SigningKey};
 use crate::protocol::auth::{
-    AuthAnswer, AuthReply, ClientAuth, ClientAuthRequest, ServerAttempt, ServerAuth, ServerProgress,
+    AuthAnswer, AuthReply, Authenticated, ClientAuth, ClientAuthRequest, ClientProgress, Method,
+    RefusedAttempt, ServerAttempt, ServerAuth, ServerProgress, ToSign,
 };
 use crate::protocol::connection::{Connection, KEEPALIVE};
 use crate::protocol::messages::{
     Disconnect, ExtInfo, GlobalRequest, OptionalText, Phase, RequestFailure, Rest, Unimplemented, phase,
 };
+use crate::protocol::transport::ident::OUR_IDENT;
 use crate::protocol::transport::inbound::{Inbound, NextOpener, Packet};
 use crate::protocol::transport::kex::{Kex, KexProgress, Negotiated};
 use crate::protocol::transport::outbound::{HIGH_BATCH, Outbound};
@@ -37,14 +39,15 @@ pub struct Engine {
     transport: Transport,
     auth: Auth,
     connection: Connection,
+    addresses: Addresses,
     events: VecDeque<Event>,
     next_opener: Option<NextOpener>,
     /// Why the session is over.
     ended: Option<Error>,
     login_deadline: Option<Instant>,
     keepalive: KeepAlive,
-    /// The signature algorithms of the server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
-    server_sig_algs: Option<Vec<SignatureAlgorithm>>,
+    /// The server's `server-sig-algs` (RFC 8308 §3.1), if it sent any.
+    server_sig_algs: Option<Vec<String>>,
 }
 
 /// Keys, payloads and session ids stay out of logs.
@@ -66,12 +69,12 @@ struct Transport {
     ident_seen: bool,
 }
 
-/// How far authentication is. Nothing of the connection protocol is reachable before `Done`.
+/// How far authentication is. The connection protocol asks for the proof that only `Done` holds.
 #[derive(Debug)]
 enum Auth {
     Client(ClientAuth),
     Server(ServerAuth),
-    Done,
+    Done(Authenticated),
 }
 
 #[derive(Debug)]
@@ -86,13 +89,20 @@ struct KeepAlive {
 pub enum Event {
     /// Client: the server holds this host key. Nothing is sent for authentication before
     /// [`Engine::accept_host_key`].
-    HostKey(PublicKey),
+    HostKey(HostKey),
     /// Client: [`Engine::auth_request`] may be called.
     AuthReady,
     /// Client: the answer to the last attempt.
     AuthReply(AuthReply),
+    /// Client: what the server wants the user to read before the login (RFC 4252 §5.4). Control characters but line
+    /// feeds are escaped, and it is cut at about 8 KiB and 100 lines.
+    Banner(String),
+    /// Server, if it is [asked](Engine::ask_auth_methods): say with [`Engine::auth_begin`] what this user may try.
+    AuthBegin(String),
     /// Server: decide with [`Engine::auth_answer`].
     AuthAttempt(ServerAttempt),
+    /// Server: an attempt was refused without asking.
+    AuthRefused(RefusedAttempt),
     /// Channels and requests may come and go.
     Authenticated,
 }
@@ -156,6 +166,7 @@ impl Engine {
                 ident_seen: false,
             },
             connection: Connection::new(Arc::clone(&common), now),
+            addresses: Addresses::default(),
             events: VecDeque::new(),
             next_opener: None,
             ended: None,
@@ -174,6 +185,9 @@ impl Engine {
         tracing::debug!(version = version.as_str(), "peer version");
         if version.is_dev_tunnels() {
             self.transport.rekey.be_last_resort();
+            if let Auth::Server(auth) = &mut self.auth {
+                auth.put_flags_last();
+            }
         }
         self.transport.ident_seen = true;
         self.transport.kex.set_peer_version(version);
@@ -200,12 +214,15 @@ impl Engine {
         self.transport.rekey.on_received(wire_len);
         self.check_allowed(number)?;
         match phase(number) {
-            Phase::Connection if matches!(self.auth, Auth::Done) => {
-                if !self.connection.handle(&payload.freeze(), now, &mut self.transport.out)? {
-                    self.unimplemented(sequence)?;
+            Phase::Connection => match self.auth {
+                Auth::Done(proof) => {
+                    let out = &mut self.transport.out;
+                    if !self.connection.handle(proof, &payload.freeze(), now, out)? {
+                        self.unimplemented(sequence)?;
+                    }
                 }
-            }
-            Phase::Connection => self.on_pre_auth_request(&payload)?,
+                Auth::Client(_) | Auth::Server(_) => self.on_pre_auth_request(&payload)?,
+            },
             Phase::Transport => self.on_transport(&payload)?,
             Phase::Kex => self.on_kex(&payload, is_first_packet, now)?,
             Phase::ExtInfo => self.on_ext_info(&payload)?,
@@ -224,7 +241,7 @@ impl Engine {
     /// messages unless the exchange is strict; before authentication nothing of the connection protocol.
     fn check_allowed(&self, number: u8) -> Result<(), Error> {
         let limits = &self.common.limits;
-        if !matches!(self.auth, Auth::Done)
+        if !matches!(self.auth, Auth::Done(_))
             && (self.transport.packets > limits.pre_auth_packets
                 || self.transport.bytes > limits.pre_auth_bytes)
         {
@@ -284,15 +301,11 @@ impl Engine {
             KexProgress::Going => {}
             KexProgress::PeerStarted => {
                 debug_assert!(was_idle);
-                let authenticated = matches!(self.auth, Auth::Done);
+                let authenticated = matches!(self.auth, Auth::Done(_));
                 self.transport.rekey.on_peer_start(self.transport.out.since_key(), authenticated, now)?;
             }
             KexProgress::HostKey(key) => self.events.push_back(Event::HostKey(key)),
-            KexProgress::Insecure => {
-                self.auth = Auth::Done;
-                self.login_deadline = None;
-                self.events.push_back(Event::Authenticated);
-            }
+            KexProgress::Insecure => self.on_authenticated(Authenticated::without_security()),
             KexProgress::Done { next, first } => {
                 self.next_opener = Some(next);
                 self.transport.rekey.on_keys(now);
@@ -333,10 +346,8 @@ impl Engine {
             let (name, value) = (reader.string()?, reader.string()?);
             // An empty list says nothing: Go peers send one.
             if name == b"server-sig-algs" && !value.is_empty() {
-                let known = crate::protocol::wire::NameList::parse(value)?
-                    .iter()
-                    .filter_map(SignatureAlgorithm::from_name);
-                self.server_sig_algs = Some(known.collect());
+                let names = crate::protocol::wire::NameList::parse(value)?;
+                self.server_sig_algs = Some(names.iter().map(str::to_owned).collect());
             }
         }
         reader.finish()?;
@@ -348,11 +359,17 @@ impl Engine {
         let session_id = self.transport.kex.session_id().unwrap_or_default();
         match &mut self.auth {
             Auth::Client(auth) => {
-                if let Some(reply) = auth.handle(payload)? {
-                    let success = reply == AuthReply::Success;
-                    self.events.push_back(Event::AuthReply(reply));
-                    if success {
-                        self.on_authenticated();
+                let from_dev_tunnels =
+                    self.transport.kex.peer_version().is_some_and(PeerVersion::is_dev_tunnels);
+                match auth.handle(payload, from_dev_tunnels)? {
+                    ClientProgress::Nothing => {}
+                    ClientProgress::Banner(text) => self.events.push_back(Event::Banner(text)),
+                    ClientProgress::Reply(reply) => {
+                        let proof = Authenticated::by_client(&reply);
+                        self.events.push_back(Event::AuthReply(reply));
+                        if let Some(proof) = proof {
+                            self.on_authenticated(proof);
+                        }
                     }
                 }
                 Ok(())
@@ -362,9 +379,9 @@ impl Engine {
                 self.on_server_auth(progress, now)
             }
             // RFC 4252 §5.1: further requests are silently ignored.
-            Auth::Done if self.role == Role::Server && number == 50 => Ok(()),
+            Auth::Done(_) if self.role == Role::Server && number == 50 => Ok(()),
             // Dev Tunnels clients ask for the service that authentication has already implied.
-            Auth::Done if self.role == Role::Server && number == 5 => {
+            Auth::Done(_) if self.role == Role::Server && number == 5 => {
                 let message = crate::protocol::messages::ServiceRequest::decode(payload)?;
                 if message.name != crate::protocol::auth::CONNECTION_SERVICE {
                     return Err(PeerMisbehaved::UnknownService.into());
@@ -374,7 +391,7 @@ impl Engine {
                     .out
                     .send(|buffer| crate::protocol::messages::ServiceAccept { name }.encode(buffer))
             }
-            Auth::Done => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
+            Auth::Done(_) => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
         }
     }
 
@@ -383,9 +400,11 @@ impl Engine {
         loop {
             match progress {
                 ServerProgress::Nothing => {}
+                ServerProgress::Begin(user) => self.events.push_back(Event::AuthBegin(user)),
                 ServerProgress::Ask(attempt) => self.events.push_back(Event::AuthAttempt(attempt)),
-                ServerProgress::Authenticated => {
-                    self.on_authenticated();
+                ServerProgress::Refused(attempt) => self.events.push_back(Event::AuthRefused(attempt)),
+                ServerProgress::Authenticated(proof) => {
+                    self.on_authenticated(proof);
                     return Ok(());
                 }
             }
@@ -396,8 +415,8 @@ impl Engine {
         }
     }
 
-    fn on_authenticated(&mut self) {
-        self.auth = Auth::Done;
+    fn on_authenticated(&mut self, proof: Authenticated) {
+        self.auth = Auth::Done(proof);
         self.login_deadline = None;
         self.events.push_back(Event::Authenticated);
     }
@@ -455,6 +474,11 @@ impl Engine {
         !self.connection.wakes.is_empty()
     }
 
+    /// Gives memory back that a busy moment needed.
+    pub fn shrink(&mut self) {
+        self.connection.shrink();
+    }
+
     // ---- Time ---------------------------------------------------------------------------------------
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
@@ -465,7 +489,7 @@ impl Engine {
         }
         let auth = match &self.auth {
             Auth::Server(auth) => auth.deadline(),
-            Auth::Client(_) | Auth::Done => None,
+            Auth::Client(_) | Auth::Done(_) => None,
         };
         let kex = &self.transport.kex;
         let rekey = self.transport.rekey.deadline().filter(|_| kex.is_idle() && kex.negotiated().is_some());
@@ -498,13 +522,17 @@ impl Engine {
             auth.on_timeout(now, &mut self.transport.out)?;
             self.on_server_auth(ServerProgress::Nothing, now)?;
         }
-        if passed(self.keepalive_deadline()) {
+        if let Auth::Done(proof) = self.auth
+            && passed(self.keepalive_deadline())
+        {
+            // Nothing has come for long.
+            self.connection.shrink();
             if self.keepalive.unanswered >= self.common.limits.keepalive_misses {
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
             let number =
-                self.connection.global_request(KEEPALIVE, true, &[], now, &mut self.transport.out)?;
+                self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out)?;
             // Either answer is a sign of life; it takes its place among the others and is dropped.
             if let Some(number) = number {
                 self.connection.abandon_global_reply(number);
@@ -514,7 +542,7 @@ impl Engine {
     }
 
     fn keepalive_deadline(&self) -> Option<Instant> {
-        if !matches!(self.auth, Auth::Done) {
+        if !matches!(self.auth, Auth::Done(_)) {
             return None;
         }
         let silences = self.keepalive.unanswered.saturating_add(1);
@@ -587,10 +615,10 @@ impl Engine {
         self.ended.as_ref().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    fn authenticated(&self) -> Result<(), Error> {
+    fn authenticated(&self) -> Result<Authenticated, Error> {
         self.alive()?;
         match self.auth {
-            Auth::Done => Ok(()),
+            Auth::Done(proof) => Ok(proof),
             _ => Err(Error::ApiMisuse(ApiMisuse::NotAuthenticated)),
         }
     }
@@ -621,9 +649,35 @@ impl Engine {
         self.transport.kex.peer_version()
     }
 
-    /// The signature algorithms that the server takes, as far as it said.
+    /// Where both ends are, for [`connection_info`](Self::connection_info).
+    pub fn set_addresses(&mut self, addresses: Addresses) {
+        self.addresses = addresses;
+    }
+
+    /// What is known of the connection. Its session id and algorithms are there once the first key exchange is done.
     #[must_use]
-    pub fn server_sig_algs(&self) -> Option<&[SignatureAlgorithm]> {
+    pub fn connection_info(&self) -> ConnectionInfo {
+        let kex = &self.transport.kex;
+        let theirs: Arc<str> = kex.peer_version().map_or("", PeerVersion::as_str).into();
+        let (client_version, server_version) = match self.role {
+            Role::Client => (OUR_IDENT.into(), theirs),
+            Role::Server => (theirs, OUR_IDENT.into()),
+        };
+        ConnectionInfo {
+            role: self.role,
+            session_id: SessionId::new(kex.session_id().unwrap_or_default()),
+            client_version,
+            server_version,
+            addresses: self.addresses,
+            algorithms: kex.negotiated().copied(),
+            strict_kex: kex.is_strict(),
+            host_key: kex.host_key().cloned(),
+        }
+    }
+
+    /// The names of the signature algorithms that the server takes, as far as it said (RFC 8308 §3.1).
+    #[must_use]
+    pub fn server_sig_algs(&self) -> Option<&[String]> {
         self.server_sig_algs.as_deref()
     }
 
@@ -657,17 +711,46 @@ impl Engine {
         self.alive()?;
         match &mut self.auth {
             Auth::Client(auth) => auth.send(request, &mut self.transport.out),
-            Auth::Server(_) | Auth::Done => Err(Error::Bug("authentication without a client")),
+            Auth::Server(_) | Auth::Done(_) => Err(Error::Bug("authentication without a client")),
         }
     }
 
-    /// Client: what a signature with this key has to cover (RFC 4252 §7).
+    /// Client: what the signature of this request has to cover (RFC 4252 §7 and §9).
     #[must_use]
-    pub fn auth_data_to_sign(&self, key: &PublicKey, algorithm: SignatureAlgorithm) -> Option<Vec<u8>> {
+    pub fn auth_data_to_sign(&self, what: &ToSign<'_>) -> Option<Vec<u8>> {
         match (&self.auth, self.transport.kex.session_id()) {
-            (Auth::Client(auth), Some(session_id)) => Some(auth.data_to_sign(session_id, key, algorithm)),
+            (Auth::Client(auth), Some(session_id)) => Some(auth.data_to_sign(session_id, what)),
             _ => None,
         }
+    }
+
+    /// Server: each user's methods are asked for ([`Event::AuthBegin`]), instead of the list that the engine was made with.
+    pub fn ask_auth_methods(&mut self) {
+        if let Auth::Server(auth) = &mut self.auth {
+            auth.ask_for_methods();
+        }
+    }
+
+    /// Server: the answer to [`Event::AuthBegin`]: what the user may try before its first step.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn auth_begin(&mut self, methods: Vec<Method>, now: Instant) -> Result<(), Error> {
+        self.alive()?;
+        let Auth::Server(auth) = &mut self.auth else { return Err(Error::Bug("methods without a server")) };
+        auth.begin(methods)
+            .and_then(|()| self.on_server_auth(ServerProgress::Nothing, now))
+            .map_err(|error| self.end(error))
+    }
+
+    /// Server: words for the user before it is let in (RFC 4252 §5.4), at most 4 KiB. Dev Tunnels peers are not told.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn auth_banner(&mut self, text: &str) -> Result<(), Error> {
+        self.alive()?;
+        let Auth::Server(auth) = &mut self.auth else { return Err(Error::Bug("a banner without a server")) };
+        auth.banner(text, &mut self.transport.out).map_err(|error| self.end(error))
     }
 
     /// Server: the answer to the last [`Event::AuthAttempt`].

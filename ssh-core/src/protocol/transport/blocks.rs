@@ -15,20 +15,25 @@ pub(super) struct Blocks {
     crowded: bool,
 }
 
+/// Memory that others may hold slices of.
 #[derive(Debug, Default)]
-struct Block {
-    bytes: BytesMut,
+pub(crate) struct Block {
+    pub(crate) bytes: BytesMut,
     /// What it has room for when nobody else holds on to it; 0 before there is one.
     size: usize,
 }
 
 impl Block {
-    fn with_capacity(size: usize) -> Self {
+    pub(crate) fn with_capacity(size: usize) -> Self {
         Self { bytes: BytesMut::with_capacity(size), size }
     }
 
-    /// Whether nobody else holds on to it.
-    fn is_free(&mut self) -> bool {
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether nobody else holds on to it; it then has all its room again.
+    pub(crate) fn is_free(&mut self) -> bool {
         self.bytes.is_empty() && self.bytes.try_reclaim(self.size)
     }
 }

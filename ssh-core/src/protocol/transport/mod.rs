@@ -1,6 +1,6 @@
 //! The transport layer (RFC 4253): version lines, packets, key exchange. It dies with its stream.
 
-mod blocks;
+pub(crate) mod blocks;
 pub(crate) mod ident;
 pub(crate) mod inbound;
 pub(crate) mod kex;

@@ -30,6 +30,9 @@ impl DynamicForward {
     }
 
     /// Stops the listening and waits until the port is free. Connections go on.
+    ///
+    /// # Cancel safety
+    /// A dropped future has stopped the listening all the same; the port may be free a moment later.
     pub async fn stop(self) {
         for listener in self.listeners {
             listener.stop().await;

@@ -81,6 +81,10 @@ pub(super) async fn cancel(shared: &Arc<Shared>, request: IncomingRequest, field
 
 /// Passes a connection on to the peer. `bound` names the host as the peer did, which is what some match it by.
 async fn pass_on(shared: Arc<Shared>, socket: TcpStream, from: SocketAddr, bound: Target) {
+    if shared.policy.has_expired() {
+        shared.events.emit(ForwardEvent::ListenDenied { bind: bound });
+        return reset(socket);
+    }
     let fields = ChannelTarget {
         host: bound.host().to_owned(),
         port: bound.port(),

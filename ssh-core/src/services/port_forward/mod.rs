@@ -145,7 +145,8 @@ pub struct PortForwardingBuilder {
 }
 
 impl PortForwardingBuilder {
-    /// What the peer may ask for; nothing otherwise.
+    /// What the peer may ask for; nothing otherwise. On a server the permissions of the session's
+    /// [principal](Session::principal) take from it.
     pub fn policy(mut self, policy: ForwardPolicy) -> Self {
         self.policy = policy;
         self
@@ -167,10 +168,14 @@ impl PortForwardingBuilder {
     /// Starts to serve the peer. It needs a tokio runtime.
     #[must_use = "dropping it stops everything"]
     pub fn start(self) -> PortForwarding {
+        let policy = match self.session.principal() {
+            Some(principal) => self.policy.for_permissions(&principal.permissions),
+            None => self.policy,
+        };
         let shared = Arc::new(Shared {
-            connections: Arc::new(Semaphore::new(self.policy.max_connections.min(Semaphore::MAX_PERMITS))),
+            connections: Arc::new(Semaphore::new(policy.max_connections.min(Semaphore::MAX_PERMITS))),
             session: self.session,
-            policy: self.policy,
+            policy,
             events: self.events,
             tasks: Tasks::default(),
             listeners: Tasks::default(),

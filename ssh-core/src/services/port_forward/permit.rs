@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use super::bind::Bind;
+use crate::keys::{ForwardPermit, PermitHost};
 
 /// Targets that the peer may connect to. As text: `any`, `HOST:PORT`, `HOST:*` or `*:PORT`, an IPv6 address in brackets.
 ///
@@ -137,6 +138,38 @@ impl FromStr for PermitListen {
             (Host::Name(_), _) => Err(bad()),
             (host, port) => Ok(Self { host, port }),
         }
+    }
+}
+
+impl From<&ForwardPermit> for PermitTarget {
+    /// A key's `permitopen=`. Other than in sshd, which compares the texts of requests, an address admits the names that
+    /// lead to it.
+    fn from(permit: &ForwardPermit) -> Self {
+        Self { host: Host::from(permit.host()), port: Port::from(permit.port()) }
+    }
+}
+
+impl From<&ForwardPermit> for PermitListen {
+    /// A key's `permitlisten=`. Names other than `localhost` admit nothing, for they are not resolved for a peer.
+    fn from(permit: &ForwardPermit) -> Self {
+        Self { host: Host::from(permit.host()), port: Port::from(permit.port()) }
+    }
+}
+
+impl From<&PermitHost> for Host {
+    fn from(host: &PermitHost) -> Self {
+        match host {
+            PermitHost::Any => Self::Any,
+            PermitHost::Address(address) => Self::Address(*address),
+            PermitHost::Name(name) if &**name == "localhost" => Self::Localhost,
+            PermitHost::Name(name) => Self::Name(name.clone()),
+        }
+    }
+}
+
+impl From<Option<u16>> for Port {
+    fn from(port: Option<u16>) -> Self {
+        port.map_or(Self::Any, Self::Only)
     }
 }
 

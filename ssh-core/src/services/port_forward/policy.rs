@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::bind::Bind;
 use super::dial::{Resolver, SystemResolver};
 use super::permit::{PermitListen, PermitTarget};
+use crate::server::Permissions;
 
 /// What the peer may ask of us. Unless it is said otherwise, nothing.
 ///
@@ -15,9 +17,26 @@ use super::permit::{PermitListen, PermitTarget};
 pub struct ForwardPolicy {
     open: Vec<PermitTarget>,
     listen: Vec<PermitListen>,
+    /// What the peer's own permissions leave of that.
+    principal: Limited,
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) max_listeners: usize,
     pub(super) max_connections: usize,
+}
+
+/// The permissions of a principal; each limit applies beside the policy.
+#[derive(Debug, Clone, Default)]
+struct Limited {
+    open: Option<Vec<PermitTarget>>,
+    listen: Option<Vec<PermitListen>>,
+    expires: Option<SystemTime>,
+}
+
+impl Limited {
+    #[expect(clippy::disallowed_methods, reason = "permissions end by the wall clock")]
+    fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= SystemTime::now())
+    }
 }
 
 impl Default for ForwardPolicy {
@@ -33,6 +52,7 @@ impl ForwardPolicy {
         Self {
             open: Vec::new(),
             listen: Vec::new(),
+            principal: Limited::default(),
             resolver: Arc::new(SystemResolver),
             max_listeners: 64,
             max_connections: 256,
@@ -80,21 +100,47 @@ impl ForwardPolicy {
         self
     }
 
+    /// What is left of the policy for somebody with these permissions. They can only take from it.
+    /// [`PortForwarding`](super::PortForwarding) does it for the session's
+    /// [principal](crate::session::Session::principal) by itself.
+    #[must_use]
+    pub fn for_permissions(mut self, permissions: &Permissions) -> Self {
+        let none = !permissions.port_forwarding;
+        self.principal = Limited {
+            open: if none { Some(Vec::new()) } else { permissions.permit_open.clone() },
+            listen: if none { Some(Vec::new()) } else { permissions.permit_listen.clone() },
+            expires: permissions.expires,
+        };
+        self
+    }
+
+    /// Whether the permissions of the peer's login are over.
+    pub(super) fn has_expired(&self) -> bool {
+        self.principal.has_expired()
+    }
+
     /// Whether a target is worth resolving: no permit can be met if none names the port.
     pub(super) fn may_open(&self, port: u16) -> bool {
-        self.open.iter().any(|permit| permit.admits_port(port))
+        let names = |permits: &Vec<PermitTarget>| permits.iter().any(|permit| permit.admits_port(port));
+        names(&self.open) && self.principal.open.as_ref().is_none_or(names) && !self.principal.has_expired()
     }
 
     /// Whether the peer may connect to `address`, which is what the `host` of its request was resolved to.
     #[must_use]
     pub fn permits_open(&self, host: &str, address: SocketAddr) -> bool {
-        self.open.iter().any(|permit| permit.admits(host, address))
+        let admits = |permits: &Vec<PermitTarget>| permits.iter().any(|permit| permit.admits(host, address));
+        admits(&self.open) && self.principal.open.as_ref().is_none_or(admits) && !self.principal.has_expired()
     }
 
     /// Where to listen for a request, if that is permitted (RFC 4254 §7.1). An empty host means all interfaces, or
     /// just localhost if that is all that is permitted. Names other than `localhost` are not resolved for a peer.
     pub(super) fn listen_on(&self, host: &str, port: u16) -> Option<Bind> {
-        let permits = |bind: &Bind| self.listen.iter().any(|permit| permit.admits(bind));
+        let permits = |bind: &Bind| {
+            let admits = |permits: &Vec<PermitListen>| permits.iter().any(|permit| permit.admits(bind));
+            admits(&self.listen)
+                && self.principal.listen.as_ref().is_none_or(admits)
+                && !self.principal.has_expired()
+        };
         let bind = match host {
             "" => Bind::AllInterfaces(port),
             host => Bind::new(host, port),
@@ -177,5 +223,46 @@ mod tests {
             assert_eq!(policy.listen_on(host, port), bind, "{permit} {host}:{port}");
             assert_eq!(ForwardPolicy::default().listen_on(host, port), None);
         }
+    }
+
+    #[test]
+    fn permissions_take_and_never_add() {
+        let address = |text: &str| text.parse().unwrap();
+        let policy = ForwardPolicy::deny_all()
+            .permit_open("127.0.0.1:*".parse().unwrap())
+            .permit_listen(PermitListen::loopback());
+        let local = |port| Some(Bind::Localhost(port));
+
+        let all = policy.clone().for_permissions(&Permissions::default());
+        assert!(all.may_open(80) && all.permits_open("x", address("127.0.0.1:80")));
+        assert_eq!(all.listen_on("localhost", 5), local(5));
+
+        let none = policy.clone().for_permissions(&Permissions::restricted());
+        assert!(!none.may_open(80) && !none.permits_open("x", address("127.0.0.1:80")));
+        assert_eq!(none.listen_on("localhost", 5), None);
+
+        let some = Permissions {
+            permit_open: Some(vec!["127.0.0.1:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap()]),
+            permit_listen: Some(vec!["localhost:5".parse().unwrap(), "0.0.0.0:5".parse().unwrap()]),
+            ..Permissions::default()
+        };
+        let limited = policy.clone().for_permissions(&some);
+        assert!(limited.may_open(80) && !limited.may_open(81));
+        assert!(limited.permits_open("x", address("127.0.0.1:80")));
+        // Not beyond the policy.
+        assert!(!limited.permits_open("x", address("10.0.0.1:80")));
+        assert_eq!((limited.listen_on("localhost", 5), limited.listen_on("localhost", 6)), (local(5), None));
+        assert_eq!(limited.listen_on("0.0.0.0", 5), None);
+
+        for (expires, open) in [(SystemTime::UNIX_EPOCH, false), (far_future(), true)] {
+            let expiring = Permissions { expires: Some(expires), ..Permissions::default() };
+            let policy = policy.clone().for_permissions(&expiring);
+            assert_eq!(policy.permits_open("x", address("127.0.0.1:80")), open);
+            assert_eq!(policy.listen_on("localhost", 5).is_some(), open);
+        }
+    }
+
+    fn far_future() -> SystemTime {
+        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 34)
     }
 }

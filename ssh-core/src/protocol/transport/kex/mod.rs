@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 pub use negotiate::{Direction, Negotiated};
 
 use self::exchange_hash::{Transcript, join_signature, put_share, read_share, split_signature};
-use self::negotiate::{EXT_INFO_CLIENT, EXT_INFO_SERVER, Offers, STRICT_CLIENT, STRICT_SERVER};
+use self::negotiate::{
+    EXT_INFO_CLIENT, EXT_INFO_SERVER, HostKeyAlgorithm, Offers, STRICT_CLIENT, STRICT_SERVER,
+};
 use super::ident::{OUR_IDENT, PeerVersion};
 use super::inbound::NextOpener;
 use super::key_derivation::KeyMaterial;
@@ -19,7 +21,7 @@ use super::outbound::Outbound;
 use crate::config::Common;
 use crate::crypto::{ActiveKeyExchange, CipherKind, CryptoError, MacKey, Opener, Sealer, SharedSecret};
 use crate::error::{Error, PeerIncompatible, PeerMisbehaved};
-use crate::keys::{PublicKey, SigningKey};
+use crate::keys::{Certificate, HostKey, PublicKey, SigningKey};
 use crate::protocol::Role;
 use crate::protocol::messages::{KexInit, KexInitShare, KexReply, NewKeys};
 use crate::protocol::wire::{NameList, Write as _};
@@ -84,7 +86,7 @@ pub(crate) enum KexProgress {
     /// The peer started an exchange.
     PeerStarted,
     /// Client: the server has proved that it holds this key.
-    HostKey(PublicKey),
+    HostKey(HostKey),
     /// The exchange is done; what comes next needs this key.
     Done { next: NextOpener, first: bool },
     /// Both sides are without security: no keys, no authentication.
@@ -169,14 +171,27 @@ impl Kex {
         Ok(())
     }
 
-    fn our_host_keys(&self) -> Vec<crate::crypto::SignatureAlgorithm> {
-        let offered = self.common.algorithms.host_keys().iter().copied();
-        match self.role {
-            Role::Client => offered.collect(),
-            Role::Server => offered
-                .filter(|algorithm| self.host_keys.iter().any(|key| key.signs_with(*algorithm)))
-                .collect(),
-        }
+    /// Certificates before plain keys: who trusts an authority should not be asked about a key.
+    fn our_host_keys(&self) -> Vec<HostKeyAlgorithm> {
+        let algorithms = &self.common.algorithms;
+        let with = |certificate: bool| {
+            let named = algorithms
+                .host_keys()
+                .iter()
+                .map(move |&signature| HostKeyAlgorithm { signature, certificate });
+            named.filter(move |algorithm| match self.role {
+                Role::Client => !certificate || algorithms.host_certificates(),
+                Role::Server => self.host_key_for(*algorithm).is_some(),
+            })
+        };
+        with(true).chain(with(false)).collect()
+    }
+
+    /// A server's key for an algorithm.
+    fn host_key_for(&self, algorithm: HostKeyAlgorithm) -> Option<&SigningKey> {
+        self.host_keys.iter().find(|key| {
+            key.signs_with(algorithm.signature) && (!algorithm.certificate || key.certificate().is_some())
+        })
     }
 
     fn encode_kexinit(&self) -> Result<Vec<u8>, Error> {
@@ -359,11 +374,13 @@ impl Kex {
         let message = KexInitShare::decode(payload)?;
         let client_share = read_share(kex, message.share)?;
         let (server_share, secret) = kex.respond(client_share, self.common.provider.random)?;
-        let algorithm = exchange.chosen.host_key;
-        let host_keys = Arc::clone(&self.host_keys);
-        let key = host_keys.iter().find(|key| key.signs_with(algorithm));
+        let (algorithm, certificate) = (exchange.chosen.host_key, exchange.chosen.host_certificate);
+        let key = self.host_key_for(HostKeyAlgorithm { signature: algorithm, certificate });
         let key = key.ok_or(Error::Bug("a host key algorithm was offered without a key"))?;
-        let blob = key.public_key().to_blob();
+        let blob = match key.certificate().filter(|_| certificate) {
+            Some(certificate) => certificate.to_blob(),
+            None => key.public_key().to_blob(),
+        };
         let hash = self.transcript(exchange, &blob, client_share, &server_share).hash(
             self.common.provider,
             kex,
@@ -390,7 +407,13 @@ impl Kex {
     ) -> Result<KexProgress, Error> {
         let kex = exchange.chosen.kex;
         let message = KexReply::decode(payload)?;
-        let key = PublicKey::from_blob(message.host_key).map_err(PeerMisbehaved::BadHostKey)?;
+        let shown = if exchange.chosen.host_certificate {
+            Certificate::from_blob(message.host_key)
+                .map(HostKey::certified)
+                .map_err(PeerMisbehaved::BadHostCertificate)?
+        } else {
+            PublicKey::from_blob(message.host_key).map(HostKey::plain).map_err(PeerMisbehaved::BadHostKey)?
+        };
         let server_share = read_share(kex, message.share)?;
         let client_share = active.share().to_vec();
         let secret = active.finish(server_share)?;
@@ -404,20 +427,21 @@ impl Kex {
         if name != algorithm.name().as_bytes() {
             return Err(PeerMisbehaved::BadHostSignature.into());
         }
-        self.common.provider.signatures.verify(algorithm, &key, &hash, blob).map_err(
-            |error| match error {
+        self.common.provider.signatures.verify(algorithm, &shown.key, &hash, blob).map_err(|error| {
+            match error {
                 CryptoError::Backend => Error::Crypto(error),
                 _ => PeerMisbehaved::BadHostSignature.into(),
-            },
-        )?;
+            }
+        })?;
         let known = self.host_key.as_ref();
-        if known.is_some_and(|known| *known != key) {
+        // It is the key that was accepted; a certificate may have been renewed.
+        if known.is_some_and(|known| *known != shown.key) {
             return Err(PeerMisbehaved::HostKeyChanged.into());
         }
         let is_new = known.is_none();
-        self.host_key = Some(key.clone());
+        self.host_key = Some(shown.key.clone());
         self.switch_keys(exchange, &secret, hash, out)?;
-        Ok(if is_new { KexProgress::HostKey(key) } else { KexProgress::Going })
+        Ok(if is_new { KexProgress::HostKey(shown) } else { KexProgress::Going })
     }
 
     fn transcript<'a>(

@@ -14,10 +14,26 @@ pub struct Negotiated {
     pub kex: &'static dyn KeyExchange,
     /// The host key's signature algorithm.
     pub host_key: SignatureAlgorithm,
+    /// Whether the host key comes in a certificate.
+    pub host_certificate: bool,
     /// Client to server.
     pub client_to_server: Direction,
     /// Server to client.
     pub server_to_client: Direction,
+}
+
+/// A host key algorithm as it is offered: how the key signs, and whether it comes in a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HostKeyAlgorithm {
+    pub(crate) signature: SignatureAlgorithm,
+    pub(crate) certificate: bool,
+}
+
+impl HostKeyAlgorithm {
+    /// Its name in KEXINIT.
+    pub(crate) const fn name(self) -> &'static str {
+        if self.certificate { self.signature.certificate_name() } else { self.signature.name() }
+    }
 }
 
 /// The algorithms of one direction.
@@ -30,6 +46,14 @@ pub struct Direction {
     pub mac: Option<&'static dyn Mac>,
 }
 
+impl Direction {
+    /// The MAC that protects packets; `None` if the cipher does that itself.
+    #[must_use]
+    pub fn mac_in_use(&self) -> Option<&'static dyn Mac> {
+        self.mac.filter(|_| self.cipher.kind() != CipherKind::Aead)
+    }
+}
+
 /// Markers in KEXINIT's first list that are not algorithms: RFC 8308 §2.1 and OpenSSH PROTOCOL §1.9.
 pub(crate) const EXT_INFO_CLIENT: &str = "ext-info-c";
 pub(crate) const EXT_INFO_SERVER: &str = "ext-info-s";
@@ -40,7 +64,7 @@ pub(crate) const STRICT_SERVER: &str = "kex-strict-s-v00@openssh.com";
 pub(crate) struct Offers<'a> {
     pub(crate) role: Role,
     pub(crate) ours: &'a Algorithms,
-    pub(crate) our_host_keys: &'a [SignatureAlgorithm],
+    pub(crate) our_host_keys: &'a [HostKeyAlgorithm],
     pub(crate) theirs: &'a KexInit<'a>,
     pub(crate) provider: &'static CryptoProvider,
     pub(crate) strict: bool,
@@ -51,10 +75,12 @@ impl Offers<'_> {
         let kex = self.choose("key exchange method", self.ours.kex().iter().copied(), &self.theirs.kex)?;
         let host_keys = self.our_host_keys.iter().map(|algorithm| algorithm.name());
         let host_key = self.choose("host key algorithm", host_keys, &self.theirs.host_key)?;
+        let host_key = self.our_host_keys.iter().find(|algorithm| algorithm.name() == host_key);
         let missing = Error::Bug("an algorithm was offered that the provider lacks");
         Ok(Negotiated {
             kex: self.provider.key_exchange(kex).ok_or_else(|| missing.clone())?,
-            host_key: SignatureAlgorithm::from_name(host_key).ok_or(missing)?,
+            host_key: host_key.ok_or_else(|| missing.clone())?.signature,
+            host_certificate: host_key.ok_or(missing)?.certificate,
             client_to_server: self.direction(
                 [
                     "cipher from client to server",

@@ -1,0 +1,131 @@
+//! Who may log in with a password.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use ssh_core::crypto::HashAlgorithm;
+use ssh_core::passwords::{CannotHash, PasswordHash};
+use ssh_core::server::RejectReason;
+use zeroize::Zeroizing;
+
+use super::args::UserArg;
+use super::complain;
+use crate::commands::password_file;
+use crate::commands::serve::watched::Watched;
+use crate::commands::session::PROVIDER;
+use crate::error::{CliError, Code};
+use crate::output::Output;
+
+/// The users that have a password, in an order of their own.
+pub(super) struct Passwords {
+    users: BTreeMap<String, Watched<Stored>>,
+    /// Checked for users whose file cannot be used.
+    decoy: PasswordHash,
+    /// Chooses whose hash an unknown user's password is compared with.
+    salt: Zeroizing<[u8; 32]>,
+    output: Output,
+}
+
+/// What a file holds.
+struct Stored {
+    hash: PasswordHash,
+    /// Whether it was a password in the clear.
+    was_plain: bool,
+}
+
+impl Passwords {
+    /// Reads the files. `warnings` gets what should be better.
+    ///
+    /// # Errors
+    /// One cannot be used, or a user has two.
+    pub(super) fn load(
+        args: &[UserArg],
+        output: &Output,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, CliError> {
+        let mut salt = Zeroizing::new([0; 32]);
+        let filled = PROVIDER.random.fill(&mut *salt);
+        filled.map_err(|error| CliError::new(Code::Internal, format!("there is no randomness: {error}")))?;
+        let decoy = PasswordHash::create(&*salt, PROVIDER)
+            .map_err(|error| CliError::new(Code::Internal, error.to_string()))?;
+        let mut users = BTreeMap::new();
+        for arg in args {
+            let file = Watched::load(&arg.file, read)?;
+            if let Some(stored) = file.current(|_| ()) {
+                warnings.extend(stored.warning(&arg.file));
+            }
+            if users.insert(arg.name.clone(), file).is_some() {
+                return Err(CliError::usage(format!("--user {} is given twice", arg.name)));
+            }
+        }
+        Ok(Self { users, decoy, salt, output: output.clone() })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Whether it is the user's. For an unknown user this takes as long as for one of the others, and always for the same
+    /// one. It is slow on purpose.
+    pub(super) fn check(&self, user: &str, password: &str) -> Result<(), RejectReason> {
+        let Some(file) = self.users.get(user) else {
+            let other = self.other(user).and_then(|file| self.current(file));
+            let decoy = other.map_or_else(|| Ok(self.decoy.clone()), |stored| stored.hash.decoy(PROVIDER));
+            let checked = decoy.and_then(|decoy| decoy.verify(password.as_bytes()));
+            return Err(checked.map_or(RejectReason::CannotCheck, |_| RejectReason::InvalidUser));
+        };
+        let Some(stored) = self.current(file) else {
+            let _ = self.decoy.verify(password.as_bytes());
+            return Err(RejectReason::CannotCheck);
+        };
+        match stored.hash.verify(password.as_bytes()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(RejectReason::InvalidPassword),
+            Err(CannotHash) => Err(RejectReason::CannotCheck),
+        }
+    }
+
+    fn current(&self, file: &Watched<Stored>) -> Option<Arc<Stored>> {
+        let path = file.path();
+        file.current(|change| {
+            complain(&self.output, path, change, |stored| {
+                stored.warning(path).into_iter().for_each(|text| self.output.warning(text));
+            });
+        })
+    }
+
+    /// The user whose hash stands in for that of an unknown one.
+    fn other(&self, unknown: &str) -> Option<&Watched<Stored>> {
+        let digest = PROVIDER.hashes.digest(HashAlgorithm::Sha256, &[&*self.salt, unknown.as_bytes()]);
+        let number = digest.iter().take(4).fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
+        self.users.values().nth(number.checked_rem(self.users.len())?)
+    }
+}
+
+impl Stored {
+    fn warning(&self, path: &Path) -> Option<String> {
+        let path = path.display();
+        self.was_plain.then(|| {
+            format!(
+                "{path} holds a password in the clear; put its hash there, which `adit hash-password` prints"
+            )
+        })
+    }
+}
+
+/// The hash on the first line. A password in the clear is hashed and forgotten.
+fn read(path: &Path) -> Result<Stored, CliError> {
+    let line = password_file::read(path)?;
+    let failed = |why: &dyn std::fmt::Display| {
+        let message = format!("cannot use {}: {why}; write one with `adit hash-password`", path.display());
+        CliError::new(Code::File, message)
+    };
+    let was_plain = !PasswordHash::is_like(&line);
+    let hash = if was_plain {
+        PasswordHash::create(line.as_bytes(), PROVIDER).map_err(|error| failed(&error))?
+    } else {
+        PasswordHash::parse(&line).map_err(|error| failed(&error))?
+    };
+    Ok(Stored { hash, was_plain })
+}

@@ -1,0 +1,8 @@
+//! How a client logs in, against a server that says whatever a test wants said.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod methods;
+mod orders;
+mod policy;
+mod support;
+mod wire;
