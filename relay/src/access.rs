@@ -107,7 +107,18 @@ impl Caller {
         }
     }
 
-    fn refusal(&self) -> Refusal {
+    /// Who it is, for the log.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match &self.credential {
+            Credential::Token(token) => format!("{} by token {}", crate::printable(&token.grant.subject), token.id),
+            Credential::Admin => "the operator".into(),
+            Credential::None | Credential::Bad(_) => "anybody".into(),
+        }
+    }
+
+    /// Why it is not let in, where its scopes are not enough.
+    pub(crate) fn refusal(&self) -> Refusal {
         match &self.credential {
             Credential::None => Refusal::NoToken,
             Credential::Bad(error) => Refusal::BadToken(*error),

@@ -13,6 +13,11 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How the relay is reached from outside, as `https://relay.example`; what requests name as their host otherwise.
     pub public_url: Option<String>,
+    /// Names that it goes by beside that of `public_url`, addresses and `localhost`. Requests for others are refused (421),
+    /// or a page could reach a relay behind a firewall by a name that its author points there.
+    pub host_names: Vec<String>,
+    /// Origins of pages that may use it, as `https://editor.example`; its own may always.
+    pub origins: Vec<String>,
     /// It is reached by TLS; for URLs where there is no `public_url`.
     pub tls: bool,
     /// The operator's secret, for `Authorization: Bearer`. Without one nobody is the operator.

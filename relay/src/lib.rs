@@ -4,6 +4,7 @@
 pub mod access;
 mod client_leg;
 pub mod config;
+mod guard;
 mod host_leg;
 mod join;
 mod live;
@@ -16,6 +17,7 @@ pub mod relay;
 pub mod scopes;
 mod server;
 mod sessions;
+mod status;
 pub mod store;
 pub mod tls;
 pub mod tokens;

@@ -13,6 +13,7 @@ use crate::access::{Caller, Credential};
 use crate::config::{AdminToken, Config};
 use crate::live::{Live, LiveTunnel};
 use crate::metrics::Metrics;
+use crate::problem::Problem;
 use crate::rate::Rates;
 use crate::scopes::Scope;
 use crate::store::{Record, Store, StoreError};
@@ -95,6 +96,25 @@ impl Relay {
         }
     }
 
+    /// A tunnel, for who has one of the scopes there. Whoever has no scope at all learns nothing about it: a token for
+    /// other tunnels gets the answer that an unknown tunnel gives, and no token at all gets the same 401 for both.
+    pub(crate) fn admit(&self, id: &str, caller: &Caller, scopes: &[Scope]) -> Result<Arc<Record>, Problem> {
+        let Some(record) = self.store.tunnel(id) else { return Err(self.unknown(caller)) };
+        match caller.require(&record, scopes) {
+            Ok(()) => Ok(record),
+            Err(_) if caller.scopes(&record).is_empty() => Err(self.unknown(caller)),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// What is answered about a tunnel that does not exist or is none of the caller's business.
+    pub(crate) fn unknown(&self, caller: &Caller) -> Problem {
+        match &caller.credential {
+            Credential::None | Credential::Bad(_) => caller.refusal().into(),
+            Credential::Admin | Credential::Token(_) => Problem::not_found("tunnel"),
+        }
+    }
+
     /// The relay's URL without a slash at its end: what the operator said, or what the request says.
     pub(crate) fn base_url(&self, uri: &Uri, headers: &HeaderMap) -> String {
         if let Some(url) = &self.config.public_url {
@@ -129,9 +149,23 @@ impl Relay {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Takes nobody new from now on; `/readyz` says so. Who is connected stays.
+    pub fn stop_admitting(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The hosts and clients that are connected.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        let of_one = |tunnel: &Arc<LiveTunnel>| {
+            usize::from(tunnel.current_host().is_some()).saturating_add(tunnel.client_count() as usize)
+        };
+        self.live.all().iter().map(of_one).fold(0, usize::saturating_add)
+    }
+
     /// Takes nobody new from now on, and asks everybody to come back, which they will to the next relay.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.stop_admitting();
         for tunnel in self.live.all() {
             tunnel.send_away();
         }

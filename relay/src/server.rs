@@ -21,11 +21,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
+use crate::guard::guard;
 use crate::management::{self, PeerAddress};
 use crate::problem::Problem;
 use crate::relay::{Relay, source};
 use crate::tls::Tls;
-use crate::upgrade;
+use crate::{status, upgrade};
 
 /// Accepts connections and serves them, for as long as it is polled.
 #[derive(Debug)]
@@ -125,6 +126,7 @@ where
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
+        .max_headers(MAX_HEADERS)
         .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER))
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades()
@@ -134,6 +136,8 @@ where
     }
 }
 
+/// Header lines of a request.
+const MAX_HEADERS: usize = 64;
 /// Less is not taken below.
 const SMALLEST_BUFFER: usize = 8192;
 
@@ -141,6 +145,7 @@ fn router(relay: Arc<Relay>) -> Router {
     let live = Router::new()
         .route("/t/{id}/host", get(upgrade::host))
         .route("/t/{id}/client", get(upgrade::client))
+        .route("/status", get(status::show))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(async |State(relay): State<Arc<Relay>>| relay.metrics.text()))
@@ -148,6 +153,7 @@ fn router(relay: Arc<Relay>) -> Router {
     management::router(Arc::clone(&relay))
         .merge(live)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "the relay has nothing under this path"))
+        .layer(from_fn_with_state(Arc::clone(&relay), guard))
         .layer(from_fn_with_state(relay, watch))
 }
 

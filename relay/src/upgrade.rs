@@ -11,6 +11,8 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use ssh_core::Channel;
@@ -62,8 +64,7 @@ pub(crate) async fn client(
 
 async fn decide_host(relay: Arc<Relay>, id: String, request: Request) -> Result<Response, Problem> {
     let (caller, offer, upgrade) = look(&relay, request, HOST).await?;
-    let record = relay.store.tunnel(&id).ok_or_else(|| Problem::not_found("tunnel"))?;
-    caller.require(&record, &[Scope::Host])?;
+    let record = relay.admit(&id, &caller, &[Scope::Host])?;
     refuse_while_draining(&relay)?;
     let (name, version) = offer.first(HOST).ok_or_else(|| unknown_protocol(HOST))?;
     let tunnel = relay.live.tunnel(&record.tunnel.tunnel_id);
@@ -83,8 +84,7 @@ async fn decide_host(relay: Arc<Relay>, id: String, request: Request) -> Result<
 
 async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Result<Response, Problem> {
     let (caller, offer, upgrade) = look(&relay, request, CLIENT).await?;
-    let record = relay.store.tunnel(&id).ok_or_else(|| Problem::not_found("tunnel"))?;
-    caller.require(&record, &[Scope::Connect])?;
+    let record = relay.admit(&id, &caller, &[Scope::Connect])?;
     refuse_while_draining(&relay)?;
     offer.first(CLIENT).ok_or_else(|| unknown_protocol(CLIENT))?;
     let tunnel =
@@ -105,8 +105,7 @@ async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Resul
         )
     })?;
     // The right may have been withdrawn, or the relay told to stop, while the host was waited for.
-    let record = relay.store.tunnel(&id).ok_or_else(|| Problem::not_found("tunnel"))?;
-    caller.require(&record, &[Scope::Connect])?;
+    let record = relay.admit(&id, &caller, &[Scope::Connect])?;
     refuse_while_draining(&relay)?;
     let channel = match version {
         Version::V1 => Some(client_stream(&host).await?),
@@ -254,10 +253,14 @@ async fn look(
         && has_word(headers, &CONNECTION, "upgrade")
         && has_word(headers, &UPGRADE, "websocket")
         && headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
-    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_upgrade);
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let key = keys.next().filter(|key| is_key(key) && keys.next().is_none());
     let upgrade = parts.extensions.remove::<OnUpgrade>();
+    if !is_upgrade {
+        return Err(Problem::upgrade_required());
+    }
     let (Some(key), Some(upgrade)) = (key, upgrade) else {
-        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "this is for WebSockets of version 13"));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "the Sec-WebSocket-Key has to be 16 bytes in base64"));
     };
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the key of the WebSocket cannot be read"))?;
@@ -277,6 +280,11 @@ async fn look(
         caller.credential = relay.credential(&last);
     }
     Ok((caller, Offer { protocols, accept }, upgrade))
+}
+
+/// 16 bytes in base64 (RFC 6455 §4.1).
+fn is_key(key: &HeaderValue) -> bool {
+    STANDARD.decode(key.as_bytes()).is_ok_and(|bytes| bytes.len() == 16)
 }
 
 /// Sub-protocols that are looked at.

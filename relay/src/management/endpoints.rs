@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 
 use super::caller::RequestCaller;
-use super::{find, on_disk};
+use super::on_disk;
 use crate::model::Endpoint;
 use crate::problem::Problem;
 use crate::relay::Relay;
@@ -26,8 +26,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(mut endpoint): Json<Endpoint>,
 ) -> Result<Json<Endpoint>, Problem> {
-    let record = find(&relay, &id)?;
-    caller.require(&record, &[Scope::Host])?;
+    let record = relay.admit(&id, &caller, &[Scope::Host])?;
     if endpoint.connection_mode != MODE {
         return Err(Problem::field("connectionMode", "this relay has TunnelRelay alone"));
     }
@@ -64,8 +63,7 @@ pub(super) async fn delete(
     caller: RequestCaller,
     Path((id, endpoint_id)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let record = find(&relay, &id)?;
-    caller.require(&record, &[Scope::Host])?;
+    let record = relay.admit(&id, &caller, &[Scope::Host])?;
     if !record.tunnel.endpoints.iter().any(|endpoint| endpoint.id == endpoint_id) {
         return Err(Problem::not_found("endpoint"));
     }

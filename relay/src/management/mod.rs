@@ -1,8 +1,10 @@
 //! The part of the Dev Tunnels management API that the SDKs call.
 
+mod access;
 mod caller;
 mod endpoints;
 mod ports;
+mod tokens;
 mod tunnels;
 
 pub(crate) use caller::{PeerAddress, RequestCaller};
@@ -13,13 +15,15 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::map_response;
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::access::Caller;
 use crate::model::{CLUSTER, Tunnel, TunnelStatus};
 use crate::problem::Problem;
 use crate::relay::Relay;
+use crate::scopes::Scope;
 use crate::store::{Record, StoreError};
 
 /// The routes.
@@ -34,6 +38,10 @@ pub(crate) fn router(relay: Arc<Relay>) -> Router {
         .route("/tunnels/{id}/ports/{port}", get(ports::show).put(ports::put).delete(ports::delete))
         .route("/tunnels/{id}/endpoints/{endpoint}", put(endpoints::put).delete(endpoints::delete))
         .route("/tunnels/{id}/events", post(events))
+        .route("/tunnels/{id}/access", get(access::show).put(access::put))
+        .route("/tokens", post(tokens::create))
+        .route("/tokens/revoke", post(tokens::revoke))
+        .route("/tokens/{id}", delete(tokens::delete))
         .route("/userlimits", get(user_limits))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this is not done with that method")
@@ -70,8 +78,7 @@ async fn events(
     axum::extract::Path(id): axum::extract::Path<String>,
     Json(events): Json<Vec<Event>>,
 ) -> Result<StatusCode, Problem> {
-    let record = find(&relay, &id)?;
-    caller.require(&record, READ)?;
+    let record = relay.admit(&id, &caller, READ)?;
     for event in events.iter().take(MAX_EVENTS) {
         let name = crate::printable(&event.name);
         tracing::debug!(tunnel = %record.tunnel.tunnel_id, event = %name, "client event");
@@ -89,14 +96,10 @@ struct Event {
 const MAX_EVENTS: usize = 100;
 
 /// Whoever may do anything with a tunnel may look at it.
-const READ: &[crate::scopes::Scope] = {
+pub(crate) const READ: &[crate::scopes::Scope] = {
     use crate::scopes::Scope::{Connect, Host, Inspect, Manage, ManagePorts};
     &[Manage, ManagePorts, Host, Inspect, Connect]
 };
-
-fn find(relay: &Relay, id: &str) -> Result<Arc<Record>, Problem> {
-    relay.store.tunnel(id).ok_or_else(|| Problem::not_found("tunnel"))
-}
 
 /// Runs what waits for the disk where waiting is allowed.
 async fn on_disk<T: Send + 'static>(
@@ -109,9 +112,15 @@ async fn on_disk<T: Send + 'static>(
     Ok(done?)
 }
 
-/// A tunnel as answers show it.
-fn shown(relay: &Relay, record: &Record) -> Tunnel {
+/// A tunnel as answers show it. Its rules name people and networks, so they are for those who may change them.
+fn shown(relay: &Relay, caller: &Caller, record: &Record) -> Tunnel {
     let mut tunnel = record.tunnel.clone();
+    if !caller.scopes(record).has(Scope::Manage) {
+        tunnel.access_control = None;
+        for port in &mut tunnel.ports {
+            port.access_control = None;
+        }
+    }
     let live = relay.live_counts(&tunnel.tunnel_id);
     tunnel.status = Some(TunnelStatus {
         port_count: u32::try_from(tunnel.ports.len()).unwrap_or(u32::MAX),

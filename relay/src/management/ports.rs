@@ -10,7 +10,7 @@ use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 
 use super::caller::RequestCaller;
-use super::{READ, find, on_disk, shown};
+use super::{READ, on_disk, shown};
 use crate::model::{List, Port};
 use crate::problem::Problem;
 use crate::relay::Relay;
@@ -24,9 +24,8 @@ pub(super) async fn list(
     caller: RequestCaller,
     Path(id): Path<String>,
 ) -> Result<Json<List<Port>>, Problem> {
-    let record = find(&relay, &id)?;
-    caller.require(&record, READ)?;
-    Ok(Json(List { value: shown(&relay, &record).ports }))
+    let record = relay.admit(&id, &caller, READ)?;
+    Ok(Json(List { value: shown(&relay, &caller, &record).ports }))
 }
 
 pub(super) async fn show(
@@ -34,9 +33,8 @@ pub(super) async fn show(
     caller: RequestCaller,
     Path((id, number)): Path<(String, u16)>,
 ) -> Result<Json<Port>, Problem> {
-    let record = find(&relay, &id)?;
-    caller.require(&record, READ)?;
-    let port = shown(&relay, &record).ports.into_iter().find(|port| port.port_number == number);
+    let record = relay.admit(&id, &caller, READ)?;
+    let port = shown(&relay, &caller, &record).ports.into_iter().find(|port| port.port_number == number);
     port.map(Json).ok_or_else(|| Problem::not_found("port"))
 }
 
@@ -47,8 +45,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(mut port): Json<Port>,
 ) -> Result<(StatusCode, Json<Port>), Problem> {
-    let record = find(&relay, &id)?;
-    caller.require(&record, CHANGE)?;
+    let record = relay.admit(&id, &caller, CHANGE)?;
     let must_be_new = headers.contains_key(IF_NONE_MATCH) || headers.contains_key("if-not-match");
     let must_exist = headers.contains_key(IF_MATCH);
     if port.port_number == 0 {
@@ -81,7 +78,7 @@ pub(super) async fn put(
         })
     });
     let record = changed.await?.ok_or_else(|| Problem::not_found("tunnel"))?;
-    let port = shown(&relay, &record).ports.into_iter().find(|port| port.port_number == number);
+    let port = shown(&relay, &caller, &record).ports.into_iter().find(|port| port.port_number == number);
     let status = if exists { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(port.ok_or_else(|| Problem::not_found("port"))?)))
 }
@@ -91,8 +88,7 @@ pub(super) async fn delete(
     caller: RequestCaller,
     Path((id, number)): Path<(String, u16)>,
 ) -> Result<StatusCode, Problem> {
-    let record = find(&relay, &id)?;
-    caller.require(&record, CHANGE)?;
+    let record = relay.admit(&id, &caller, CHANGE)?;
     if !record.tunnel.ports.iter().any(|port| port.port_number == number) {
         return Err(Problem::not_found("port"));
     }

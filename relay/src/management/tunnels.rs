@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::caller::RequestCaller;
-use super::{READ, find, on_disk, ports, shown};
+use super::{READ, on_disk, ports, shown};
+use crate::access::parse_range;
 use crate::model::{AccessControl, CLUSTER, Port, Tunnel, is_tunnel_id};
 use crate::problem::Problem;
 use crate::relay::Relay;
@@ -73,7 +74,7 @@ pub(super) async fn list(
         .iter()
         .filter(|record| matches(&record.tunnel) && is_listed(&caller, record))
         .take(asked.limit.unwrap_or(MAX_LIST).min(MAX_LIST))
-        .map(|record| shown(&relay, record))
+        .map(|record| shown(&relay, &caller, record))
         .collect();
     Json(json!({ "value": [{ "regionName": CLUSTER, "clusterId": CLUSTER, "value": tunnels }] }))
 }
@@ -96,8 +97,7 @@ pub(super) async fn show(
         caller.require_create()?;
         return Ok(Json(relay.store.tunnel(name).is_none()).into_response());
     }
-    let record = find(&relay, &id)?;
-    caller.require(&record, READ)?;
+    let record = relay.admit(&id, &caller, READ)?;
     Ok(Json(answer(&relay, &caller, &record, &asked).await?).into_response())
 }
 
@@ -119,7 +119,7 @@ pub(super) async fn put(
             Err(Problem::new(StatusCode::CONFLICT, "there is a tunnel of that id; choose another"))
         }
         Some(record) => {
-            caller.require(&record, &[Scope::Manage])?;
+            relay.admit(&record.tunnel.tunnel_id, &caller, &[Scope::Manage])?;
             let id = record.tunnel.tunnel_id.clone();
             let changed = on_disk(&relay, move |relay| {
                 relay.store.update(&id, |old| {
@@ -129,10 +129,11 @@ pub(super) async fn put(
                 })
             });
             let record = changed.await?.ok_or_else(|| Problem::not_found("tunnel"))?;
+            tracing::info!(target: "audit", tunnel = %record.tunnel.tunnel_id, by = %caller.shown(), "tunnel changed");
             relay.access_changed(&record);
             Ok(Json(answer(&relay, &caller, &record, &asked).await?).into_response())
         }
-        None if must_exist => Err(Problem::not_found("tunnel")),
+        None if must_exist => Err(relay.unknown(&caller)),
         None => {
             caller.require_create()?;
             let record = create(&relay, &caller, id, change).await?;
@@ -167,7 +168,8 @@ async fn create(
     if !created {
         return Err(Problem::new(StatusCode::CONFLICT, "there is a tunnel of that id; choose another"));
     }
-    find(relay, &id)
+    tracing::info!(target: "audit", tunnel = %id, by = %caller.shown(), "tunnel made");
+    relay.store.tunnel(&id).ok_or_else(|| Problem::not_found("tunnel"))
 }
 
 pub(super) async fn delete(
@@ -175,10 +177,10 @@ pub(super) async fn delete(
     caller: RequestCaller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let record = find(&relay, &id)?;
-    caller.require(&record, &[Scope::Manage])?;
+    let record = relay.admit(&id, &caller, &[Scope::Manage])?;
     let id = record.tunnel.tunnel_id.clone();
     on_disk(&relay, move |relay| relay.store.delete(&id)).await?;
+    tracing::info!(target: "audit", tunnel = %record.tunnel.tunnel_id, by = %caller.shown(), "tunnel deleted");
     relay.tunnel_deleted(&record.tunnel.tunnel_id);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -190,7 +192,7 @@ async fn answer(
     record: &Record,
     asked: &Asked,
 ) -> Result<Tunnel, Problem> {
-    let mut tunnel = shown(relay, record);
+    let mut tunnel = shown(relay, caller, record);
     // Hosts forget their ports over an answer without, so they are left out only where that was said.
     if asked.include_ports == Some(false) {
         tunnel.ports.clear();
@@ -246,10 +248,27 @@ fn check(relay: &Relay, id: &str, change: &Change) -> Result<(), Problem> {
     {
         return Err(Problem::field("labels", "there may be 100 labels of 50 bytes"));
     }
-    if change.access_control.as_ref().is_some_and(|control| control.entries.len() > MAX_RULES) {
+    change.access_control.as_ref().map_or(Ok(()), check_rules)?;
+    change.ports.as_ref().map_or(Ok(()), |list| ports::check_list(relay, list))
+}
+
+/// Whether these may be the rules of a tunnel. Kinds that only the service knows are stored: they match nobody.
+pub(super) fn check_rules(control: &AccessControl) -> Result<(), Problem> {
+    if control.entries.len() > MAX_RULES {
         return Err(Problem::field("accessControl", format!("there may be {MAX_RULES} entries")));
     }
-    change.ports.as_ref().map_or(Ok(()), |list| ports::check_list(relay, list))
+    for entry in &control.entries {
+        if entry.subjects.len() > MAX_SUBJECTS {
+            return Err(Problem::field("accessControl", format!("a rule may have {MAX_SUBJECTS} subjects")));
+        }
+        if entry.kind == "IPAddressRanges"
+            && let Some(range) = entry.subjects.iter().find(|range| parse_range(range).is_err())
+        {
+            let detail = format!("{} is no address and no CIDR range", crate::printable(range));
+            return Err(Problem::field("accessControl", detail));
+        }
+    }
+    Ok(())
 }
 
 impl Change {
@@ -281,5 +300,7 @@ impl Change {
 const MAX_LIST: usize = 1000;
 /// Access rules of a tunnel.
 const MAX_RULES: usize = 40;
+/// Principals or ranges of a rule.
+const MAX_SUBJECTS: usize = 100;
 /// When it is worth looking again whether there is room for another tunnel.
 const TUNNELS_COME_AND_GO: Duration = Duration::from_secs(3600);
