@@ -111,7 +111,9 @@ impl Caller {
     #[must_use]
     pub fn shown(&self) -> String {
         match &self.credential {
-            Credential::Token(token) => format!("{} by token {}", crate::printable(&token.grant.subject), token.id),
+            Credential::Token(token) => {
+                format!("{} by token {}", crate::printable(&token.grant.subject), token.id)
+            }
             Credential::Admin => "the operator".into(),
             Credential::None | Credential::Bad(_) => "anybody".into(),
         }

@@ -9,6 +9,7 @@ use ssh_core::services::port_forward::pump_streams;
 use ssh_core::session::{Incoming, IncomingChannel, IncomingRequest, OpenFailureReason};
 use ssh_core::{Channel, OpenError, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::access::Credential;
 use crate::join::join;
@@ -24,6 +25,7 @@ pub(crate) const CLIENT_STREAM: &str = "client-ssh-session-stream";
 
 /// Carries the bytes of a client of v1 and of its channel at the host until one of them ends.
 pub(crate) async fn run_v1<S>(
+    relay: &Relay,
     client: &ClientLink,
     stream: WebSocketStream<S>,
     channel: Channel,
@@ -31,12 +33,19 @@ pub(crate) async fn run_v1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (input, output) = tokio::io::split(stream);
+    let (mut input, mut output) = tokio::io::split(stream);
     tokio::select! {
         // The host's end of the data is the end: the WebSocket closes, and the client knows to come back.
-        result = pump_streams(input, output, channel) => result,
-        () = client.leave.notified() => Ok(()),
+        result = pump_streams(&mut input, &mut output, channel) => return result,
+        () = client.leave.notified() => {}
     }
+    let (code, reason) = if relay.is_draining() {
+        (CloseCode::Restart, "the relay restarts")
+    } else {
+        (CloseCode::Policy, "the right to connect to this tunnel was withdrawn")
+    };
+    input.unsplit(output).close(code, reason).await;
+    Ok(())
 }
 
 /// Serves a client of v2 until its session ends.

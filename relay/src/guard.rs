@@ -126,7 +126,9 @@ mod tests {
         ] {
             assert!(is_ours(&config(), ours), "{ours}");
         }
-        for other in ["", "evil.example", "relay.example.evil", "xlocal.relay.example", "127.0.0.1.evil.example"] {
+        for other in
+            ["", "evil.example", "relay.example.evil", "xlocal.relay.example", "127.0.0.1.evil.example"]
+        {
             assert!(!is_ours(&config(), other), "{other}");
         }
         assert!(!is_ours(&Config::default(), "relay.example"));

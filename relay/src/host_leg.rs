@@ -37,7 +37,8 @@ pub(crate) async fn run<S>(
         ports: watch::Sender::default(),
         admission,
     });
-    tracing::info!(tunnel = %tunnel.id, host = host.number, ?version, "host connected");
+    let (who, address) = (host.admission.caller.shown(), host.admission.caller.address);
+    tracing::info!(target: "audit", tunnel = %tunnel.id, host = host.number, ?version, by = %who, from = %address, "host connected");
     tunnel.host_came(Arc::clone(&host));
     let mut incoming = host.session.incoming();
     while let Some(item) = incoming.next().await {
@@ -51,7 +52,7 @@ pub(crate) async fn run<S>(
     }
     let error = host.session.closed().await;
     let was_current = tunnel.host_went(host.number);
-    tracing::info!(tunnel = %tunnel.id, host = host.number, was_current, %error, "host gone");
+    tracing::info!(target: "audit", tunnel = %tunnel.id, host = host.number, was_current, %error, "host gone");
     relay.touch(&tunnel.id).await;
 }
 

@@ -32,9 +32,11 @@ const MAX_TEXT: usize = 200;
 /// Shows the page, or asks for the password.
 pub(crate) async fn show(State(relay): State<Arc<Relay>>, headers: HeaderMap) -> Response {
     if !is_operator(&relay, &headers) {
-        let mut response =
-            Problem::new(StatusCode::UNAUTHORIZED, "this page is for the relay's operator; the password is the admin token")
-                .into_response();
+        let mut response = Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "this page is for the relay's operator; the password is the admin token",
+        )
+        .into_response();
         let ask = HeaderValue::from_static("Basic realm=\"relay operator\", charset=\"UTF-8\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, ask);
         return response;
@@ -45,7 +47,10 @@ pub(crate) async fn show(State(relay): State<Arc<Relay>>, headers: HeaderMap) ->
     );
     let headers: [(HeaderName, HeaderValue); 5] = [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))),
+        (
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'")),
+        ),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -193,7 +198,10 @@ mod tests {
 
     #[test]
     fn counts_are_short() {
-        assert_eq!((bytes(5), bytes(70_000), bytes(100 << 20)), ("5 B".into(), "68 KiB".into(), "100 MiB".into()));
+        assert_eq!(
+            (bytes(5), bytes(70_000), bytes(100 << 20)),
+            ("5 B".into(), "68 KiB".into(), "100 MiB".into())
+        );
         assert_eq!(date(0), "1970-01-01T00:00:00Z");
     }
 }

@@ -85,6 +85,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn open(file: &Path) -> Result<Self, StoreError> {
+        make_private(file).map_err(|error| StoreError::Open(redb::StorageError::Io(error).into()))?;
         Self::load(Database::create(file).map_err(StoreError::Open)?)
     }
 
@@ -266,6 +267,15 @@ impl Store {
         self.revoked.insert(token.to_owned(), expires);
         Ok(())
     }
+}
+
+/// It will hold keys: nobody else reads it, whatever the mask of the process.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
 }
 
 impl std::fmt::Debug for Store {

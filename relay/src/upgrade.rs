@@ -121,15 +121,16 @@ async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Resul
     let gone = Gone { tunnel, number: client.number };
     let accepted = offer.accepted(name);
     let counted = relay.metrics.connect(metrics::Role::Client, version);
+    let (who, address) = (client.admission.caller.shown(), client.admission.caller.address);
     tokio::spawn(async move {
         let live = Arc::clone(gone.tunnel.tunnel());
         if let Some(stream) = upgraded(&relay, upgrade).await {
-            tracing::info!(tunnel = %live.id, client = client.number, ?version, "client connected");
+            tracing::info!(target: "audit", tunnel = %live.id, client = client.number, ?version, by = %who, from = %address, "client connected");
             match channel {
-                Some(channel) => drop(client_leg::run_v1(&client, stream, channel).await),
+                Some(channel) => drop(client_leg::run_v1(&relay, &client, stream, channel).await),
                 None => client_leg::run_v2(Arc::clone(&relay), live, Arc::clone(&client), stream).await,
             }
-            tracing::info!(client = client.number, "client gone");
+            tracing::info!(target: "audit", tunnel = %id, client = client.number, "client gone");
         }
         drop((gone, counted));
     });
@@ -260,7 +261,10 @@ async fn look(
         return Err(Problem::upgrade_required());
     }
     let (Some(key), Some(upgrade)) = (key, upgrade) else {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "the Sec-WebSocket-Key has to be 16 bytes in base64"));
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the Sec-WebSocket-Key has to be 16 bytes in base64",
+        ));
     };
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the key of the WebSocket cannot be read"))?;

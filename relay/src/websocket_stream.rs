@@ -4,25 +4,33 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use futures::{Sink as _, Stream as _};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream as Frames;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 /// The payloads of binary messages as one stream each way; where a message ends means nothing.
 ///
 /// What is written goes out in unfragmented messages of at most [`MAX_MESSAGE`], which every SDK takes. Pings are answered
-/// and none are sent. A text message is an error. Shutting down sends a close frame with code 1000.
+/// and none are sent; a flood of them is an error, and so is a text message. A peer that breaks a rule gets a close frame
+/// that says which (RFC 6455 §7.4.1). Shutting down sends a close frame with code 1000.
 #[derive(Debug)]
 pub struct WebSocketStream<S> {
     frames: Frames<S>,
     /// What has been received of the last message and not been read yet.
     unread: Bytes,
     count: Option<Counted>,
+    /// Control frames since a time: answering them costs us more than it costs the peer to send them.
+    controls: (u32, Option<Instant>),
+    /// The peer has broken a rule, and was told which.
+    failed: bool,
 }
 
 /// Where bytes are counted.
@@ -34,6 +42,11 @@ pub(crate) struct Counted {
 
 /// A message that is sent has no more bytes than this: a Java SDK takes no larger frame.
 pub const MAX_MESSAGE: usize = 64 * 1024;
+/// A peer that reads nothing more is closed without being told after this.
+const CLOSE: Duration = Duration::from_secs(2);
+/// Pings and pongs in [`CONTROL_PERIOD`]: a thousand a second.
+const MAX_CONTROLS: u32 = 5000;
+const CONTROL_PERIOD: Duration = Duration::from_secs(5);
 /// A message that is received may not have more. SDKs send up to 33 KiB.
 pub const MAX_RECEIVED: usize = 1024 * 1024;
 
@@ -50,7 +63,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketStream<S> {
             frames: Frames::from_raw_socket(stream, role, Some(config)).await,
             unread: Bytes::new(),
             count: None,
+            controls: (0, None),
+            failed: false,
         }
+    }
+
+    /// Says why it ends, and ends. Nobody waits for the peer's word.
+    ///
+    /// # Cancel safety
+    /// The peer may not have been told.
+    pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+        // Whoever reads nothing is not waited for.
+        let _ = tokio::time::timeout(CLOSE, self.frames.close(Some(frame))).await;
+    }
+
+    /// Tells the peer what it did, as far as there is room in the socket's buffer.
+    fn fail(&mut self, cx: &mut Context<'_>, code: CloseCode, reason: &'static str) {
+        if std::mem::replace(&mut self.failed, true) {
+            return;
+        }
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+        if let Poll::Ready(Ok(())) = Pin::new(&mut self.frames).poll_ready(cx)
+            && Pin::new(&mut self.frames).start_send(Message::Close(Some(frame))).is_ok()
+        {
+            let _ = Pin::new(&mut self.frames).poll_flush(cx);
+        }
+    }
+
+    fn is_flood(&mut self) -> bool {
+        let now = Instant::now();
+        let (count, since) = &mut self.controls;
+        if since.is_none_or(|since| now.duration_since(since) >= CONTROL_PERIOD) {
+            (*count, *since) = (0, Some(now));
+        }
+        *count = count.saturating_add(1);
+        *count > MAX_CONTROLS
     }
 
     /// Counts what passes.
@@ -74,15 +122,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketStream<S> {
                     }
                     self.unread = payload;
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                    if self.is_flood() {
+                        let why = "too many pings and pongs";
+                        self.fail(cx, CloseCode::Policy, why);
+                        return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+                    }
+                }
                 Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
                 Some(Ok(Message::Text(_))) => {
+                    self.fail(cx, CloseCode::Unsupported, "a tunnel has binary messages alone");
                     return Poll::Ready(Err(io::Error::new(
                         io::ErrorKind::InvalidData,
                         "the peer sent a text message; a tunnel has binary ones alone",
                     )));
                 }
-                Some(Err(error)) => return Poll::Ready(ended(error).map_or(Ok(()), Err)),
+                Some(Err(error)) => {
+                    match &error {
+                        Error::Capacity(_) => self.fail(cx, CloseCode::Size, "the message is too long"),
+                        Error::Protocol(_) | Error::Utf8(_) => {
+                            self.fail(cx, CloseCode::Protocol, "that is against RFC 6455");
+                        }
+                        _ => {}
+                    }
+                    return Poll::Ready(ended(error).map_or(Ok(()), Err));
+                }
             }
         }
         let count = self.unread.len().min(buf.remaining());

@@ -117,7 +117,8 @@ pub(super) async fn create(
         by = %caller.shown(),
         "token made"
     );
-    let expiration = i64::try_from(issued.expires).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    let expiration =
+        i64::try_from(issued.expires).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
     let made = Made {
         token: issued.token,
         id: issued.id,
