@@ -106,7 +106,7 @@ impl TestRelay {
     /// When it does not connect.
     pub async fn host(&self, sdk: &DevTunnels, version: Option<u8>, e2e: bool, port: u16) -> Outcome<SdkEnd> {
         let settings = json!({
-            "role": "host", "url": self.url(), "tunnel": TUNNEL, "ports": [port], "e2e": e2e,
+            "role": "host", "url": self.url(), "tunnel": TUNNEL, "ports": [port], "e2e": e2e, "trace": true,
             "user_token": self.admin_token()?,
         });
         SdkEnd::start(sdk.relay(&settings, version)?).await
@@ -124,7 +124,7 @@ impl TestRelay {
         port: u16,
     ) -> Outcome<SdkEnd> {
         let settings = json!({
-            "role": "client", "url": self.url(), "tunnel": TUNNEL, "ports": [port], "e2e": e2e,
+            "role": "client", "url": self.url(), "tunnel": TUNNEL, "ports": [port], "e2e": e2e, "trace": true,
             "user_token": self.admin_token()?,
         });
         SdkEnd::start(sdk.relay(&settings, version)?).await
@@ -198,6 +198,16 @@ impl SdkEnd {
             .ok_or_else(|| Failure::new(format!("{} has no {port}", self.ready)))
     }
 
+    /// Asks the client where it listens now.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn ask_ports(&mut self) -> Outcome {
+        self.process.say("ports").await?;
+        self.ready = self.next("ports").await?;
+        Ok(())
+    }
+
     /// The token that the host was given for this scope.
     ///
     /// # Errors
@@ -230,10 +240,16 @@ impl SdkEnd {
     /// # Errors
     /// When it has ended.
     pub async fn is_quiet(&mut self, time: Duration) -> Outcome<bool> {
-        match tokio::time::timeout(time, self.process.next_line(time * 2)).await {
+        match tokio::time::timeout(time, self.next("status")).await {
             Err(_) => Ok(true),
-            Ok(line) => line.map(|line| line.is_none()),
+            Ok(said) => said.map(|_| false),
         }
+    }
+
+    /// All it traced, for a failure.
+    #[must_use]
+    pub fn explain(&self, failure: Failure) -> Failure {
+        self.process.explain(failure)
     }
 
     /// Ends it in order.
@@ -250,7 +266,8 @@ impl SdkEnd {
         /// The SDK waits for 6.5 and 13 s between tries when a relay tells it that it is busy.
         const PATIENCE: Duration = Duration::from_secs(60);
         while let Some(line) = self.process.next_line(PATIENCE).await? {
-            let event: Value = serde_json::from_str(&line)?;
+            // The SDK says things of its own on stdout.
+            let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
             let field = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             match field("event").as_str() {
                 "status" => self.statuses.push((field("status"), field("error"))),
@@ -275,6 +292,7 @@ pub struct Links {
 #[derive(Default)]
 struct State {
     target: u16,
+    hold: bool,
     next: u64,
     open: HashMap<u64, (String, AbortHandle)>,
 }
@@ -289,6 +307,11 @@ impl Links {
 
     fn lead_to(&self, port: u16) {
         lock(&self.state).target = port;
+    }
+
+    /// Whether connections wait for a relay that is away, as a proxy in front of it can make them, or are reset.
+    pub fn hold(&self, hold: bool) {
+        lock(&self.state).hold = hold;
     }
 
     fn url(&self) -> String {
@@ -358,13 +381,16 @@ async fn carry(mut near: TcpStream, state: &Mutex<State>, number: u64) -> std::i
         }
         state.target
     };
-    let mut far = match connect(target).await {
-        Ok(far) => far,
-        Err(_) => {
+    let mut far = loop {
+        if let Ok(far) = connect(target).await {
+            break far;
+        }
+        if !lock(state).hold {
             // As if nobody listened here either: a reset, not an end without an answer.
             let _ = near.set_zero_linger();
             return Ok(());
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     };
     far.write_all(&head).await?;
     tokio::io::copy_bidirectional(&mut near, &mut far).await?;

@@ -4,10 +4,11 @@
 // API, connect_token for the client's way in (in place of what the API gives), access for the tunnel's rules.
 //
 // Events: status, with what the SDK says of its connection; ready, with the host's tokens or the client's local port
-// of each port. Commands on stdin, a line each: `quit` ends in order.
+// of each port. Commands on stdin, a line each: `ports` tells a client's local ports again, `quit` ends
+// in order.
 'use strict';
 
-const { fail, say, settings } = require('./common');
+const { fail, say, settings, trace } = require('./common');
 const { TunnelManagementHttpClient } = require('@microsoft/dev-tunnels-management');
 const { TunnelRelayTunnelHost, TunnelRelayTunnelClient } = require('@microsoft/dev-tunnels-connections');
 
@@ -17,6 +18,7 @@ const management = new TunnelManagementHttpClient(agent, '2023-09-27-preview', u
 const address = { tunnelId: settings.tunnel, clusterId: 'local' };
 
 function watch(end) {
+  end.trace = trace;
   end.enableE2EEncryption = !!settings.e2e;
   end.connectionStatusChanged((e) => {
     say('status', { status: e.status, before: e.previousStatus, error: String((e.disconnectError && e.disconnectError.message) || '') });
@@ -45,19 +47,25 @@ async function client() {
   client.acceptLocalConnectionsForForwardedPorts = true;
   watch(client);
   await client.connect(tunnel);
+  say('ready', { ports: await localPorts(client) });
+  return client;
+}
+
+async function localPorts(client) {
   const ports = {};
   for (const port of settings.ports) {
     await client.waitForForwardedPort(port);
     ports[port] = client.forwardedPorts.find((forwarded) => forwarded.remotePort === port).localPort;
   }
-  say('ready', { ports });
-  return client;
+  return ports;
 }
 
 async function main() {
   const end = await (settings.role === 'host' ? host() : client());
   process.stdin.setEncoding('utf8');
   process.stdin.on('data', async (text) => {
+    // After a comeback a v2 client listens anew.
+    if (text.includes('ports')) say('ports', { ports: await localPorts(end) });
     if (!text.includes('quit')) return;
     await end.dispose();
     process.exit(0);
