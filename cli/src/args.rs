@@ -519,7 +519,7 @@ pub(crate) struct SignArgs {
     #[arg(short = 'n', long, value_name = "NAME,...", value_delimiter = ',', required = true)]
     pub(crate) principals: Vec<String>,
 
-    /// How long it is valid: 1h, 2w, 1h30m; or START:END, each YYYYMMDD[HHMM[SS]]Z, +1h, -5m, now, always or forever.
+    /// How long it is valid: 1h, 2w, 1h30m; or START:END, each `YYYYMMDD[HHMM[SS]]Z`, +1h, -5m, now, always or forever.
     /// For ever unless given
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) valid: Option<Validity>,

@@ -209,7 +209,8 @@ impl RunningAgent {
         let socket = directory.join("agent.socket").display().to_string();
         let process = Process::spawn("ssh-agent", Command::new("ssh-agent").args(["-D", "-a", &socket]))?;
         for _ in 0..100 {
-            if Path::new(&socket).exists() {
+            // The socket is there a moment before it can be connected to.
+            if tokio::net::UnixStream::connect(&socket).await.is_ok() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
