@@ -32,8 +32,34 @@ enum Form {
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event<'a> {
-    /// `serve` takes connections.
-    Listening { addr: String },
+    /// `serve` or `relay` takes connections.
+    Listening {
+        addr: String,
+        /// How a relay is reached from outside.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        public_url: Option<String>,
+    },
+    /// Where the operator's secret of a relay is.
+    AdminToken { file: String, made: bool },
+    /// A token was made or looked at.
+    Token {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token: Option<&'a str>,
+        id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tunnel: Option<&'a str>,
+        scopes: &'a str,
+        subject: &'a str,
+        expires: String,
+    },
+    /// A tunnel, as the relay shows it.
+    Tunnel { tunnel: &'a serde_json::Value },
+    /// A port of a tunnel.
+    Port { port: &'a serde_json::Value },
+    /// Who may use a tunnel.
+    Access { tunnel: &'a str, entries: &'a [serde_json::Value] },
+    /// What was asked for is done.
+    Done { what: String },
     /// A forward takes connections.
     Forward {
         kind: Kind,
@@ -249,6 +275,12 @@ impl Event<'_> {
             | Self::Reconnecting { .. }
             | Self::Resumed { .. } => Weight::Light,
             Self::Listening { .. }
+            | Self::AdminToken { .. }
+            | Self::Token { .. }
+            | Self::Tunnel { .. }
+            | Self::Port { .. }
+            | Self::Access { .. }
+            | Self::Done { .. }
             | Self::Forward { .. }
             | Self::Ready { .. }
             | Self::HostKeyAdded { .. }
@@ -268,7 +300,20 @@ fn json(event: &Event<'_>) -> String {
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listening { addr } => write!(f, "adit: listening on {addr}"),
+            Self::Listening { addr, public_url: None } => write!(f, "adit: listening on {addr}"),
+            Self::Listening { addr, public_url: Some(url) } => {
+                write!(f, "adit: listening on {addr} as {url}")
+            }
+            Self::AdminToken { file, made: true } => {
+                write!(f, "adit: made a token for the relay's operator, in {file}")
+            }
+            Self::AdminToken { file, made: false } => write!(f, "adit: the operator's token is in {file}"),
+            Self::Done { what } => write!(f, "adit: {what}"),
+            // For scripts; people get the text on stdout.
+            Self::Token { id, .. } => write!(f, "adit: token {id}"),
+            Self::Tunnel { tunnel } => write!(f, "{tunnel}"),
+            Self::Port { port } => write!(f, "{port}"),
+            Self::Access { tunnel, .. } => write!(f, "adit: rules of {tunnel}"),
             Self::Forward { kind, listen, target } => match (kind, target) {
                 (Kind::Local, Some(target)) => write!(f, "adit: {listen} leads to {target}"),
                 (Kind::Remote, Some(target)) => {
@@ -343,7 +388,7 @@ mod tests {
         };
         for (event, expected) in [
             (
-                Event::Listening { addr: "127.0.0.1:2222".into() },
+                Event::Listening { addr: "127.0.0.1:2222".into(), public_url: None },
                 r#"{"event":"listening","addr":"127.0.0.1:2222"}"#,
             ),
             (forward, r#"{"event":"forward","kind":"local","listen":"127.0.0.1:1","target":"db:5432"}"#),

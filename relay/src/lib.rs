@@ -1,3 +1,35 @@
-//! A self-hosted relay that pipes sessions over WebSockets.
-//!
-//! This crate is a placeholder in the workspace until its own milestone: it exports nothing yet.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod access;
+mod client_leg;
+pub mod config;
+mod guard;
+mod host_leg;
+mod join;
+mod live;
+mod management;
+mod metrics;
+pub mod model;
+pub mod problem;
+mod rate;
+pub mod relay;
+pub mod scopes;
+mod server;
+mod sessions;
+mod status;
+pub mod store;
+pub mod tls;
+pub mod tokens;
+mod upgrade;
+pub mod websocket_stream;
+mod wire;
+
+pub use config::Config;
+pub use relay::Relay;
+pub use server::Server;
+
+/// What a peer sent, fit to be shown: without control characters, and cut at 256 characters.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().take(256).flat_map(char::escape_default).collect()
+}

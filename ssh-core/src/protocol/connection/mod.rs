@@ -562,6 +562,7 @@ impl Connection {
         self.rows.get(&id).and_then(|row| row.exit.clone())
     }
 
+    /// Whether either side has closed the channel, or the session is over.
     pub(crate) fn is_closed(&self, id: u32) -> bool {
         self.failed.is_some() || self.rows.get(&id).is_none_or(|row| row.close_sent || row.close_received)
     }
