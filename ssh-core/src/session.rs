@@ -245,7 +245,7 @@ impl Session {
         self.inner.shared.with(|engine| engine.rekey(crate::driver::now()))
     }
 
-    /// What becomes of the session's stream from now on, as a `Stream` that ends with the session. A listener that falls
+    /// What becomes of the session's stream from now on, and how the peer answers keepalives, as a `Stream` that ends with the session. A listener that falls
     /// behind misses the oldest.
     pub fn events(&self) -> impl futures::Stream<Item = SessionEvent> + Send + Unpin + 'static {
         let events = self.inner.shared.subscribe();
@@ -355,7 +355,7 @@ impl Session {
     }
 }
 
-/// What became of a session's stream.
+/// What became of a session's stream, or of the peer behind it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SessionEvent {
@@ -370,6 +370,16 @@ pub enum SessionEvent {
     },
     /// There is another, and everything goes on.
     Reconnected,
+    /// The peer was silent, was asked for a sign of life and gave one.
+    KeepAliveSucceeded {
+        /// How often in a row, from 1.
+        count: u32,
+    },
+    /// The peer was asked for a sign of life and gave none in time.
+    KeepAliveFailed {
+        /// How often in a row, from 1.
+        count: u32,
+    },
 }
 
 struct AbandonReply<'a> {

@@ -210,6 +210,7 @@ async fn streams_survive_a_connection_that_is_cut_all_the_time() {
             SessionEvent::Disconnected(_) => 0,
             SessionEvent::Reconnecting { .. } => 1,
             SessionEvent::Reconnected => 2,
+            SessionEvent::KeepAliveSucceeded { .. } | SessionEvent::KeepAliveFailed { .. } => continue,
             other => panic!("{other:?}"),
         }] += 1;
     }
@@ -239,11 +240,19 @@ async fn an_application_can_bring_the_stream_itself() {
     *world.wire.lock() = wire;
     assert!(matches!(early, Error::Reconnect(ReconnectFailure::NotResumable)), "{early}");
     for _ in 0..3 {
+        let before = session.metrics();
         world.cut_all(&session).await;
         channel.write_all(b"during").await.unwrap();
         session.reconnect(world.dial().unwrap()).await.unwrap();
         channel.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"during");
+        // The counts go on where those of the lost stream ended.
+        let after = session.metrics();
+        assert!(after.bytes_sent > before.bytes_sent && after.bytes_received > before.bytes_received);
+        assert!(
+            after.messages_sent > before.messages_sent && after.messages_received > before.messages_received
+        );
+        assert_eq!(after.reconnections, before.reconnections + 1);
     }
     assert_eq!(session.reconnections(), 3);
     assert!(session.latency().is_some_and(|latency| latency.samples > 0));

@@ -12,6 +12,7 @@ use crate::driver::{BoxStream, Shared, Supervisor, now, split};
 use crate::error::{Error, ReconnectFailure};
 use crate::protocol::{Engine, Inbound, Input, ReconnectOffer};
 use crate::session::SessionEvent;
+use crate::trace::TraceEvent;
 
 /// How a client comes back by itself when its stream is lost: where to, how often, and when to give up.
 ///
@@ -184,7 +185,8 @@ impl AutoReconnect {
             let error = match tried {
                 Ok(()) => return,
                 Err(Attempt::Failed(error)) if self.policy.attempts.is_none_or(|most| attempt < most) => {
-                    tracing::debug!(%error, attempt, "reconnecting failed");
+                    let event = TraceEvent::ClientSessionReconnectFailed.id();
+                    tracing::debug!(event, %error, attempt, "reconnecting failed");
                     continue;
                 }
                 Err(Attempt::Failed(error) | Attempt::Hopeless(error)) => error,

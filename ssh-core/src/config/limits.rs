@@ -47,6 +47,8 @@ pub struct Limits {
     pub keepalive: Option<Duration>,
     /// Unanswered signs of life before the session is given up. 3.
     pub keepalive_misses: u32,
+    /// Whether the log tells of messages with channel data as it does of the others; their content is in none. Off.
+    pub trace_channel_data: bool,
 }
 
 impl Default for Limits {
@@ -73,6 +75,7 @@ impl Default for Limits {
             rekey_after: None,
             keepalive: Some(Duration::from_secs(20)),
             keepalive_misses: 3,
+            trace_channel_data: false,
         }
     }
 }

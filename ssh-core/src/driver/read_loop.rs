@@ -8,6 +8,7 @@ use super::shared::{EndOnDrop, Gone, Shared};
 use super::stream::{BoxStream, ReadLink};
 use crate::error::Error;
 use crate::protocol::{Engine, Inbound, Input, Packet};
+use crate::trace::TraceEvent;
 
 /// A read asks for this much at first, in bytes, and for twice as much whenever it got all of it.
 const FIRST_READ: usize = 16 * 1024;
@@ -148,7 +149,10 @@ async fn read(shared: &Shared, link: &mut ReadLink) -> Gone {
         };
         match read {
             Ok(0) => lose(shared, generation, Error::unexpected_end()),
-            Err(error) => lose(shared, generation, error.into()),
+            Err(error) => {
+                tracing::debug!(event = TraceEvent::StreamReadError.id(), %error, "reading failed");
+                lose(shared, generation, error.into());
+            }
             Ok(n) => {
                 let size = next_read_size(read_size, n, room);
                 if size == FIRST_READ && read_size > FIRST_READ {
@@ -185,7 +189,10 @@ fn dispatch(
                 Ok(Some(Input::Packet(packet))) => batch.push(packet),
                 Ok(Some(Input::Ident(version))) => ident = Some(version),
                 Ok(None) => break None,
-                Err(error) => break Some(error),
+                Err(error) => {
+                    tracing::debug!(event = TraceEvent::ReceiveMessageFailed.id(), %error, "a packet was not opened");
+                    break Some(error);
+                }
             }
         };
         // What came before a broken packet still counts.

@@ -302,6 +302,10 @@ impl Shared {
                         keeper.lost();
                     }
                 }
+                LinkEvent::KeepAliveSucceeded(count) => {
+                    self.announce(SessionEvent::KeepAliveSucceeded { count })
+                }
+                LinkEvent::KeepAliveFailed(count) => self.announce(SessionEvent::KeepAliveFailed { count }),
                 LinkEvent::Resumed => {
                     self.announce(SessionEvent::Reconnected);
                     if let Some(keeper) = self.keeper.get() {

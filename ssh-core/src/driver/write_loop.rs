@@ -5,6 +5,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::shared::{EndOnDrop, Gone, Shared};
 use super::stream::WriteLink;
+use crate::trace::TraceEvent;
 
 /// After the end, this much time to get rid of the last output.
 const LAST_WRITE: Duration = Duration::from_secs(2);
@@ -26,7 +27,9 @@ async fn keep_writing(guard: EndOnDrop, mut link: WriteLink) {
         match write(&shared, &mut link).await {
             Gone::Ended => {
                 drop(guard);
-                let _ = tokio::time::timeout(LAST_WRITE, link.stream.shutdown()).await;
+                if let Ok(Err(error)) = tokio::time::timeout(LAST_WRITE, link.stream.shutdown()).await {
+                    tracing::debug!(event = TraceEvent::StreamCloseError.id(), %error, "closing failed");
+                }
                 return;
             }
             Gone::Moved(target, generation) => {
@@ -80,6 +83,7 @@ async fn write(shared: &Shared, link: &mut WriteLink) -> Gone {
             },
         };
         if let Err(error) = written {
+            tracing::debug!(event = TraceEvent::StreamWriteError.id(), %error, "writing failed");
             match shared.gone(generation) {
                 Some(Gone::Moved(target, generation)) => {
                     let lose = |engine: &mut crate::protocol::Engine| engine.lose(error.into(), super::now());

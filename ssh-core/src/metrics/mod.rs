@@ -2,6 +2,7 @@
 
 mod contour;
 
+pub use crate::protocol::Latency;
 #[cfg(feature = "tokio")]
 pub use collect::ContourCollector;
 pub use contour::{BadContour, ContourUpdate, SessionContour};
@@ -21,6 +22,10 @@ pub struct SessionMetrics {
     pub bytes_sent: u64,
     /// Bytes received, as they are on the wire.
     pub bytes_received: u64,
+    /// How often the session was resumed. The counts above go on over all its streams.
+    pub reconnections: u32,
+    /// Round trips, if the peer measures them too.
+    pub latency: Option<Latency>,
 }
 
 /// What went through a channel so far.

@@ -1,6 +1,8 @@
 //! Two sessions over an in-memory stream.
 #![allow(dead_code, reason = "each test uses a part")]
 
+use std::sync::Arc;
+
 use ssh_core::config::{Algorithms, Extensions, Limits};
 use ssh_core::crypto::default_provider;
 use ssh_core::keys::{KeyKind, SigningKey};
@@ -18,23 +20,29 @@ pub(crate) struct Sides {
 /// A client's session and a server's.
 pub(crate) async fn sessions(sides: &Sides) -> (Session, Session) {
     let (near, far) = tokio::io::duplex(256 * 1024);
+    let accepted = tokio::spawn(server::accept(far, server_config(sides)));
+    let client = client::connect(near, client_config(sides)).await.unwrap();
+    (client, accepted.await.unwrap().unwrap())
+}
+
+pub(crate) fn server_config(sides: &Sides) -> Arc<server::Config> {
     let provider = default_provider();
     let key = SigningKey::new(&provider.signatures.generate(KeyKind::Ed25519, 0).unwrap(), provider).unwrap();
-    let config = server::Config::builder(server::danger::AcceptEverybody)
+    server::Config::builder(server::danger::AcceptEverybody)
         .host_key(key)
         .algorithms(sides.algorithms.clone())
         .limits(sides.limits.clone())
         .extensions(sides.server_extensions.clone())
         .build()
-        .unwrap();
-    let accepted = tokio::spawn(server::accept(far, config));
-    let config = client::Config::builder("ada")
+        .unwrap()
+}
+
+pub(crate) fn client_config(sides: &Sides) -> Arc<client::Config> {
+    client::Config::builder("ada")
         .verify_host_key(client::danger::AcceptAnyHostKey)
         .algorithms(sides.algorithms.clone())
         .limits(sides.limits.clone())
         .extensions(sides.client_extensions.clone())
         .build()
-        .unwrap();
-    let client = client::connect(near, config).await.unwrap();
-    (client, accepted.await.unwrap().unwrap())
+        .unwrap()
 }

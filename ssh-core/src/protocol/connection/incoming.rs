@@ -51,10 +51,15 @@ impl Connection {
                 self.on_channel_reply(ChannelSuccess::decode(payload)?.recipient, true)?
             }
             ChannelFailure::NUMBER => {
+                tracing::debug!(event = TraceEvent::ChannelRequestFailed.id(), "a request was refused");
                 self.on_channel_reply(ChannelFailure::decode(payload)?.recipient, false)?
             }
             GlobalRequest::NUMBER => self.on_global_request(payload, out)?,
-            RequestSuccess::NUMBER | RequestFailure::NUMBER => self.on_global_reply(payload),
+            RequestFailure::NUMBER => {
+                tracing::debug!(event = TraceEvent::SessionRequestFailed.id(), "a request was refused");
+                self.on_global_reply(payload);
+            }
+            RequestSuccess::NUMBER => self.on_global_reply(payload),
             _ => return Ok(false),
         }
         Ok(true)
@@ -138,7 +143,10 @@ impl Connection {
     fn on_window_adjust(&mut self, payload: &Bytes) -> Result<(), Error> {
         let message = ChannelWindowAdjust::decode(payload)?;
         let Some(row) = self.row_for(ChannelWindowAdjust::NUMBER, message.recipient)? else { return Ok(()) };
-        row.send.window = row.send.window.checked_add(message.bytes).ok_or(PeerMisbehaved::WindowOverflow)?;
+        row.send.window = row.send.window.checked_add(message.bytes).ok_or_else(|| {
+            tracing::debug!(event = TraceEvent::ChannelWindowAdjustFailed.id(), "a window overflows");
+            PeerMisbehaved::WindowOverflow
+        })?;
         // The list keeps its room for the next time.
         if let Some(row) = self.rows.get_mut(&message.recipient) {
             self.wakes.append(&mut row.send.wakers);

@@ -282,10 +282,16 @@ impl Engine {
         let ident = self.peer_version().map(|version| version.as_str().len().saturating_add(2) as u64);
         let (ident_messages, ident_bytes) = (u64::from(ident.is_some()), ident.unwrap_or_default());
         SessionMetrics {
-            messages_sent: sent.packets,
-            messages_received: self.transport.packets.saturating_add(ident_messages),
-            bytes_sent: sent.bytes,
-            bytes_received: self.transport.bytes.saturating_add(ident_bytes),
+            messages_sent: self.earlier.messages_sent.saturating_add(sent.packets),
+            messages_received: (self.earlier.messages_received)
+                .saturating_add(self.transport.packets)
+                .saturating_add(ident_messages),
+            bytes_sent: self.earlier.bytes_sent.saturating_add(sent.bytes),
+            bytes_received: (self.earlier.bytes_received)
+                .saturating_add(self.transport.bytes)
+                .saturating_add(ident_bytes),
+            reconnections: self.reconnections(),
+            latency: self.latency(),
         }
     }
 

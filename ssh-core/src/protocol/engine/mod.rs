@@ -14,6 +14,7 @@ use crate::config::Common;
 use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, ReconnectFailure, Timeout, escape_text};
 use crate::keys::{HostKey, PublicKey, SigningKey};
+use crate::metrics::SessionMetrics;
 use crate::protocol::auth::{
     AuthAnswer, AuthReply, Authenticated, ClientAuth, ClientAuthRequest, ClientProgress, Method,
     RefusedAttempt, ServerAttempt, ServerAuth, ServerProgress, ToSign,
@@ -54,6 +55,8 @@ pub struct Engine {
     ended: Option<Error>,
     login_deadline: Option<Instant>,
     keepalive: KeepAlive,
+    /// What went through the streams before this one.
+    earlier: SessionMetrics,
     custom: custom::Custom,
     /// What the peer's EXT_INFO listed, with its values; `None` until it came.
     peer_extensions: Option<Vec<(Box<str>, Bytes)>>,
@@ -101,10 +104,35 @@ enum Auth {
     Done(Authenticated),
 }
 
+/// The number of a failure that ends a session and has one of its own.
+fn failure_event(error: &Error) -> Option<TraceEvent> {
+    Some(match error {
+        Error::HostKey(_) => TraceEvent::ServerAuthenticationFailed,
+        Error::Auth(_) => TraceEvent::ClientAuthenticationFailed,
+        Error::Timeout(Timeout::Login) | Error::PeerMisbehaved(PeerMisbehaved::TooManyAuthAttempts) => {
+            TraceEvent::AuthenticationError
+        }
+        Error::Bug(_) => TraceEvent::UnknownError,
+        _ => return None,
+    })
+}
+
+const CHANNEL_DATA: u8 = 94;
+const CHANNEL_EXTENDED_DATA: u8 = 95;
+
 #[derive(Debug)]
 struct KeepAlive {
     last_heard: Instant,
+    /// Asked for in a row without an answer.
     unanswered: u32,
+    /// Answered in a row.
+    answered: u32,
+}
+
+impl KeepAlive {
+    fn new(now: Instant) -> Self {
+        Self { last_heard: now, unanswered: 0, answered: 0 }
+    }
 }
 
 /// What the engine wants the driver to know or decide.
@@ -179,6 +207,8 @@ impl Engine {
         let common = Arc::new(common);
         let inbound = Inbound::new(role, common.limits.packet_bytes);
         let mut out = Outbound::new(common.provider.random)?;
+        out.trace_channel_data = common.limits.trace_channel_data;
+        tracing::debug!(event = TraceEvent::SessionConnecting.id(), ?role, "connecting");
         let mut kex = Kex::new(role, Arc::clone(&common), host_keys);
         // Behind the version line without waiting for the peer's, which saves a round trip.
         kex.start(&mut out, now)?;
@@ -201,7 +231,8 @@ impl Engine {
             next_opener: None,
             ended: None,
             login_deadline: now.checked_add(common.limits.login),
-            keepalive: KeepAlive { last_heard: now, unanswered: 0 },
+            keepalive: KeepAlive::new(now),
+            earlier: SessionMetrics::default(),
             server_sig_algs: None,
             stream: Stream::Attached,
             resumption: None,
@@ -241,12 +272,17 @@ impl Engine {
         if let Stream::Detached(detached) = &self.stream {
             return Err(detached.cause.clone());
         }
-        self.dispatch(packet, now).map_err(|error| self.fail(error, now))
+        self.dispatch(packet, now).map_err(|error| {
+            if !matches!(error, Error::Disconnected { .. }) {
+                tracing::debug!(event = TraceEvent::HandleMessageFailed.id(), %error, "a message was not acted on");
+            }
+            self.fail(error, now)
+        })
     }
 
     fn dispatch(&mut self, packet: Packet, now: Instant) -> Result<(), Error> {
         let Packet { mut payload, sequence, wire_len } = packet;
-        self.keepalive = KeepAlive { last_heard: now, unanswered: 0 };
+        self.on_sign_of_life(now);
         let is_first_packet = self.transport.packets == 0;
         self.transport.out.acks.on_received(self.transport.packets, wire_len, now);
         self.transport.packets = self.transport.packets.saturating_add(1);
@@ -265,6 +301,16 @@ impl Engine {
         self.maybe_rekey(now)
     }
 
+    fn on_sign_of_life(&mut self, now: Instant) {
+        let KeepAlive { unanswered, answered, .. } = self.keepalive;
+        self.keepalive = KeepAlive { answered, ..KeepAlive::new(now) };
+        // Anything that comes after a question is an answer.
+        if unanswered > 0 {
+            self.keepalive.answered = answered.saturating_add(1);
+            self.link_events.push_back(LinkEvent::KeepAliveSucceeded(self.keepalive.answered));
+        }
+    }
+
     /// Acts on a message, its trailer gone.
     fn route(
         &mut self,
@@ -274,6 +320,21 @@ impl Engine {
         now: Instant,
     ) -> Result<(), Error> {
         let number = payload.first().copied().unwrap_or_default();
+        if !matches!(number, CHANNEL_DATA | CHANNEL_EXTENDED_DATA) {
+            tracing::trace!(
+                event = TraceEvent::ReceivingMessage.id(),
+                number,
+                len = payload.len(),
+                "received"
+            );
+        } else if self.common.limits.trace_channel_data {
+            tracing::trace!(
+                event = TraceEvent::ReceivingChannelData.id(),
+                number,
+                len = payload.len(),
+                "received"
+            );
+        }
         self.check_allowed(number)?;
         if number == GlobalRequest::NUMBER && self.resumption.is_some() {
             if is_enable(&payload) {
@@ -387,12 +448,11 @@ impl Engine {
                     (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
                 self.transport.out.end_exchange(ext_info)?;
                 if first {
+                    tracing::debug!(event = TraceEvent::SessionEncrypted.id(), "keys exchanged");
+                    tracing::debug!(event = TraceEvent::SessionAuthenticating.id(), "authenticating");
                     self.claim()?;
                 }
                 self.connection.on_room(&self.transport.out);
-                if first {
-                    tracing::debug!(event = TraceEvent::SessionEncrypted.id(), algorithms = ?self.transport.kex.negotiated(), "keys exchanged");
-                }
             }
         }
         Ok(())
@@ -485,7 +545,13 @@ impl Engine {
                 ServerProgress::Nothing => {}
                 ServerProgress::Begin(user) => self.events.push_back(Event::AuthBegin(user)),
                 ServerProgress::Ask(attempt) => self.events.push_back(Event::AuthAttempt(attempt)),
-                ServerProgress::Refused(attempt) => self.events.push_back(Event::AuthRefused(attempt)),
+                ServerProgress::Refused(attempt) => {
+                    tracing::debug!(
+                        event = TraceEvent::ClientAuthenticationFailed.id(),
+                        "an attempt was refused"
+                    );
+                    self.events.push_back(Event::AuthRefused(attempt));
+                }
                 ServerProgress::Authenticated(proof) => {
                     self.on_authenticated(proof);
                     return Ok(());
@@ -524,7 +590,7 @@ impl Engine {
             // The driver comes back for more because the stream took what it had: slow, but alive. A dead one stops
             // taking when its buffers are full.
             let unanswered = self.keepalive.unanswered.saturating_sub(1);
-            self.keepalive = KeepAlive { last_heard: now, unanswered };
+            self.keepalive = KeepAlive { last_heard: now, unanswered, ..self.keepalive };
         }
         self.transport.out.swap(taken, now);
         if self.ended.is_none()
@@ -627,10 +693,13 @@ impl Engine {
             // Nothing has come for long.
             self.connection.shrink();
             if self.keepalive.unanswered >= self.keepalive_rule().1 {
+                self.link_events.push_back(LinkEvent::KeepAliveFailed(self.keepalive.unanswered));
                 return Err(Error::Timeout(Timeout::KeepAlive));
             }
             if self.keepalive.unanswered > 0 {
                 let misses = self.keepalive.unanswered;
+                self.keepalive.answered = 0;
+                self.link_events.push_back(LinkEvent::KeepAliveFailed(misses));
                 let event = TraceEvent::KeepAliveResponseNotReceived.id();
                 tracing::debug!(event, misses, "no answer to a keepalive");
             }
@@ -638,8 +707,11 @@ impl Engine {
             if let Some(log) = &mut self.transport.out.log {
                 log.shrink();
             }
-            let number =
-                self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out)?;
+            let asked =
+                self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out);
+            let number = asked.inspect_err(|error| {
+                tracing::debug!(event = TraceEvent::KeepAliveFailed.id(), %error, "no keepalive sent");
+            })?;
             // Either answer is a sign of life; it takes its place among the others and is dropped.
             if let Some(number) = number {
                 self.connection.abandon_global_reply(number);
@@ -690,6 +762,9 @@ impl Engine {
     pub fn end(&mut self, error: Error) -> Error {
         if let Some(first) = &self.ended {
             return first.clone();
+        }
+        if let Some(event) = failure_event(&error) {
+            tracing::debug!(event = event.id(), %error, "the session failed");
         }
         tracing::debug!(event = TraceEvent::SessionClosing.id(), %error, "session ended");
         if let Some(reason) = error.disconnect_reason().filter(|_| matches!(self.stream, Stream::Attached)) {

@@ -19,6 +19,7 @@ use crate::protocol::reconnect::{
 };
 use crate::protocol::transport::acks::{LastWord, held_for};
 use crate::protocol::{Inbound, Role};
+use crate::trace::TraceEvent;
 
 /// Whether there is a stream.
 #[derive(Debug)]
@@ -118,6 +119,10 @@ pub enum LinkEvent {
     Lost(Error),
     /// The session has a stream again, and sends what was lost.
     Resumed,
+    /// The peer gave a sign of life when asked for one, for so many times in a row.
+    KeepAliveSucceeded(u32),
+    /// The peer gave none, for so many times in a row.
+    KeepAliveFailed(u32),
 }
 
 /// Reconnecting (`session-reconnect@microsoft.com`).
@@ -248,7 +253,7 @@ impl Engine {
     }
 
     fn detach(&mut self, cause: Error, now: Instant) {
-        tracing::debug!(%cause, "the stream was lost");
+        tracing::debug!(event = TraceEvent::SessionDisconnected.id(), %cause, "the stream was lost");
         self.next_opener = None;
         let mut until = None;
         if let Some(resumption) = &mut self.resumption {
@@ -467,7 +472,7 @@ impl Engine {
 
     fn refuse(&mut self, failure: ReconnectFailure, now: Instant) -> Result<(), Error> {
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
-        tracing::debug!(%failure, "a session was not resumed");
+        tracing::debug!(event = TraceEvent::ServerSessionReconnectFailed.id(), %failure, "a session was not resumed");
         if failure.code() != ReconnectFailure::ServerDroppedMessages.code()
             && let Some(resumption) = &mut self.resumption
         {
@@ -529,7 +534,9 @@ impl Engine {
 
     /// Takes the transport of `connection`, and sends on it what the peer has not received.
     fn adopt(&mut self, connection: &mut Self, theirs: &Position, now: Instant) {
+        let earlier = self.metrics();
         std::mem::swap(&mut self.transport, &mut connection.transport);
+        self.earlier = earlier;
         let old = &mut connection.transport;
         let session_id = old.kex.session_id().map(|id| Zeroizing::new(id.to_vec()));
         let mut log = old.out.log.take();
@@ -549,12 +556,16 @@ impl Engine {
         self.next_opener = connection.next_opener.take();
         self.stream = Stream::Attached;
         self.generation = self.generation.saturating_add(1);
-        self.keepalive = KeepAlive { last_heard: now, unanswered: 0 };
+        self.keepalive = KeepAlive::new(now);
         if let Some(resumption) = &mut self.resumption {
             resumption.reconnections = resumption.reconnections.saturating_add(1);
         }
         self.link_events.push_back(LinkEvent::Resumed);
-        tracing::debug!("the session has a stream again");
+        let event = match self.role {
+            Role::Client => TraceEvent::ClientSessionReconnecting,
+            Role::Server => TraceEvent::ServerSessionReconnecting,
+        };
+        tracing::debug!(event = event.id(), "the session has a stream again");
 
         let waiting = connection.waiting.take().unwrap_or_default();
         connection.ended = Some(Error::Reconnect(ReconnectFailure::HandedOver));

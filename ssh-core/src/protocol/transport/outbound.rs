@@ -13,6 +13,7 @@ use crate::protocol::messages::{Phase, phase};
 use crate::protocol::reconnect::replay_log::ReplayLog;
 use crate::protocol::reconnect::{is_counted, put_enable, trailer::TrailerForm};
 use crate::protocol::wire::Write as _;
+use crate::trace::TraceEvent;
 
 /// The sending half of a transport: payloads in, sealed packets out, all in one buffer.
 pub(crate) struct Outbound {
@@ -27,6 +28,8 @@ pub(crate) struct Outbound {
     since_key: Counters,
     /// Since the stream began, the version line included.
     total: Counters,
+    /// Whether messages with channel data are told of in the log.
+    pub(crate) trace_channel_data: bool,
     padding: Padding,
     pub(crate) acks: Acks,
     /// What the peer may still have to be sent again; without reconnecting there is none. It outlives the stream.
@@ -109,6 +112,7 @@ impl Outbound {
             sequence: 0,
             since_key: Counters::default(),
             total: Counters { bytes: buffer_len, packets: 1 },
+            trace_channel_data: false,
             padding: Padding::new(random)?,
             acks: Acks::default(),
             log: None,
@@ -284,7 +288,8 @@ impl Outbound {
     pub(crate) fn seal(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
         let start = self.buffer.len();
         let sealed = self.seal_at(start, write);
-        if sealed.is_err() {
+        if let Err(error) = &sealed {
+            tracing::debug!(event = TraceEvent::SendMessageFailed.id(), %error, "a message was not sealed");
             // What could not be sealed must not leave in the clear.
             if let Some(packet) = self.buffer.get_mut(start..) {
                 packet.zeroize();
@@ -294,6 +299,20 @@ impl Outbound {
         sealed
     }
 
+    /// Tells of the message that begins at `start`.
+    fn trace(&self, start: usize) {
+        let len = self.buffer.len().saturating_sub(start);
+        match self.buffer.get(start) {
+            Some(number @ (94 | 95)) => {
+                if self.trace_channel_data {
+                    tracing::trace!(event = TraceEvent::SendingChannelData.id(), number, len, "sent");
+                }
+            }
+            Some(number) => tracing::trace!(event = TraceEvent::SendingMessage.id(), number, len, "sent"),
+            None => {}
+        }
+    }
+
     fn seal_at(&mut self, start: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
         // A counter that comes round under one key would repeat a nonce.
         if self.since_key.packets > u64::from(u32::MAX) {
@@ -301,6 +320,7 @@ impl Outbound {
         }
         self.buffer.extend_from_slice(&[0; HEADER_LEN]);
         write(&mut self.buffer);
+        self.trace(start.saturating_add(HEADER_LEN));
         if let Some(log) = &mut self.log {
             let payload = self.buffer.get(start.saturating_add(HEADER_LEN)..).unwrap_or_default();
             if is_counted(payload) {

@@ -26,6 +26,7 @@ use crate::protocol::Role;
 use crate::protocol::messages::{KexInit, KexInitShare, KexReply, NewKeys};
 use crate::protocol::reconnect::token::{TokenKey, TokenKeys};
 use crate::protocol::wire::{NameList, Write as _};
+use crate::trace::TraceEvent;
 
 /// The key exchange machine of one connection.
 pub(crate) struct Kex {
@@ -340,15 +341,18 @@ impl Kex {
             }
         }
         let our_host_keys = self.our_host_keys();
-        let chosen = Offers {
+        let offers = Offers {
             role: self.role,
             ours: &self.common.algorithms,
             our_host_keys: &our_host_keys,
             theirs: &theirs,
             provider: self.common.provider,
             strict: self.strict,
-        }
-        .negotiate()?;
+        };
+        let chosen = offers.negotiate();
+        let event = TraceEvent::AlgorithmNegotiation.id();
+        tracing::debug!(event, ours = ?self.common.algorithms, ?theirs, ?chosen, "algorithms");
+        let chosen = chosen?;
         self.ignore_guess = theirs.first_kex_packet_follows && !self.guess_is_right(&theirs, &chosen);
 
         let exchange = Exchange { ours, theirs: payload.to_vec(), chosen };
