@@ -14,7 +14,13 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
 use crate::args::{Cli, Command};
+use crate::commands::relay::AuditLog;
 use crate::error::{CliError, Code};
 use crate::output::{Event, Log, Output};
 
@@ -26,9 +32,24 @@ fn main() -> ExitCode {
         Err(error) => return refuse_command_line(&error, &arguments),
     };
     disable_core_dumps();
-    let stdio = matches!(&cli.command, Command::Forward(args) if args.stdio.is_some());
+    let stdio = match &cli.command {
+        Command::Forward(args) => args.stdio.is_some(),
+        Command::Connect(args) => args.stdio.is_some(),
+        _ => false,
+    };
     let output = Output::new(cli.json, stdio);
-    start_log(cli.verbose, &output);
+    let audit = match &cli.command {
+        Command::Relay(args) => match AuditLog::open(&args.log, &output) {
+            Ok(log) => Some(log),
+            Err(error) => {
+                output.error(&error);
+                output.flush();
+                return ExitCode::from(error.code.exit_code());
+            }
+        },
+        _ => None,
+    };
+    start_log(cli.verbose, &output, audit);
     let ended = runtime().and_then(|runtime| {
         let ended = runtime.block_on(run(cli.command, &output));
         // A thread that waits for somebody to type must not hold up the end.
@@ -71,9 +92,14 @@ impl Ended {
 
 async fn run(command: Command, output: &Output) -> Result<Ended, CliError> {
     match command {
+        Command::Host(args) => commands::host::run(*args, output).await,
+        Command::Connect(args) => commands::connect::run(*args, output).await,
         Command::Forward(args) => commands::forward::run(*args, output).await,
         Command::Serve(args) => commands::serve::run(*args, output).await,
         Command::HashPassword => commands::hash_password::run(output).map(|()| Ended::Done),
+        Command::Relay(args) => commands::relay::run(*args, output).await,
+        Command::Tunnel(args) => commands::tunnel::run(args.action, output).await.map(|()| Ended::Done),
+        Command::Token(args) => commands::token::run(args.action, output).await.map(|()| Ended::Done),
         Command::Keygen(args) => commands::keygen::run(&args, output).map(|()| Ended::Done),
     }
 }
@@ -115,8 +141,8 @@ fn refuse_command_line(error: &clap::Error, arguments: &[OsString]) -> ExitCode 
     ExitCode::from(error.code.exit_code())
 }
 
-/// Silent unless asked for: events and errors go another way.
-fn start_log(verbose: u8, output: &Output) {
+/// Silent unless asked for, except for what a relay takes down: events and errors go another way.
+fn start_log(verbose: u8, output: &Output, audit: Option<AuditLog>) {
     let by_count = match verbose {
         0 => "off",
         1 => "info",
@@ -125,10 +151,20 @@ fn start_log(verbose: u8, output: &Output) {
     };
     let filter = std::env::var("ADIT_LOG").unwrap_or_else(|_| by_count.into());
     let output = output.clone();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+    let people = tracing_subscriber::fmt::layer()
         .with_writer(move || Log(output.clone()))
-        .init();
+        .with_filter(tracing_subscriber::EnvFilter::new(filter));
+    let audit = audit.map(|audit| {
+        let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_ansi(false);
+        lines.with_writer(audit).with_filter(filter_fn(AuditLog::takes))
+    });
+    // The WebSocket library writes payloads and tokens into its log, whatever is asked for elsewhere.
+    let unsafe_targets = ["tungstenite", "tokio_tungstenite", "ureq", "ureq_proto"];
+    let is_safe = filter_fn(move |metadata| {
+        let crate_name = metadata.target().split("::").next().unwrap_or_default();
+        !unsafe_targets.contains(&crate_name)
+    });
+    tracing_subscriber::registry().with(is_safe).with(people).with(audit).init();
 }
 
 /// Keys and passwords are in memory; they are not to end up in a file.

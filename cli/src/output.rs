@@ -32,8 +32,34 @@ enum Form {
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event<'a> {
-    /// `serve` takes connections.
-    Listening { addr: String },
+    /// `serve` or `relay` takes connections.
+    Listening {
+        addr: String,
+        /// How a relay is reached from outside.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        public_url: Option<String>,
+    },
+    /// Where the operator's secret of a relay is.
+    AdminToken { file: String, made: bool },
+    /// A token was made or looked at.
+    Token {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token: Option<&'a str>,
+        id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tunnel: Option<&'a str>,
+        scopes: &'a str,
+        subject: &'a str,
+        expires: String,
+    },
+    /// A tunnel, as the relay shows it.
+    Tunnel { tunnel: &'a serde_json::Value },
+    /// A port of a tunnel.
+    Port { port: &'a serde_json::Value },
+    /// Who may use a tunnel.
+    Access { tunnel: &'a str, entries: &'a [serde_json::Value] },
+    /// What was asked for is done.
+    Done { what: String },
     /// A forward takes connections.
     Forward {
         kind: Kind,
@@ -43,6 +69,31 @@ pub(crate) enum Event<'a> {
     },
     /// All forwards are there.
     Ready { kex: &'a str, cipher: &'a str, host_key: String, peer: &'a str },
+    /// A tunnel is hosted.
+    #[serde(rename = "ready")]
+    Hosted { link: &'a str, tunnel: &'a str, ports: &'a [u16], management_uri: &'a str },
+    /// The ports of a host are here.
+    #[serde(rename = "ready")]
+    Connected { ports: Vec<PortEvent> },
+    /// The host at the other end, and how it is talked to.
+    HostKey { fingerprint: String, pinned: bool, kex: &'a str, cipher: &'a str },
+    /// Another port of the host is here.
+    PortAdded(PortEvent),
+    /// One is no more.
+    PortRemoved(PortEvent),
+    /// The relay or the other end is lost; what goes on waits.
+    Disconnected { reason: String },
+    /// It is tried for again.
+    Reconnecting { attempt: u32, after_ms: u64 },
+    /// It is there again. `streams_kept` says of a client whether its open connections go on.
+    Resumed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        streams_kept: Option<bool>,
+    },
+    /// A client has come to a host.
+    ClientConnected { client: u64 },
+    /// It has gone for good.
+    ClientGone { client: u64, reason: String },
     /// A first contact was taken down.
     HostKeyAdded { host: &'a str, host_key: String, file: String },
     /// A connection over a forward was refused; nothing else is touched.
@@ -98,6 +149,13 @@ pub(crate) enum Event<'a> {
     Closed { reason: &'a str },
     /// The other end.
     Error { code: &'a str, message: &'a str },
+}
+
+/// A port of a host and where it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct PortEvent {
+    pub(crate) remote: u16,
+    pub(crate) local: std::net::SocketAddr,
 }
 
 /// Which way a forward goes.
@@ -203,7 +261,18 @@ fn left_out(count: u64) -> Event<'static> {
 impl Event<'_> {
     /// Whether it is only what was to be expected.
     fn is_progress(&self) -> bool {
-        matches!(self, Self::Banner { .. } | Self::Forward { .. } | Self::Ready { .. } | Self::Closed { .. })
+        matches!(
+            self,
+            Self::Banner { .. }
+                | Self::Forward { .. }
+                | Self::Ready { .. }
+                | Self::Connected { .. }
+                | Self::HostKey { .. }
+                | Self::Disconnected { .. }
+                | Self::Reconnecting { .. }
+                | Self::Resumed { .. }
+                | Self::Closed { .. }
+        )
     }
 
     /// A peer can cause any number of the light ones.
@@ -211,13 +280,29 @@ impl Event<'_> {
         match self {
             Self::Banner { .. }
             | Self::Refused { .. }
+            | Self::HostKey { .. }
+            | Self::PortAdded(_)
+            | Self::PortRemoved(_)
+            | Self::Disconnected { .. }
+            | Self::Reconnecting { .. }
+            | Self::Resumed { .. }
+            | Self::ClientConnected { .. }
+            | Self::ClientGone { .. }
             | Self::Warning { .. }
             | Self::LoggedIn { .. }
             | Self::LoginFailed { .. }
             | Self::LoggedOut { .. } => Weight::Light,
             Self::Listening { .. }
+            | Self::AdminToken { .. }
+            | Self::Token { .. }
+            | Self::Tunnel { .. }
+            | Self::Port { .. }
+            | Self::Access { .. }
+            | Self::Done { .. }
             | Self::Forward { .. }
             | Self::Ready { .. }
+            | Self::Hosted { .. }
+            | Self::Connected { .. }
             | Self::HostKeyAdded { .. }
             | Self::Key { .. }
             | Self::PasswordHash { .. }
@@ -235,7 +320,20 @@ fn json(event: &Event<'_>) -> String {
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listening { addr } => write!(f, "adit: listening on {addr}"),
+            Self::Listening { addr, public_url: None } => write!(f, "adit: listening on {addr}"),
+            Self::Listening { addr, public_url: Some(url) } => {
+                write!(f, "adit: listening on {addr} as {url}")
+            }
+            Self::AdminToken { file, made: true } => {
+                write!(f, "adit: made a token for the relay's operator, in {file}")
+            }
+            Self::AdminToken { file, made: false } => write!(f, "adit: the operator's token is in {file}"),
+            Self::Done { what } => write!(f, "adit: {what}"),
+            // For scripts; people get the text on stdout.
+            Self::Token { id, .. } => write!(f, "adit: token {id}"),
+            Self::Tunnel { tunnel } => write!(f, "{tunnel}"),
+            Self::Port { port } => write!(f, "{port}"),
+            Self::Access { tunnel, .. } => write!(f, "adit: rules of {tunnel}"),
             Self::Forward { kind, listen, target } => match (kind, target) {
                 (Kind::Local, Some(target)) => write!(f, "adit: {listen} leads to {target}"),
                 (Kind::Remote, Some(target)) => {
@@ -246,6 +344,35 @@ impl fmt::Display for Event<'_> {
             Self::Ready { kex, cipher, host_key, peer } => {
                 write!(f, "adit: connected to {peer} ({kex}, {cipher}, host key {host_key})")
             }
+            Self::Hosted { tunnel, ports, management_uri, .. } => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                write!(f, "adit: tunnel {tunnel} at {management_uri} offers {}", ports.join(", "))
+            }
+            Self::Connected { ports } if ports.is_empty() => {
+                f.write_str("adit: connected; the host offers no port now")
+            }
+            Self::Connected { ports } => {
+                let lines: Vec<String> = ports.iter().map(|port| format!("adit: {port}")).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Self::HostKey { fingerprint, pinned, kex, cipher } => {
+                let word = if *pinned { "as the link says" } else { "which nobody has checked" };
+                write!(f, "adit: connected to the host with key {fingerprint}, {word} ({kex}, {cipher})")
+            }
+            Self::PortAdded(port) => write!(f, "adit: {port}"),
+            Self::PortRemoved(port) => {
+                write!(f, "adit: port {} of the host is no longer offered", port.remote)
+            }
+            Self::Disconnected { reason } => write!(f, "adit: connection lost: {reason}"),
+            Self::Reconnecting { attempt, after_ms } => {
+                write!(f, "adit: trying again in {after_ms} ms (attempt {attempt})")
+            }
+            Self::Resumed { streams_kept: Some(false) } => {
+                f.write_str("adit: connected again; connections that were open have ended")
+            }
+            Self::Resumed { .. } => f.write_str("adit: connected again; open connections go on"),
+            Self::ClientConnected { client } => write!(f, "adit: client {client} has connected"),
+            Self::ClientGone { client, reason } => write!(f, "adit: client {client} is gone: {reason}"),
             Self::HostKeyAdded { host, host_key, file } => {
                 write!(f, "adit: added the host key {host_key} of {host} to {file}")
             }
@@ -275,6 +402,12 @@ impl fmt::Display for Event<'_> {
     }
 }
 
+impl fmt::Display for PortEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} leads to port {} of the host", self.local, self.remote)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,7 +421,7 @@ mod tests {
         };
         for (event, expected) in [
             (
-                Event::Listening { addr: "127.0.0.1:2222".into() },
+                Event::Listening { addr: "127.0.0.1:2222".into(), public_url: None },
                 r#"{"event":"listening","addr":"127.0.0.1:2222"}"#,
             ),
             (forward, r#"{"event":"forward","kind":"local","listen":"127.0.0.1:1","target":"db:5432"}"#),

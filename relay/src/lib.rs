@@ -1,3 +1,42 @@
-//! A self-hosted relay that pipes sessions over WebSockets.
-//!
-//! This crate is a placeholder in the workspace until its own milestone: it exports nothing yet.
+//! A self-hosted relay that speaks the Dev Tunnels relay protocol.
+#![forbid(unsafe_code)]
+
+pub mod access;
+mod backoff;
+pub mod client;
+mod client_leg;
+pub mod config;
+pub mod dial;
+mod guard;
+pub mod host;
+mod host_leg;
+mod join;
+mod leg;
+pub mod link;
+mod live;
+mod management;
+mod metrics;
+pub mod model;
+pub mod problem;
+mod rate;
+pub mod relay;
+pub mod scopes;
+mod server;
+mod sessions;
+mod status;
+pub mod store;
+pub mod tls;
+pub mod tokens;
+mod upgrade;
+pub mod websocket_stream;
+mod wire;
+mod wires;
+
+pub use config::Config;
+pub use relay::Relay;
+pub use server::Server;
+
+/// What a peer sent, fit to be shown: without control characters, and cut at 256 characters.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().take(256).flat_map(char::escape_default).collect()
+}

@@ -233,6 +233,12 @@ impl Handle {
 }
 
 impl ChannelReader {
+    /// Whether the peer has closed the channel, which says more than the end of its data: it takes nothing any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.handle.shared.with(|engine| engine.is_channel_closed(self.handle.id))
+    }
+
     /// Takes received data without copying: up to `max_len` bytes in at most `max_chunks` chunks, appended to `chunks`.
     /// 0 at the end of the data. The window is credited at once, so the caller is to hold on to no more than it means to.
     ///

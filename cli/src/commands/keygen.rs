@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use self::source::Source;
 use super::paths;
 use super::session::PROVIDER;
-pub(crate) use times::Validity;
+pub(crate) use times::{Validity, duration};
 
 use self::certificate::Shown;
 use crate::args::{KeyType, KeygenAction, KeygenArgs};

@@ -240,13 +240,19 @@ fn dev_tunnels_peers_judge_a_guess_by_the_method_alone() {
 }
 
 #[test]
-fn without_any_security_every_list_must_say_none_and_once() {
+fn without_any_security_the_first_list_must_say_none_and_once() {
     let insecure = Algorithms::insecure_without_any_security;
     for role in BOTH {
         let mut peer = RawPeer::with(role, insecure(), Limits::default());
         peer.send_version();
         peer.send_kexinit(&Offer::sound(peer.role()));
         assert_nothing_common(&peer, "key exchange method", &Offer::sound(peer.role()).kex);
+
+        // Hosts and clients of Dev Tunnels offer `none` to relays in the first list alone; the others then say nothing.
+        let mut peer = RawPeer::with(role, insecure(), Limits::default());
+        peer.send_version();
+        peer.send_kexinit(&Offer { kex: "none,ext-info-c".into(), ..Offer::sound(peer.role()) });
+        assert_eq!(peer.authenticated, 1);
 
         let none = || "none".to_owned();
         let all_none = Offer {

@@ -80,7 +80,7 @@ fn moment(text: &str) -> Result<Moment, String> {
 }
 
 /// `1w2d3h4m5s` in seconds; a number alone is seconds.
-fn duration(text: &str) -> Option<i64> {
+pub(crate) fn duration(text: &str) -> Option<i64> {
     let mut seconds: i64 = 0;
     let mut number: Option<i64> = None;
     for c in text.chars() {

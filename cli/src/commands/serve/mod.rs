@@ -1,7 +1,7 @@
 //! `adit serve`: an SSH server that does forwards and nothing else.
 
 mod connection;
-mod host_keys;
+pub(crate) mod host_keys;
 mod limits;
 mod penalties;
 mod rate;
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     let shards = Shards::start()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot start the runtime: {error}")))?;
     let addr = listener.local_addr().map_err(|error| cannot_bind(&args.listen.listen, &error))?;
-    output.event(&Event::Listening { addr: addr.to_string() });
+    output.event(&Event::Listening { addr: addr.to_string(), public_url: None });
     if let Some(made) = made_key {
         output.event(&made);
     }

@@ -1,0 +1,254 @@
+//! Who may do what.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::model::AccessControlEntry;
+use crate::scopes::{Scope, Scopes};
+use crate::store::Record;
+use crate::tokens::{TokenError, Verified};
+
+/// Somebody who asks for something.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Where the request comes from.
+    pub address: IpAddr,
+    /// What it shows.
+    pub credential: Credential,
+}
+
+/// What a request shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing.
+    None,
+    /// The operator's secret.
+    Admin,
+    /// A token that holds.
+    Token(Verified),
+    /// A token that does not.
+    Bad(TokenError),
+}
+
+/// Why a request is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It shows nothing, and not everybody may.
+    #[error("this needs a token")]
+    NoToken,
+    /// What it shows does not hold.
+    #[error(transparent)]
+    BadToken(TokenError),
+    /// What it shows is not enough.
+    #[error("the token does not allow this; it needs one of the scopes that the operation names")]
+    Scope,
+}
+
+impl Caller {
+    /// The principal; empty for everybody else.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match &self.credential {
+            Credential::Token(token) => &token.grant.subject,
+            Credential::Admin => "admin",
+            Credential::None | Credential::Bad(_) => "",
+        }
+    }
+
+    /// What it may do with a tunnel: what its token gives and what the tunnel's rules give, without what they deny.
+    #[must_use]
+    pub fn scopes(&self, record: &Record) -> Scopes {
+        let own = match &self.credential {
+            Credential::Admin => return Scopes::ALL,
+            Credential::Token(token) => match &token.grant.tunnel {
+                Some(tunnel) if *tunnel == record.tunnel.tunnel_id => token.grant.scopes,
+                None if token.grant.subject == record.owner => token.grant.scopes,
+                _ => Scopes::NONE,
+            },
+            Credential::None | Credential::Bad(_) => Scopes::NONE,
+        };
+        let entries = record.tunnel.access_control.iter().flat_map(|control| &control.entries);
+        let (mut given, mut denied) = (own, Scopes::NONE);
+        for entry in entries.filter(|entry| self.is_meant(entry)) {
+            let scopes = Scopes::known(entry.scopes.iter().map(String::as_str));
+            if entry.is_deny {
+                denied = denied.union(scopes);
+            } else {
+                given = given.union(scopes);
+            }
+        }
+        // Whoever may manage could take the denial back, so that is not what it takes away.
+        given.without(denied).union(own.intersection(Scope::Manage.into()))
+    }
+
+    /// Fails unless one of the scopes is there.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn require(&self, record: &Record, scopes: &[Scope]) -> Result<(), Refusal> {
+        if self.scopes(record).has_any(scopes) { Ok(()) } else { Err(self.refusal()) }
+    }
+
+    /// Fails unless it may make tunnels.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn require_create(&self) -> Result<(), Refusal> {
+        match &self.credential {
+            Credential::Admin => Ok(()),
+            Credential::Token(token)
+                if token.grant.tunnel.is_none() && token.grant.scopes.has(Scope::Create) =>
+            {
+                Ok(())
+            }
+            _ => Err(self.refusal()),
+        }
+    }
+
+    /// Who it is, for the log.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match &self.credential {
+            Credential::Token(token) => {
+                format!("{} by token {}", crate::printable(&token.grant.subject), token.id)
+            }
+            Credential::Admin => "the operator".into(),
+            Credential::None | Credential::Bad(_) => "anybody".into(),
+        }
+    }
+
+    /// Why it is not let in, where its scopes are not enough.
+    pub(crate) fn refusal(&self) -> Refusal {
+        match &self.credential {
+            Credential::None => Refusal::NoToken,
+            Credential::Bad(error) => Refusal::BadToken(*error),
+            Credential::Admin | Credential::Token(_) => Refusal::Scope,
+        }
+    }
+
+    /// Whether a rule is about this caller. A rule that cannot be read gives nothing and denies.
+    fn is_meant(&self, entry: &AccessControlEntry) -> bool {
+        let listed = match entry.kind.as_str() {
+            "Anonymous" => Some(true),
+            "Users" => {
+                let subject = self.subject();
+                Some(!subject.is_empty() && entry.subjects.iter().any(|name| name == subject))
+            }
+            "IPAddressRanges" => {
+                let ranges: Result<Vec<IpNet>, _> =
+                    entry.subjects.iter().map(|range| parse_range(range)).collect();
+                ranges
+                    .ok()
+                    .map(|ranges| ranges.iter().any(|range| range.contains(&self.address.to_canonical())))
+            }
+            _ => None,
+        };
+        listed.map_or(entry.is_deny, |listed| listed != entry.is_inverse)
+    }
+}
+
+/// A range or an address.
+pub(crate) fn parse_range(text: &str) -> Result<IpNet, ipnet::AddrParseError> {
+    text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AccessControl, Tunnel};
+    use crate::tokens::Grant;
+
+    fn record(entries: Vec<AccessControlEntry>) -> Record {
+        let tunnel = Tunnel {
+            tunnel_id: "abc".into(),
+            access_control: Some(AccessControl { entries }),
+            ..Tunnel::default()
+        };
+        Record { tunnel, owner: "ada".into(), used: 0 }
+    }
+
+    fn entry(kind: &str, subjects: &[&str], scopes: &[&str]) -> AccessControlEntry {
+        AccessControlEntry {
+            kind: kind.into(),
+            subjects: subjects.iter().map(|text| (*text).into()).collect(),
+            scopes: scopes.iter().map(|text| (*text).into()).collect(),
+            ..AccessControlEntry::default()
+        }
+    }
+
+    fn caller(credential: Credential) -> Caller {
+        Caller { address: "10.1.2.3".parse().unwrap(), credential }
+    }
+
+    fn token(subject: &str, tunnel: Option<&str>, scopes: &str) -> Credential {
+        let grant = Grant {
+            subject: subject.into(),
+            tunnel: tunnel.map(Into::into),
+            scopes: Scopes::parse(scopes).unwrap(),
+        };
+        Credential::Token(Verified { grant, id: "t".into(), expires: 0 })
+    }
+
+    #[test]
+    fn tokens_are_for_their_tunnel_or_their_subject() {
+        let record = record(Vec::new());
+        for (credential, expected) in [
+            (Credential::Admin, Scopes::ALL),
+            (Credential::None, Scopes::NONE),
+            (token("eve", Some("abc"), "connect"), Scope::Connect.into()),
+            (token("ada", Some("other"), "manage"), Scopes::NONE),
+            (token("ada", None, "manage host"), Scopes::parse("manage host").unwrap()),
+            (token("eve", None, "manage host"), Scopes::NONE),
+        ] {
+            assert_eq!(caller(credential.clone()).scopes(&record), expected, "{credential:?}");
+        }
+        assert_eq!(caller(Credential::None).require(&record, &[Scope::Connect]), Err(Refusal::NoToken));
+        assert_eq!(
+            caller(Credential::Bad(TokenError::Expired)).require(&record, &[Scope::Connect]),
+            Err(Refusal::BadToken(TokenError::Expired))
+        );
+        assert_eq!(
+            caller(token("x", Some("abc"), "connect")).require(&record, &[Scope::Host]),
+            Err(Refusal::Scope)
+        );
+        assert!(caller(token("ada", None, "create")).require_create().is_ok());
+        assert!(caller(token("ada", Some("abc"), "create")).require_create().is_err());
+    }
+
+    #[test]
+    fn rules_give_and_deny() {
+        let deny = |mut entry: AccessControlEntry| {
+            entry.is_deny = true;
+            entry
+        };
+        let inverse = |mut entry: AccessControlEntry| {
+            entry.is_inverse = true;
+            entry
+        };
+        let connects = |credential: Credential, entries: Vec<AccessControlEntry>| {
+            caller(credential).scopes(&record(entries)).has(Scope::Connect)
+        };
+        let everybody = || entry("Anonymous", &[], &["connect"]);
+        assert!(connects(Credential::None, vec![everybody()]));
+        assert!(connects(token("bob", None, "connect"), vec![entry("Users", &["bob"], &["connect"])]));
+        assert!(!connects(token("eve", None, "connect"), vec![entry("Users", &["bob"], &["connect"])]));
+        assert!(!connects(Credential::None, vec![entry("Users", &[""], &["connect"])]));
+        assert!(connects(Credential::None, vec![entry("IPAddressRanges", &["10.0.0.0/8"], &["connect"])]));
+        assert!(!connects(Credential::None, vec![entry("IPAddressRanges", &["192.168.0.1"], &["connect"])]));
+        // A denying rule wins, wherever it stands, also over a token.
+        let range = || deny(inverse(entry("IPAddressRanges", &["192.168.0.0/16"], &["connect"])));
+        assert!(!connects(Credential::None, vec![range(), everybody()]));
+        assert!(!connects(token("x", Some("abc"), "connect"), vec![range()]));
+        // What cannot be read gives nothing and denies.
+        assert!(!connects(Credential::None, vec![entry("Organizations", &["x"], &["connect"])]));
+        assert!(!connects(
+            Credential::None,
+            vec![everybody(), deny(entry("IPAddressRanges", &["nonsense"], &["connect"]))]
+        ));
+        // Nobody can lock the manager out.
+        let all = deny(entry("Anonymous", &[], &["manage", "connect"]));
+        assert!(caller(token("ada", None, "manage")).scopes(&record(vec![all])).has(Scope::Manage));
+    }
+}

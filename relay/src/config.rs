@@ -1,0 +1,98 @@
+//! What a relay is told when it starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+/// How a relay works. [`Config::default`] keeps everything in memory and lets nobody make tunnels but the operator.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where tunnels and keys are kept; in memory alone if there is none.
+    pub data_dir: Option<PathBuf>,
+    /// How the relay is reached from outside, as `https://relay.example`; what requests name as their host otherwise.
+    pub public_url: Option<String>,
+    /// Names that it goes by beside that of `public_url`, addresses and `localhost`. Requests for others are refused (421),
+    /// or a page could reach a relay behind a firewall by a name that its author points there.
+    pub host_names: Vec<String>,
+    /// Origins of pages that may use it, as `https://editor.example`; its own may always.
+    pub origins: Vec<String>,
+    /// It is reached by TLS; for URLs where there is no `public_url`.
+    pub tls: bool,
+    /// The operator's secret, for `Authorization: Bearer`. Without one nobody is the operator.
+    pub admin_token: Option<AdminToken>,
+    /// What it may cost.
+    pub limits: Limits,
+}
+
+/// The operator's secret.
+#[derive(Clone)]
+pub struct AdminToken(pub(crate) Zeroizing<String>);
+
+impl AdminToken {
+    /// At least 16 characters.
+    #[must_use]
+    pub fn new(secret: impl Into<String>) -> Option<Self> {
+        let secret = Zeroizing::new(secret.into());
+        (secret.len() >= 16).then_some(Self(secret))
+    }
+}
+
+impl std::fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[..]")
+    }
+}
+
+/// What a relay may cost. Whoever meets one is told its name, its value and when to come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Tunnels of one owner.
+    pub tunnels_per_owner: u32,
+    /// Ports of one tunnel.
+    pub ports_per_tunnel: u32,
+    /// Clients of one tunnel at once.
+    pub clients_per_tunnel: u32,
+    /// Clients of all tunnels of one owner at once.
+    pub clients_per_owner: u32,
+    /// Connections of one address (a /64 of IPv6) at once.
+    pub connections_per_address: u32,
+    /// Connections at once.
+    pub connections: u32,
+    /// Requests of one address a minute.
+    pub requests_per_minute: u32,
+    /// From a connection's first byte to the end of its request's headers.
+    pub header_time: Duration,
+    /// A request's line and headers together, in bytes.
+    pub header_bytes: usize,
+    /// A request's body, in bytes.
+    pub body_bytes: usize,
+    /// How long a client waits for its host before it is told to come back.
+    pub host_wait: Duration,
+    /// From the upgrade to the end of the SSH handshake.
+    pub handshake_time: Duration,
+    /// A tunnel that nobody uses goes after this.
+    pub tunnel_lifetime: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tunnels_per_owner: 100,
+            ports_per_tunnel: 32,
+            clients_per_tunnel: 1000,
+            clients_per_owner: 5000,
+            connections_per_address: 256,
+            connections: 20_000,
+            requests_per_minute: 600,
+            header_time: Duration::from_secs(10),
+            header_bytes: 16 * 1024,
+            body_bytes: 256 * 1024,
+            host_wait: Duration::from_secs(20),
+            handshake_time: Duration::from_secs(15),
+            tunnel_lifetime: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}

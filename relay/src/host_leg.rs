@@ -1,0 +1,93 @@
+//! A host's connection.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use ssh_core::session::{Incoming, IncomingRequest, OpenFailureReason};
+use tokio::sync::watch;
+
+use crate::access::Credential;
+use crate::live::{Admission, HostLink, LiveTunnel, Version};
+use crate::relay::Relay;
+use crate::sessions;
+use crate::websocket_stream::WebSocketStream;
+use crate::wire::Forward;
+
+/// Serves a host until its session ends.
+pub(crate) async fn run<S>(
+    relay: Arc<Relay>,
+    tunnel: Arc<LiveTunnel>,
+    version: Version,
+    admission: Admission,
+    stream: WebSocketStream<S>,
+) where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let session = match sessions::of_host(stream, relay.config.limits.handshake_time).await {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::info!(tunnel = %tunnel.id, %error, "a host did not get through its handshake");
+            return;
+        }
+    };
+    let host = Arc::new(HostLink {
+        number: relay.live.number(),
+        version,
+        session,
+        ports: watch::Sender::default(),
+        admission,
+    });
+    let (who, address) = (host.admission.caller.shown(), host.admission.caller.address);
+    tracing::info!(target: "audit", tunnel = %tunnel.id, host = host.number, ?version, by = %who, from = %address, "host connected");
+    tunnel.host_came(Arc::clone(&host));
+    let mut incoming = host.session.incoming();
+    while let Some(item) = incoming.next().await {
+        match item {
+            Incoming::Request(request) => on_request(&relay, &tunnel, &host, request),
+            Incoming::Channel(channel) => {
+                channel
+                    .reject(OpenFailureReason::UNKNOWN_CHANNEL_TYPE, "hosts open no channels at the relay");
+            }
+        }
+    }
+    let error = host.session.closed().await;
+    let was_current = tunnel.host_went(host.number);
+    tracing::info!(target: "audit", tunnel = %tunnel.id, host = host.number, was_current, %error, "host gone");
+    relay.touch(&tunnel.id).await;
+}
+
+fn on_request(relay: &Relay, tunnel: &LiveTunnel, host: &HostLink, request: IncomingRequest) {
+    let forward = match (host.version, request.name()) {
+        (Version::V2, "tcpip-forward" | "cancel-tcpip-forward") => Forward::decode(request.fields()),
+        _ => return request.refuse(),
+    };
+    let Ok(forward) = forward else { return request.refuse() };
+    let port = forward.port;
+    if request.name() == "cancel-tcpip-forward" {
+        let removed = host.ports.send_if_modified(|ports| ports.remove(&port));
+        return if removed { request.accept(&[]) } else { request.refuse() };
+    }
+    let limit = relay.config.limits.ports_per_tunnel as usize;
+    if port == 0 || !may_forward(relay, tunnel, forward.token) {
+        return request.refuse();
+    }
+    let mut fits = true;
+    host.ports.send_if_modified(|ports| {
+        fits = ports.contains(&port) || ports.len() < limit;
+        fits && ports.insert(port)
+    });
+    if fits { request.accept(&u32::from(port).to_be_bytes()) } else { request.refuse() }
+}
+
+/// The upgrade has let the host in; a token that comes with a port is looked at all the same.
+fn may_forward(relay: &Relay, tunnel: &LiveTunnel, token: &str) -> bool {
+    token.is_empty()
+        || match relay.credential(token) {
+            Credential::Admin => true,
+            Credential::Token(token) => {
+                let grant = token.grant;
+                grant.tunnel.is_none_or(|id| id == tunnel.id)
+            }
+            Credential::None | Credential::Bad(_) => false,
+        }
+}

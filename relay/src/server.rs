@@ -1,0 +1,234 @@
+//! The listener: connections, their limits, and HTTP on them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use dashmap::DashMap;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tower::ServiceExt as _;
+
+use crate::guard::guard;
+use crate::management::{self, PeerAddress};
+use crate::problem::Problem;
+use crate::relay::{Relay, source};
+use crate::tls::Tls;
+use crate::{status, upgrade};
+
+/// Accepts connections and serves them, for as long as it is polled.
+#[derive(Debug)]
+pub struct Server {
+    relay: Arc<Relay>,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    connections: Arc<Connections>,
+}
+
+/// Connections at once, all and by source.
+#[derive(Debug, Default)]
+struct Connections {
+    all: AtomicU32,
+    by_source: DashMap<IpAddr, u32>,
+}
+
+impl Server {
+    /// Binds the relay's address; port 0 chooses one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn bind(relay: Arc<Relay>, address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { relay, listener, tls: None, connections: Arc::default() })
+    }
+
+    /// With TLS.
+    #[must_use]
+    pub fn tls(mut self, tls: Arc<Tls>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves. It never ends by itself; dropping it closes the listener, and connections go on in their tasks.
+    ///
+    /// # Cancel safety
+    /// Connections that have been accepted are served.
+    pub async fn run(self) {
+        let router = router(Arc::clone(&self.relay));
+        loop {
+            let (stream, address) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most often: going on at once would spin.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(guard) = Connections::admit(&self.connections, address.ip(), &self.relay) else {
+                continue;
+            };
+            let (relay, router) = (Arc::clone(&self.relay), router.clone());
+            let tls = self.tls.as_ref().map(|tls| tls.acceptor());
+            tokio::spawn(async move {
+                // Small packets of interactive streams must not wait for the acknowledgement of the ones before.
+                let _ = stream.set_nodelay(true);
+                match tls {
+                    None => serve(&relay, router, stream, address).await,
+                    Some(tls) => {
+                        let shaken =
+                            tokio::time::timeout(relay.config.limits.header_time, tls.accept(stream)).await;
+                        match shaken {
+                            Ok(Ok(stream)) => serve(&relay, router, stream, address).await,
+                            Ok(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake failed"),
+                            Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+                        }
+                    }
+                }
+                drop(guard);
+            });
+        }
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+async fn serve<S>(relay: &Relay, router: Router, stream: S, address: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = PeerAddress(address.ip());
+    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
+    let limits = &relay.config.limits;
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%address, %error, "a connection ended badly");
+    }
+}
+
+/// Header lines of a request.
+const MAX_HEADERS: usize = 64;
+/// Less is not taken below.
+const SMALLEST_BUFFER: usize = 8192;
+
+fn router(relay: Arc<Relay>) -> Router {
+    let live = Router::new()
+        .route("/t/{id}/host", get(upgrade::host))
+        .route("/t/{id}/client", get(upgrade::client))
+        .route("/status", get(status::show))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(async |State(relay): State<Arc<Relay>>| relay.metrics.text()))
+        .with_state(Arc::clone(&relay));
+    management::router(Arc::clone(&relay))
+        .merge(live)
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "the relay has nothing under this path"))
+        .layer(from_fn_with_state(Arc::clone(&relay), guard))
+        .layer(from_fn_with_state(relay, watch))
+}
+
+/// Holds every request to the rate of its source, and writes the access log. Paths hold ids of tunnels and no secrets.
+async fn watch(State(relay): State<Arc<Relay>>, request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+    let (method, path) = (request.method().clone(), crate::printable(request.uri().path()));
+    let started = now();
+    let limit = relay.config.limits.requests_per_minute;
+    let over = address.and_then(|address| relay.rates.take(address, limit, started).err());
+    let response = match over {
+        Some(reset) => Problem::limited("requests_per_minute", limit.into(), reset).into_response(),
+        None => next.run(request).await,
+    };
+    let status = response.status().as_u16();
+    relay.metrics.answered(status);
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(target: "access", %address, %method, path, status, micros);
+    response
+}
+
+#[expect(clippy::disallowed_methods, reason = "rates and logs go by the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+async fn ready(State(relay): State<Arc<Relay>>) -> Result<&'static str, Problem> {
+    if relay.is_draining() {
+        return Err(Problem::unavailable("the relay is about to stop", Duration::from_secs(5)));
+    }
+    Ok("ready\n")
+}
+
+impl Connections {
+    /// Counts a connection, unless there are too many.
+    fn admit(connections: &Arc<Self>, address: IpAddr, relay: &Relay) -> Option<Admitted> {
+        let limits = &relay.config.limits;
+        let source = source(address);
+        let mut of_source = connections.by_source.entry(source).or_insert(0);
+        if *of_source >= limits.connections_per_address
+            || connections.all.load(Ordering::Relaxed) >= limits.connections
+        {
+            tracing::debug!(%address, "too many connections");
+            relay.metrics.refused_connections.inc();
+            drop(of_source);
+            connections.by_source.remove_if(&source, |_, count| *count == 0);
+            return None;
+        }
+        *of_source = of_source.saturating_add(1);
+        drop(of_source);
+        connections.all.fetch_add(1, Ordering::Relaxed);
+        relay.metrics.connections.inc();
+        Some(Admitted {
+            connections: Arc::clone(connections),
+            source,
+            gauge: relay.metrics.connections.clone(),
+        })
+    }
+}
+
+/// A connection that is counted until this is dropped.
+struct Admitted {
+    connections: Arc<Connections>,
+    source: IpAddr,
+    gauge: Gauge,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.gauge.dec();
+        self.connections.all.fetch_sub(1, Ordering::Relaxed);
+        if let Some(mut count) = self.connections.by_source.get_mut(&self.source) {
+            *count = count.saturating_sub(1);
+        }
+        self.connections.by_source.remove_if(&self.source, |_, count| *count == 0);
+    }
+}

@@ -1,0 +1,341 @@
+//! What outlives the process: tunnels, signing keys, revoked tokens. One file, or memory alone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, backends::InMemoryBackend};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::model::Tunnel;
+
+/// Holds everything in memory, so that reading never waits for a disk; changes are on disk before they are seen.
+///
+/// The methods that change something wait for the disk: call them where blocking is allowed.
+pub struct Store {
+    database: Database,
+    tunnels: DashMap<String, Arc<Record>>,
+    /// By token id: when the token would expire anyway, in seconds since 1970.
+    revoked: DashMap<String, u64>,
+}
+
+/// A tunnel and what the API does not show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The tunnel, without tokens and status.
+    pub tunnel: Tunnel,
+    /// The principal that made it.
+    pub owner: String,
+    /// When a host or client was last connected, in seconds since 1970.
+    pub used: u64,
+}
+
+/// A key that signs tokens.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct StoredKey {
+    /// Names it in a token's header.
+    pub id: String,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// The secret, base64.
+    pub secret: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The store cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file cannot be opened: it is in use, or it is no store.
+    #[error("cannot open the relay's store")]
+    Open(#[source] redb::DatabaseError),
+    /// A later version of the program has written it.
+    #[error("the relay's store has schema {found}, this program knows up to {SCHEMA}; use a newer version")]
+    TooNew {
+        /// What it has.
+        found: u64,
+    },
+    /// The disk or the file failed.
+    #[error("the relay's store failed")]
+    Failed(#[source] Box<redb::Error>),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    NoRandomness,
+    /// A row does not hold what it should.
+    #[error("the relay's store holds a broken row in {0}")]
+    Broken(&'static str),
+}
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const TUNNELS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tunnels");
+const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("signing_keys");
+const REVOKED: TableDefinition<'_, &str, u64> = TableDefinition::new("revoked_tokens");
+/// The layout of the tables. A change that older programs cannot read counts it up.
+const SCHEMA: u64 = 1;
+
+impl Store {
+    /// Opens or makes the file.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(file: &Path) -> Result<Self, StoreError> {
+        make_private(file).map_err(|error| StoreError::Open(redb::StorageError::Io(error).into()))?;
+        Self::load(Database::create(file).map_err(StoreError::Open)?)
+    }
+
+    /// A store that goes with the process.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new());
+        Self::load(database.map_err(StoreError::Open)?)
+    }
+
+    fn load(database: Database) -> Result<Self, StoreError> {
+        let store = Self { database, tunnels: DashMap::new(), revoked: DashMap::new() };
+        let write = store.database.begin_write().map_err(failed)?;
+        {
+            let mut meta = write.open_table(META).map_err(failed)?;
+            let found = meta.get("schema").map_err(failed)?.map(|value| value.value());
+            match found {
+                Some(found) if found > SCHEMA => return Err(StoreError::TooNew { found }),
+                _ => meta.insert("schema", SCHEMA).map_err(failed)?,
+            };
+            for row in write.open_table(TUNNELS).map_err(failed)?.iter().map_err(failed)? {
+                let (id, value) = row.map_err(failed)?;
+                let record =
+                    serde_json::from_slice(value.value()).map_err(|_| StoreError::Broken("tunnels"))?;
+                store.tunnels.insert(id.value().to_owned(), Arc::new(record));
+            }
+            for row in write.open_table(REVOKED).map_err(failed)?.iter().map_err(failed)? {
+                let (id, expires) = row.map_err(failed)?;
+                store.revoked.insert(id.value().to_owned(), expires.value());
+            }
+            write.open_table(KEYS).map_err(failed)?;
+        }
+        write.commit().map_err(failed)?;
+        Ok(store)
+    }
+
+    // ---- Tunnels ------------------------------------------------------------------------------------
+
+    /// The tunnel with this id, or else with this name.
+    #[must_use]
+    pub fn tunnel(&self, id_or_name: &str) -> Option<Arc<Record>> {
+        if let Some(record) = self.tunnels.get(id_or_name) {
+            return Some(Arc::clone(&record));
+        }
+        self.tunnels
+            .iter()
+            .find(|entry| entry.tunnel.name.as_deref() == Some(id_or_name))
+            .map(|entry| Arc::clone(&entry))
+    }
+
+    /// All tunnels, by id.
+    #[must_use]
+    pub fn tunnels(&self) -> Vec<Arc<Record>> {
+        let mut all: Vec<_> = self.tunnels.iter().map(|entry| Arc::clone(&entry)).collect();
+        all.sort_by(|a, b| a.tunnel.tunnel_id.cmp(&b.tunnel.tunnel_id));
+        all
+    }
+
+    /// Keeps a new tunnel. `false` if there is one with its id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn create(&self, record: Record) -> Result<bool, StoreError> {
+        self.change(&record.tunnel.tunnel_id.clone(), |old| old.is_none().then_some(record))
+            .map(|record| record.is_some())
+    }
+
+    /// Changes a tunnel; `None` if there is none or `change` gives none. `change` sees the newest state.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn update(
+        &self,
+        id: &str,
+        change: impl FnOnce(&Record) -> Option<Record>,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        self.change(id, |old| old.and_then(change))
+    }
+
+    /// One writer at a time: the database's own write lock orders them.
+    fn change(
+        &self,
+        id: &str,
+        change: impl FnOnce(Option<&Record>) -> Option<Record>,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        let write = self.database.begin_write().map_err(failed)?;
+        let old = self.tunnels.get(id).map(|entry| Arc::clone(&entry));
+        let Some(record) = change(old.as_deref()) else { return Ok(None) };
+        {
+            let bytes = serde_json::to_vec(&record).map_err(|_| StoreError::Broken("tunnels"))?;
+            let mut table = write.open_table(TUNNELS).map_err(failed)?;
+            table.insert(id, bytes.as_slice()).map_err(failed)?;
+        }
+        let record = Arc::new(record);
+        // Seen before the write lock is given up, so that the next writer starts from it.
+        self.tunnels.insert(id.to_owned(), Arc::clone(&record));
+        if let Err(error) = write.commit() {
+            match old {
+                Some(old) => self.tunnels.insert(id.to_owned(), old),
+                None => self.tunnels.remove(id).map(|(_, record)| record),
+            };
+            return Err(failed(error));
+        }
+        Ok(Some(record))
+    }
+
+    /// Forgets a tunnel; whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn delete(&self, id: &str) -> Result<bool, StoreError> {
+        let write = self.database.begin_write().map_err(failed)?;
+        let found = {
+            let mut table = write.open_table(TUNNELS).map_err(failed)?;
+            table.remove(id).map_err(failed)?.is_some()
+        };
+        write.commit().map_err(failed)?;
+        self.tunnels.remove(id);
+        Ok(found)
+    }
+
+    // ---- Tokens -------------------------------------------------------------------------------------
+
+    /// The signing keys, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        let read = self.database.begin_read().map_err(failed)?;
+        let mut keys = Vec::new();
+        for row in read.open_table(KEYS).map_err(failed)?.iter().map_err(failed)? {
+            let (_, value) = row.map_err(failed)?;
+            let key: StoredKey =
+                serde_json::from_slice(value.value()).map_err(|_| StoreError::Broken("signing_keys"))?;
+            keys.push(key);
+        }
+        keys.sort_by_key(|key| key.created);
+        Ok(keys)
+    }
+
+    /// Keeps these signing keys and no others.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_keys(&self, keys: &[StoredKey]) -> Result<(), StoreError> {
+        let write = self.database.begin_write().map_err(failed)?;
+        {
+            let mut table = write.open_table(KEYS).map_err(failed)?;
+            table.retain(|_, _| false).map_err(failed)?;
+            for key in keys {
+                let bytes = serde_json::to_vec(key).map_err(|_| StoreError::Broken("signing_keys"))?;
+                table.insert(key.id.as_str(), Zeroizing::new(bytes).as_slice()).map_err(failed)?;
+            }
+        }
+        write.commit().map_err(failed)
+    }
+
+    /// Whether the token with this id has been revoked.
+    #[must_use]
+    pub fn is_revoked(&self, token: &str) -> bool {
+        self.revoked.contains_key(token)
+    }
+
+    /// Revokes a token, and forgets those that have expired by `now`. Both in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn revoke(&self, token: &str, expires: u64, now: u64) -> Result<(), StoreError> {
+        let write = self.database.begin_write().map_err(failed)?;
+        {
+            let mut table = write.open_table(REVOKED).map_err(failed)?;
+            table.retain(|_, expires| expires >= now).map_err(failed)?;
+            table.insert(token, expires).map_err(failed)?;
+        }
+        write.commit().map_err(failed)?;
+        self.revoked.retain(|_, expires| *expires >= now);
+        self.revoked.insert(token.to_owned(), expires);
+        Ok(())
+    }
+}
+
+/// It will hold keys: nobody else reads it, whatever the mask of the process.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("tunnels", &self.tunnels.len()).finish_non_exhaustive()
+    }
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Failed(Box::new(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, name: &str) -> Record {
+        let tunnel = Tunnel { tunnel_id: id.into(), name: Some(name.into()), ..Tunnel::default() };
+        Record { tunnel, owner: "ada".into(), used: 0 }
+    }
+
+    #[test]
+    fn everything_outlives_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("relay.redb");
+        let key =
+            |id: &str, created| StoredKey { id: id.into(), created, secret: "c2VjcmV0".to_owned().into() };
+        {
+            let store = Store::open(&file).unwrap();
+            assert!(store.create(record("abc", "web")).unwrap());
+            assert!(!store.create(record("abc", "other")).unwrap(), "an id is taken once");
+            store.update("abc", |old| Some(Record { used: 7, ..old.clone() })).unwrap().unwrap();
+            assert!(store.update("xyz", |old| Some(old.clone())).unwrap().is_none());
+            store.set_keys(&[key("old", 1), key("new", 2)]).unwrap();
+            store.revoke("t1", 100, 50).unwrap();
+            store.revoke("t2", 200, 150).unwrap();
+        }
+        let store = Store::open(&file).unwrap();
+        assert_eq!(store.tunnel("web").unwrap().used, 7);
+        assert_eq!(store.tunnel("abc").unwrap().owner, "ada");
+        assert_eq!(
+            store.keys().unwrap().iter().map(|key| key.id.as_str()).collect::<Vec<_>>(),
+            ["old", "new"]
+        );
+        assert!(store.is_revoked("t2") && !store.is_revoked("t1"));
+        assert!(store.delete("abc").unwrap() && !store.delete("abc").unwrap());
+        assert!(store.tunnel("abc").is_none() && store.tunnels().is_empty());
+    }
+
+    #[test]
+    fn a_later_schema_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("relay.redb");
+        drop(Store::open(&file).unwrap());
+        {
+            let database = Database::create(&file).unwrap();
+            let write = database.begin_write().unwrap();
+            write.open_table(META).unwrap().insert("schema", SCHEMA + 1).unwrap();
+            write.commit().unwrap();
+        }
+        assert!(matches!(Store::open(&file), Err(StoreError::TooNew { found }) if found == SCHEMA + 1));
+    }
+}
