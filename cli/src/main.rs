@@ -151,9 +151,12 @@ fn start_log(verbose: u8, output: &Output, audit: Option<AuditLog>) {
     };
     let filter = std::env::var("ADIT_LOG").unwrap_or_else(|_| by_count.into());
     let output = output.clone();
+    let has_audit = audit.is_some();
     let people = tracing_subscriber::fmt::layer()
         .with_writer(move || Log(output.clone()))
-        .with_filter(tracing_subscriber::EnvFilter::new(filter));
+        .with_filter(tracing_subscriber::EnvFilter::new(filter))
+        // What is taken down is not said twice.
+        .with_filter(filter_fn(move |metadata| !has_audit || !AuditLog::takes(metadata)));
     let audit = audit.map(|audit| {
         let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_ansi(false);
         lines.with_writer(audit).with_filter(filter_fn(AuditLog::takes))

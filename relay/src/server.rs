@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -19,6 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 
 use crate::guard::guard;
@@ -75,6 +77,7 @@ impl Server {
     /// Connections that have been accepted are served.
     pub async fn run(self) {
         let router = router(Arc::clone(&self.relay));
+        let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         loop {
             let (stream, address) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -85,10 +88,15 @@ impl Server {
                     continue;
                 }
             };
-            let Some(guard) = Connections::admit(&self.connections, address.ip(), &self.relay) else {
-                continue;
+            let relay = Arc::clone(&self.relay);
+            let (admitted, router) = match Connections::admit(&self.connections, address.ip(), &relay) {
+                Ok(admitted) => (Turn::Admitted(admitted), router.clone()),
+                // An SDK never comes back from a connection that ends without an answer.
+                Err(over) => match Arc::clone(&refusals).try_acquire_owned() {
+                    Ok(permit) => (Turn::Refused(permit), refusing(over)),
+                    Err(_) => continue,
+                },
             };
-            let (relay, router) = (Arc::clone(&self.relay), router.clone());
             let tls = self.tls.as_ref().map(|tls| tls.acceptor());
             tokio::spawn(async move {
                 // Small packets of interactive streams must not wait for the acknowledgement of the ones before.
@@ -105,12 +113,37 @@ impl Server {
                         }
                     }
                 }
-                drop(guard);
+                drop(admitted);
             });
         }
     }
 }
 
+/// By what right a connection is served; it counts for as long as this is held.
+enum Turn {
+    Admitted(#[expect(dead_code, reason = "it counts until it is dropped")] Admitted),
+    Refused(#[expect(dead_code, reason = "it counts until it is dropped")] OwnedSemaphorePermit),
+}
+
+/// A limit that is reached.
+#[derive(Debug, Clone, Copy)]
+struct Over {
+    limit: &'static str,
+    value: u32,
+}
+
+/// Answers everything with the limit that is in the way, and closes.
+fn refusing(over: Over) -> Router {
+    Router::new().fallback(async move || {
+        let problem = Problem::limited(over.limit, over.value.into(), REFUSED);
+        ([(CONNECTION, HeaderValue::from_static("close"))], problem)
+    })
+}
+
+/// When it is worth trying again to connect.
+const REFUSED: Duration = Duration::from_secs(10);
+/// Connections past a limit that are told so at once; more are closed without a word.
+const MAX_REFUSALS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 async fn serve<S>(relay: &Relay, router: Router, stream: S, address: SocketAddr)
@@ -166,7 +199,7 @@ async fn watch(State(relay): State<Arc<Relay>>, request: Request, next: Next) ->
     let over = address.and_then(|address| relay.rates.take(address, limit, started).err());
     let response = match over {
         Some(reset) => Problem::limited("requests_per_minute", limit.into(), reset).into_response(),
-        None => next.run(request).await,
+        None => explained(next.run(request).await).await,
     };
     let status = response.status().as_u16();
     relay.metrics.answered(status);
@@ -175,6 +208,31 @@ async fn watch(State(relay): State<Arc<Relay>>, request: Request, next: Next) ->
     tracing::info!(target: "access", %address, %method, path, status, micros);
     response
 }
+
+/// Refusals of the framework are texts; the API's are problem details.
+async fn explained(response: Response) -> Response {
+    let status = response.status();
+    let is_problem = |response: &Response| {
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        kind.is_some_and(|kind| kind.starts_with("application/problem+json"))
+    };
+    if !(status.is_client_error() || status.is_server_error()) || is_problem(&response) {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, MAX_EXPLANATION).await.unwrap_or_default();
+    let mut problem = Problem::new(status, crate::printable(&String::from_utf8_lossy(&text))).into_response();
+    // `Allow` and the like.
+    for (name, value) in &head.headers {
+        if !problem.headers().contains_key(name) && name != CONTENT_LENGTH {
+            problem.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+    problem
+}
+
+/// The framework's texts are a line or two, in bytes.
+const MAX_EXPLANATION: usize = 4096;
 
 #[expect(clippy::disallowed_methods, reason = "rates and logs go by the clock")]
 fn now() -> Instant {
@@ -190,24 +248,29 @@ async fn ready(State(relay): State<Arc<Relay>>) -> Result<&'static str, Problem>
 
 impl Connections {
     /// Counts a connection, unless there are too many.
-    fn admit(connections: &Arc<Self>, address: IpAddr, relay: &Relay) -> Option<Admitted> {
+    fn admit(connections: &Arc<Self>, address: IpAddr, relay: &Relay) -> Result<Admitted, Over> {
         let limits = &relay.config.limits;
         let source = source(address);
         let mut of_source = connections.by_source.entry(source).or_insert(0);
-        if *of_source >= limits.connections_per_address
-            || connections.all.load(Ordering::Relaxed) >= limits.connections
-        {
+        let over = if *of_source >= limits.connections_per_address {
+            Some(Over { limit: "connections_per_address", value: limits.connections_per_address })
+        } else if connections.all.load(Ordering::Relaxed) >= limits.connections {
+            Some(Over { limit: "connections", value: limits.connections })
+        } else {
+            None
+        };
+        if let Some(over) = over {
             tracing::debug!(%address, "too many connections");
             relay.metrics.refused_connections.inc();
             drop(of_source);
             connections.by_source.remove_if(&source, |_, count| *count == 0);
-            return None;
+            return Err(over);
         }
         *of_source = of_source.saturating_add(1);
         drop(of_source);
         connections.all.fetch_add(1, Ordering::Relaxed);
         relay.metrics.connections.inc();
-        Some(Admitted {
+        Ok(Admitted {
             connections: Arc::clone(connections),
             source,
             gauge: relay.metrics.connections.clone(),

@@ -23,6 +23,7 @@ pub mod proxy;
 pub mod random;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod raw_peer;
+pub mod relay;
 pub mod scenarios;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod scripted_server;

@@ -85,6 +85,16 @@ impl Process {
             .map_err(|failure| self.explain(failure))
     }
 
+    /// Writes a line to the program's stdin.
+    ///
+    /// # Errors
+    /// When it has closed it.
+    pub async fn say(&mut self, line: &str) -> Outcome {
+        let stdin = self.stdin.as_mut().ok_or_else(|| Failure::new("the program has no stdin"))?;
+        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        Ok(stdin.flush().await?)
+    }
+
     /// Waits until `find` finds something in the log.
     ///
     /// # Errors

@@ -1,49 +1,75 @@
-// A host or a client of the Dev Tunnels SDK, unmodified, on a relay.
+// A host or a client of the Dev Tunnels SDK on a relay.
 //
-//   node relay.js host   URL USERTOKEN TUNNEL PORT [e2e]   creates the tunnel, hosts PORT; prints READY
-//   node relay.js client URL USERTOKEN TUNNEL PORT [e2e]   connects; prints PORT <local port>
+// Settings: role (host or client), url of the relay, tunnel, ports, e2e; by what right: user_token for the management
+// API, connect_token for the client's way in (in place of what the API gives), access for the tunnel's rules.
 //
-// Commands on standard input, a line each: `drop` cuts the WebSocket below, `quit` ends in order.
+// Events: status, with what the SDK says of its connection; ready, with the host's tokens or the client's local port
+// of each port. Commands on stdin, a line each: `ports` tells a client's local ports again, `quit` ends
+// in order.
 'use strict';
+
+const { fail, say, settings, trace } = require('./common');
 const { TunnelManagementHttpClient } = require('@microsoft/dev-tunnels-management');
 const { TunnelRelayTunnelHost, TunnelRelayTunnelClient } = require('@microsoft/dev-tunnels-connections');
 
-const [mode, url, userToken, tunnelId, portText, e2e] = process.argv.slice(2);
-const port = Number(portText);
-const management = new TunnelManagementHttpClient(
-    { name: 'adit-tests', version: '1.0' }, '2023-09-27-preview', () => Promise.resolve(userToken || null), url);
-const out = (line) => process.stdout.write(line + '\n');
+const agent = { name: 'adit-tests', version: '1.0' };
+const userToken = () => Promise.resolve(settings.user_token ? `Bearer ${settings.user_token}` : null);
+const management = new TunnelManagementHttpClient(agent, '2023-09-27-preview', userToken, settings.url);
+const address = { tunnelId: settings.tunnel, clusterId: 'local' };
+
+function watch(end) {
+  end.trace = trace;
+  end.enableE2EEncryption = !!settings.e2e;
+  end.connectionStatusChanged((e) => {
+    say('status', { status: e.status, before: e.previousStatus, error: String((e.disconnectError && e.disconnectError.message) || '') });
+  });
+}
 
 async function host() {
-    const tunnel = await management.createOrUpdateTunnel(
-        { tunnelId, clusterId: 'local', ports: [{ portNumber: port, protocol: 'auto' }] },
-        { tokenScopes: ['host', 'connect'], includePorts: true });
-    const host = new TunnelRelayTunnelHost(management);
-    host.enableE2EEncryption = e2e === 'e2e';
-    host.connectionStatusChanged((e) => out(`STATUS ${e.status} ${e.disconnectError || ''}`));
-    await host.connect(tunnel);
-    out(`TOKEN ${tunnel.accessTokens ? tunnel.accessTokens.connect : ''}`);
-    out('READY');
-    return host;
+  const ports = settings.ports.map((portNumber) => ({ portNumber, protocol: 'auto' }));
+  const wanted = { ...address, ports };
+  if (settings.access) wanted.accessControl = settings.access;
+  const asked = { tokenScopes: ['host', 'connect'], includePorts: true };
+  const tunnel = await management.createOrUpdateTunnel(wanted, asked);
+  const host = new TunnelRelayTunnelHost(management);
+  watch(host);
+  await host.connect(tunnel);
+  say('ready', { tokens: tunnel.accessTokens || {} });
+  return host;
 }
 
 async function client() {
-    const tunnel = await management.getTunnel({ tunnelId, clusterId: 'local' }, { tokenScopes: ['connect'], includePorts: true });
-    const client = new TunnelRelayTunnelClient(management);
-    client.acceptLocalConnectionsForForwardedPorts = true;
-    client.enableE2EEncryption = e2e === 'e2e';
-    client.connectionStatusChanged((e) => out(`STATUS ${e.status} ${e.disconnectError || ''}`));
-    await client.connect(tunnel);
-    await client.waitForForwardedPort(port);
-    const forwarded = client.forwardedPorts.find((p) => p.remotePort === port);
-    out(`PORT ${forwarded.localPort}`);
-    return client;
+  const asked = { tokenScopes: ['connect'], includePorts: true };
+  const own = settings.connect_token ? { connect: settings.connect_token } : undefined;
+  const tunnel = await management.getTunnel({ ...address, accessTokens: own }, asked);
+  if (own) tunnel.accessTokens = own;
+  const client = new TunnelRelayTunnelClient(management);
+  client.acceptLocalConnectionsForForwardedPorts = true;
+  watch(client);
+  await client.connect(tunnel);
+  say('ready', { ports: await localPorts(client) });
+  return client;
 }
 
-(async () => {
-    const end = await (mode === 'host' ? host() : client());
-    require('readline').createInterface({ input: process.stdin }).on('line', async (line) => {
-        if (line === 'quit') { await end.dispose(); process.exit(0); }
-        if (line === 'drop') { const s = end.stream || (end.sshSession && end.sshSession.protocol && end.sshSession.protocol.stream); if (s && s.close) { s.close(); } out('DROPPED'); }
-    });
-})().catch((e) => { out(`ERROR ${e.message}`); process.stderr.write(`${e.stack}\n`); process.exit(1); });
+async function localPorts(client) {
+  const ports = {};
+  for (const port of settings.ports) {
+    await client.waitForForwardedPort(port);
+    ports[port] = client.forwardedPorts.find((forwarded) => forwarded.remotePort === port).localPort;
+  }
+  return ports;
+}
+
+async function main() {
+  const end = await (settings.role === 'host' ? host() : client());
+  process.stdin.setEncoding('utf8');
+  process.stdin.on('data', async (text) => {
+    // After a comeback a v2 client listens anew.
+    if (text.includes('ports')) say('ports', { ports: await localPorts(end) });
+    if (!text.includes('quit')) return;
+    await end.dispose();
+    process.exit(0);
+  });
+}
+
+main().catch(fail);

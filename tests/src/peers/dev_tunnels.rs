@@ -9,6 +9,7 @@ use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, 
 use crate::algorithms::Algorithms;
 use crate::keys::output;
 use crate::outcome::Outcome;
+use crate::process::Process;
 
 /// The library, with the Node that runs it.
 pub struct DevTunnels {
@@ -28,7 +29,9 @@ impl DevTunnels {
             return super::skip("Dev Tunnels SSH", "node is not installed");
         };
         let installed = |name: &str| folder.join("node_modules/@microsoft").join(name).is_dir();
-        if !installed("dev-tunnels-ssh") || !installed("dev-tunnels-ssh-keys") {
+        let wanted =
+            ["dev-tunnels-ssh", "dev-tunnels-ssh-keys", "dev-tunnels-connections", "dev-tunnels-management"];
+        if !wanted.into_iter().all(installed) {
             return super::skip(
                 "Dev Tunnels SSH",
                 "its packages are missing (tests/peers/setup installs them)",
@@ -46,6 +49,19 @@ impl DevTunnels {
     pub async fn keys(&self, settings: &Value) -> Outcome<Value> {
         let printed = output(&mut self.scripts().command("keys", settings)).await?;
         Ok(serde_json::from_str(printed.trim())?)
+    }
+
+    /// Starts a host or a client of the SDK, by `relay.js`. `version` is that of the relay protocol, if not both.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn relay(&self, settings: &Value, version: Option<u8>) -> Outcome<Process> {
+        let mut command = self.scripts().command("relay", settings);
+        match version {
+            Some(version) => command.env("DEVTUNNELS_PROTOCOL_VERSION", version.to_string()),
+            None => command.env_remove("DEVTUNNELS_PROTOCOL_VERSION"),
+        };
+        Process::spawn("the SDK", &mut command)
     }
 
     fn scripts(&self) -> Scripts<'_> {
