@@ -385,7 +385,7 @@ impl Streams {
         self.stop.send_replace(true);
         let mut total = 0;
         for task in self.tasks {
-            total += within(COMEBACK, "the end of a stream", task).await??;
+            total += within(COMEBACK, "the end of a stream", async { task.await? }).await?;
         }
         Ok(total)
     }

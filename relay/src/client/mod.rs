@@ -217,7 +217,7 @@ impl fmt::Debug for Shared {
 /// A host has this long to offer a port that is wanted.
 const OFFER: Duration = Duration::from_secs(20);
 /// For the last messages to leave.
-const FAREWELL: Duration = Duration::from_millis(100);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Client {
     /// Connects, and listens from then on.
@@ -267,11 +267,13 @@ impl Client {
     }
 
     /// Tells the host, and stops.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
         let link = self.shared.link.borrow().clone();
         if let Some(link) = link {
             link.disconnect(DisconnectReason::BY_APPLICATION, "the client stops");
-            tokio::time::sleep(FAREWELL).await;
+            drop(link);
+            // It ends once everything has left.
+            let _ = tokio::time::timeout(FAREWELL, &mut self.task).await;
         }
     }
 }

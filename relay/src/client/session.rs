@@ -30,7 +30,7 @@ const NONE: Duration = Duration::from_secs(3);
 /// A session and its tasks.
 pub(super) struct Link {
     session: Session,
-    _wires: Wires,
+    wires: Wires,
 }
 
 impl Link {
@@ -44,11 +44,11 @@ impl Link {
                     async move { shared.dial_again().await }
                 });
                 let (session, wires) = host_session(shared, stream, reconnect).await?;
-                Ok(Self { session, _wires: wires })
+                Ok(Self { session, wires })
             }
             Protocol::V2 => {
                 let Leg { session, wires } = Leg::open(stream).await?;
-                Ok(Self { session, _wires: wires })
+                Ok(Self { session, wires })
             }
         }
     }
@@ -98,7 +98,9 @@ pub(super) async fn run(shared: Arc<Shared>, first: Link) -> ClientError {
         let served = serve(&shared, &link.session, &mut ports).await;
         shared.link.send_replace(None);
         shared.offered.send_replace(Default::default());
-        drop(link);
+        let Link { session, wires } = link;
+        drop(session);
+        wires.flushed().await;
         let (ended, told) = match served {
             Ok(ended) => ended,
             Err(error) => return error,

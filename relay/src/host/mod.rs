@@ -186,7 +186,7 @@ impl Host {
     }
 
     /// Tells clients and relay, and stops.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
         let clients: Vec<Session> = self.shared.clients.lock().values().cloned().collect();
         for client in &clients {
             client.disconnect(DisconnectReason::BY_APPLICATION, STOPS);
@@ -197,7 +197,8 @@ impl Host {
         let leg = self.shared.leg.lock().take();
         if let Some(leg) = leg {
             leg.disconnect(DisconnectReason::BY_APPLICATION, STOPS);
-            tokio::time::sleep(FAREWELL).await;
+            drop(leg);
+            let _ = tokio::time::timeout(LONGEST_FAREWELL, &mut self.task).await;
         }
     }
 }
@@ -211,6 +212,7 @@ impl Drop for Host {
 const STOPS: &str = "the host stops";
 /// For the last messages to leave.
 const FAREWELL: Duration = Duration::from_millis(100);
+const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves over one WebSocket after the other.
 async fn run(shared: Arc<Shared>, first: Leg) -> HostError {
@@ -219,7 +221,9 @@ async fn run(shared: Arc<Shared>, first: Leg) -> HostError {
         *shared.leg.lock() = Some(leg.session.clone());
         let ended = serve::run(&shared, &leg.session).await;
         *shared.leg.lock() = None;
-        drop(leg);
+        let Leg { session, wires } = leg;
+        drop(session);
+        wires.flushed().await;
         match &ended {
             Error::Disconnected { reason, .. } if *reason == DisconnectReason::TOO_MANY_CONNECTIONS => {
                 return HostError::Replaced;
