@@ -1,10 +1,8 @@
 //! The management API, as SDKs and `adit` call it.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{ADMIN, basic, start};
+use crate::common::{ADMIN, basic, start};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -389,7 +387,7 @@ async fn bodies_that_cannot_be_read() {
         relay.raw(text.as_bytes()).await
     };
     let long = format!("{{\"description\":\"{}\"}}", "x".repeat(1000));
-    let deep = "[".repeat(900);
+    let deep = format!("{{\"options\":{}", "[".repeat(900));
     for (kind, body, status) in [
         ("application/json", "{", 400),
         ("application/json", "\"x\"", 422),

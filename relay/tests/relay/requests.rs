@@ -1,10 +1,8 @@
 //! What comes before a WebSocket stands: bad requests, bad upgrades, too many of them.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{ADMIN, Answer, PATIENCE, lines, start};
+use crate::common::{ADMIN, Answer, PATIENCE, lines, start};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -222,7 +220,7 @@ async fn connections_past_a_limit_are_told_so() {
             let mut stream = TcpStream::connect(relay.address).await.unwrap();
             let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", relay.address);
             stream.write_all(request.as_bytes()).await.unwrap();
-            assert_eq!(common::read_answer(&mut stream).await.status, 200);
+            assert_eq!(crate::common::read_answer(&mut stream).await.status, 200);
             held.push(stream);
         }
         let over = relay.ask("GET", "/healthz", &[], None).await;

@@ -1,10 +1,8 @@
 //! What a WebSocket may carry, frame by frame (RFC 6455 §5), on the connection of a host.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{PATIENCE, TestRelay, start};
+use crate::common::{PATIENCE, TestRelay, start};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -44,7 +42,8 @@ fn head(first: u8, length: u64) -> Vec<u8> {
     out
 }
 
-/// Everything up to the close frame: payloads of binary messages, and the close code, 1006 if there was none.
+/// Everything up to the close frame: payloads of binary messages, and the close code: 1005 for a close frame without one, 1006 for an
+/// end without a close frame.
 async fn read_to_close(stream: &mut TcpStream) -> (Vec<u8>, u16) {
     let mut payloads = Vec::new();
     let read = async {
@@ -64,7 +63,7 @@ async fn read_to_close(stream: &mut TcpStream) -> (Vec<u8>, u16) {
             }
             match start[0] {
                 0x82 => payloads.extend(payload),
-                0x88 => return u16::from_be_bytes([payload[0], payload[1]]),
+                0x88 => return payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code)),
                 _ => {}
             }
         }

@@ -1,6 +1,4 @@
 //! A relay in this process, and what is sent to it byte by byte.
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,14 @@
+//! A relay from outside, over TCP: its HTTP side byte by byte, its WebSockets frame by frame, sessions on them.
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+mod frames;
+mod management;
+mod requests;
+mod sessions;
