@@ -335,6 +335,23 @@ async fn unencrypted_host(stream: tokio::net::TcpStream) -> Outcome {
 }
 
 #[tokio::test]
+async fn a_token_that_is_taken_back_ends_what_goes_on_with_it() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay)?;
+    let host = machine.host(&with(&[&target.port.to_string(), "--tunnel", TUNNEL], &arguments)).await?;
+    let mut client = machine.connect(&[&host.link]).await?;
+    let mut open = client.local(target.port)?.connect().await?;
+    let token = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?.1;
+    let mut revoke = machine.command(&with(&["token", "revoke"], &arguments));
+    tests::process::pipe_through("adit token revoke", &mut revoke, token.into(), STEP).await?;
+    let code = client.process.exit(COMEBACK).await?;
+    ensure(code == Some(3), || format!("adit connect ended with {code:?}"))?;
+    let ended = within(STEP, "the end of the connection", async { Ok(open.read_u8().await) }).await?;
+    ensure(ended.is_err(), || "the connection goes on".into())
+}
+
+#[tokio::test]
 async fn a_host_that_is_started_anew_is_found_again_with_its_ports() -> Outcome {
     let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);
     let relay = TestRelay::start(&machine.adit).await?;

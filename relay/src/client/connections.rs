@@ -28,11 +28,15 @@ const SESSION: Duration = Duration::from_secs(20);
 
 /// Carries a connection that somebody has made here.
 pub(super) async fn carry(shared: &Arc<Shared>, socket: TcpStream, from: SocketAddr, port: u16) {
+    let mut closing = shared.closing.subscribe();
     match open(shared, port, Some(from)).await {
         Ok(connection) => {
             let Connection { channel, _inner: inner } = connection;
-            // A failure is an ordinary end of a connection.
-            let _ = pump(socket, channel).await;
+            tokio::select! {
+                // A failure is an ordinary end of a connection.
+                _ = pump(socket, channel) => {}
+                _ = closing.wait_for(|closing| *closing) => {}
+            }
             if let Some((session, wires)) = inner {
                 session.close();
                 wires.flushed().await;

@@ -204,6 +204,8 @@ struct Shared {
     link: watch::Sender<Option<ssh_core::Session>>,
     /// The host's ports.
     offered: watch::Sender<BTreeSet<u16>>,
+    /// Set when everything is to end. Each connection holds a receiver for as long as it has something to say.
+    closing: watch::Sender<bool>,
     /// Why the relay cannot be reached any more, which a session tells in fewer words.
     dial_error: Mutex<Option<DialError>>,
 }
@@ -232,6 +234,7 @@ impl Client {
             config,
             link: watch::Sender::new(None),
             offered: watch::Sender::default(),
+            closing: watch::Sender::new(false),
             dial_error: Mutex::new(None),
         });
         let link = Link::establish(&shared).await?;
@@ -268,6 +271,8 @@ impl Client {
 
     /// Tells the host, and stops.
     pub async fn close(mut self) {
+        self.shared.closing.send_replace(true);
+        let _ = tokio::time::timeout(FAREWELL, self.shared.closing.closed()).await;
         let link = self.shared.link.borrow().clone();
         if let Some(link) = link {
             link.disconnect(DisconnectReason::BY_APPLICATION, "the client stops");
@@ -280,6 +285,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        self.shared.closing.send_replace(true);
         self.task.abort();
     }
 }

@@ -205,6 +205,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        for client in self.shared.clients.lock().values() {
+            client.close();
+        }
         self.task.abort();
     }
 }
