@@ -542,7 +542,7 @@ pub(crate) struct TokenCreateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TokenRevokeArgs {
     /// The token's id, from `adit token inspect` or the audit log, instead of the token; the operator alone may
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) id: Option<String>,
 
     #[command(flatten)]

@@ -34,18 +34,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut input, mut output) = tokio::io::split(stream);
-    tokio::select! {
+    let (result, code, reason) = tokio::select! {
         // The host's end of the data is the end: the WebSocket closes, and the client knows to come back.
-        result = pump_streams(&mut input, &mut output, channel) => return result,
-        () = client.leave.notified() => {}
-    }
-    let (code, reason) = if relay.is_draining() {
-        (CloseCode::Restart, "the relay restarts")
-    } else {
-        (CloseCode::Policy, "the right to connect to this tunnel was withdrawn")
+        result = pump_streams(&mut input, &mut output, channel) => (result, CloseCode::Away, "the host has gone"),
+        () = client.leave.notified() => {
+            (Ok(()), CloseCode::Policy, "the right to connect to this tunnel was withdrawn")
+        }
     };
+    let restarts = (CloseCode::Restart, "the relay restarts");
+    let (code, reason) = if relay.is_draining() { restarts } else { (code, reason) };
     input.unsplit(output).close(code, reason).await;
-    Ok(())
+    result
 }
 
 /// Serves a client of v2 until its session ends.

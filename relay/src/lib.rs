@@ -1,4 +1,4 @@
-//! A self-hosted relay that speaks the Dev Tunnels relay protocol.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod access;

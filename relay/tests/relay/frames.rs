@@ -43,7 +43,7 @@ fn head(first: u8, length: u64) -> Vec<u8> {
 }
 
 /// Everything up to the close frame: payloads of binary messages, and the close code: 1005 for a close frame without one, 1006 for an
-/// end without a close frame.
+/// end without a close frame, 0 if there was no end.
 async fn read_to_close(stream: &mut TcpStream) -> (Vec<u8>, u16) {
     let mut payloads = Vec::new();
     let read = async {
@@ -68,8 +68,7 @@ async fn read_to_close(stream: &mut TcpStream) -> (Vec<u8>, u16) {
             }
         }
     };
-    let code =
-        tokio::time::timeout(Duration::from_secs(5), read).await.expect("the relay keeps the connection");
+    let code = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap_or(0);
     (payloads, code)
 }
 
@@ -89,8 +88,8 @@ async fn broken_rules_end_the_connection() {
         ("a message inside another", [frame(0x02, b"x"), frame(0x82, b"y")].concat(), 1002),
         ("a ping in fragments", frame(0x09, b"x"), 1002),
         ("a long ping", frame(0x89, &[0; 126]), 1002),
-        ("a long frame", head(0x82, (1 << 20) + 1), 1009),
-        ("an endless frame", head(0x82, i64::MAX as u64), 1009),
+        ("a long frame", [head(0x82, (1 << 20) + 1), vec![0; 4]].concat(), 1009),
+        ("an endless frame", [head(0x82, i64::MAX as u64), vec![0; 4]].concat(), 1009),
     ];
     for (what, bytes, code) in cases {
         let (_relay, mut stream) = host().await;

@@ -1,11 +1,12 @@
 //! What comes before a WebSocket stands: bad requests, bad upgrades, too many of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::{ADMIN, Answer, PATIENCE, lines, start};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 const HOST: &str = "tunnel-relay-host";
 const CLIENT: &str = "tunnel-relay-client";

@@ -1,0 +1,196 @@
+//! `adit relay`, `adit tunnel` and `adit token` as a person or a script uses them; the operator's page in a browser.
+#![cfg(target_os = "linux")]
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::adit::{Adit, Exit, event, run_to_end, text};
+use tests::endpoint::listen;
+use tests::keys::output;
+use tests::outcome::{Outcome, STEP, ensure};
+use tests::peers::{program, skip};
+use tests::process::Process;
+use tests::relay::TestRelay;
+
+/// The code of the only event of a run that failed, with its exit code.
+fn failure(exit: &Exit) -> (Option<i32>, &str) {
+    let event = exit.events.last();
+    (exit.code, event.and_then(|event| event.get("code")).and_then(Value::as_str).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn starts_and_ends() -> Outcome {
+    let (adit, folder) = (Adit::find().await?, TempDir::new()?);
+    let data = folder.path().join("data");
+    let mut token = String::new();
+    for made in [true, false] {
+        let mut command = adit.command(["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir"]);
+        command.arg(&data).arg("--log").arg(folder.path().join("log"));
+        let mut relay = Process::spawn("adit relay", &mut command)?;
+        let listening = event(&mut relay, "listening").await?;
+        let (addr, url) = (text(&listening, "addr")?, text(&listening, "public_url")?);
+        ensure(url == format!("http://{addr}"), || format!("{listening}"))?;
+        let said = event(&mut relay, "admin_token").await?;
+        ensure(said.get("made") == Some(&json!(made)), || format!("{said}"))?;
+        let file = data.join("admin-token");
+        let read = std::fs::read_to_string(&file)?;
+        ensure(made || read == token, || "the token is another".into())?;
+        ensure(read.trim().len() == 43 && !said.to_string().contains(read.trim()), || format!("{said}"))?;
+        token = read;
+        for (path, mode) in [
+            (data.clone(), 0o700),
+            (file, 0o600),
+            (data.join("relay.redb"), 0o600),
+            (folder.path().join("log"), 0o600),
+        ] {
+            let found = std::fs::metadata(&path)?.permissions().mode() & 0o777;
+            ensure(found == mode, || format!("{} has mode {found:o}", path.display()))?;
+        }
+        // The data directory is one relay's.
+        let mut second = adit.command(["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir"]);
+        let exit = run_to_end(second.arg(&data), STEP).await?;
+        ensure(failure(&exit) == (Some(8), "file"), || format!("{exit:?}"))?;
+        relay.signal(if made { Signal::TERM } else { Signal::INT })?;
+        ensure(text(&event(&mut relay, "closed").await?, "reason")?.starts_with("SIG"), || {
+            "no reason".into()
+        })?;
+        ensure(relay.exit(STEP).await? == Some(0), || "the relay did not end well".into())?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be() -> Outcome {
+    let (adit, folder) = (Adit::find().await?, TempDir::new()?);
+    let (_held, port) = listen().await?;
+    let data = folder.path().join("data").display().to_string();
+    let (taken, file) = (format!("127.0.0.1:{port}"), folder.path().join("file"));
+    std::fs::write(&file, "no certificate")?;
+    let file = file.display().to_string();
+    for (arguments, code, name) in [
+        (vec!["--listen", &taken, "--data-dir", &data], 6, "bind"),
+        (vec!["--listen", "127.0.0.1:0", "--data-dir", &file], 8, "file"),
+        (
+            vec!["--listen", "127.0.0.1:0", "--data-dir", &data, "--tls-cert", &file, "--tls-key", &file],
+            8,
+            "file",
+        ),
+        (vec!["--listen", "127.0.0.1:0", "--tls-cert", &file], 2, "usage"),
+        (vec!["--listen", "127.0.0.1:0", "--public-url", "relay.example"], 2, "usage"),
+        (vec!["--listen", "127.0.0.1:0", "--log", "/nowhere/log"], 8, "file"),
+        (vec![], 2, "usage"),
+    ] {
+        let exit = adit.run(["relay", "--json"].into_iter().chain(arguments.iter().copied()), STEP).await?;
+        ensure(failure(&exit) == (Some(code), name), || format!("{arguments:?}: {exit:?}"))?;
+    }
+    std::fs::set_permissions(folder.path().join("data/admin-token"), std::fs::Permissions::from_mode(0o644))?;
+    let exit = adit.run(["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir", &data], STEP).await?;
+    ensure(failure(&exit) == (Some(8), "file"), || format!("others may read the token: {exit:?}"))
+}
+
+#[tokio::test]
+async fn tunnels_and_tokens() -> Outcome {
+    let adit = Adit::find().await?;
+    let relay = TestRelay::start(&adit).await?;
+    let made = relay
+        .operate(&["tunnel", "create", "my-tunnel", "--port", "3000", "--description", "a test"])
+        .await?;
+    ensure(made.pointer("/tunnel/tunnelId") == Some(&json!("my-tunnel")), || format!("{made}"))?;
+    let ports = relay.operate(&["tunnel", "ports", "my-tunnel", "--add", "4000", "--remove", "3000"]).await?;
+    ensure(ports.pointer("/port/portNumber") == Some(&json!(4000)), || format!("{ports}"))?;
+    let access = relay
+        .operate(&["tunnel", "access", "my-tunnel", "--allow", "user:bob", "--deny", "10.0.0.0/8"])
+        .await?;
+    ensure(access.get("entries").and_then(Value::as_array).is_some_and(|all| all.len() == 2), || {
+        format!("{access}")
+    })?;
+    let chosen = relay.operate(&["tunnel", "create"]).await?;
+    ensure(
+        chosen.pointer("/tunnel/tunnelId").and_then(Value::as_str).is_some_and(|id| id.len() == 13),
+        || format!("{chosen}"),
+    )?;
+    let token = relay
+        .operate(&["token", "create", "--tunnel", "my-tunnel", "--scope", "host,connect", "--expires", "2h"])
+        .await?;
+    ensure(text(&token, "scopes")? == "host connect", || format!("{token}"))?;
+
+    let url = format!("http://127.0.0.1:{}", relay.port);
+    let secret = text(&token, "token")?;
+    let with = async |secret: &str, arguments: &[&str]| {
+        let mut command = adit.command(arguments);
+        command.args(["--json", "--relay", &url]).env("ADIT_TOKEN", secret);
+        run_to_end(&mut command, STEP).await
+    };
+    let shown = with(secret, &["tunnel", "show", "my-tunnel"]).await?;
+    ensure(shown.code == Some(0), || format!("{shown:?}"))?;
+    for (secret, arguments, code, name) in [
+        (secret, vec!["tunnel", "delete", "my-tunnel"], 3, "auth"),
+        ("", vec!["tunnel", "show", "my-tunnel"], 3, "auth"),
+        (secret, vec!["tunnel", "show", "none-such"], 7, "remote_refused"),
+        (secret, vec!["tunnel", "create", "X"], 7, "remote_refused"),
+        (secret, vec!["tunnel", "access", "my-tunnel", "--allow", "whoever"], 2, "usage"),
+    ] {
+        let exit = with(secret, &arguments).await?;
+        ensure(failure(&exit) == (Some(code), name), || format!("{arguments:?}: {exit:?}"))?;
+    }
+    let (_held, closed) = listen().await?;
+    drop(_held);
+    let exit = adit
+        .run(["tunnel", "list", "--json", "--relay", &format!("http://127.0.0.1:{closed}")], STEP)
+        .await?;
+    ensure(failure(&exit) == (Some(5), "network"), || format!("{exit:?}"))?;
+    relay.operate(&["token", "revoke", "--id", text(&token, "id")?]).await?;
+    let exit = with(secret, &["tunnel", "show", "my-tunnel"]).await?;
+    ensure(failure(&exit) == (Some(3), "auth"), || format!("{exit:?}"))?;
+    relay.operate(&["tunnel", "delete", "my-tunnel"]).await?;
+    let log = relay.log();
+    for words in [
+        "\"token made\"",
+        "\"token revoked\"",
+        "\"tunnel made\"",
+        "\"access rules changed\"",
+        "\"tunnel deleted\"",
+    ] {
+        ensure(log.contains(words), || format!("{words} is not in the audit log:\n{log}"))?;
+    }
+    ensure(!log.contains(secret), || "a token is in the log".into())
+}
+
+/// The page as a browser shows it: what a peer chose is text, and nothing of it runs or loads.
+#[tokio::test]
+async fn the_operators_page_in_a_browser() -> Outcome {
+    let browser = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(program);
+    let Some(browser) = browser else {
+        return skip("Chromium", "it is not installed").map(|_: Option<()>| ());
+    };
+    let relay = TestRelay::start(&Adit::find().await?).await?;
+    let evil = "<script>document.title='owned'</script><img src=/healthz onerror=\"document.title='owned'\"><b id=own>x</b>";
+    relay.operate(&["tunnel", "create", "my-tunnel", "--port", "3000", "--description", evil]).await?;
+    let profile = TempDir::new()?;
+    let mut command = tokio::process::Command::new(browser);
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--dump-dom",
+        "--timeout=5000",
+    ]);
+    command.arg(format!("--user-data-dir={}", profile.path().display()));
+    command.arg(format!("http://operator:{}@127.0.0.1:{}/status", relay.admin_token()?, relay.port));
+    let page = output(&mut command).await?;
+    for part in [
+        "<title>Adit relay</title>",
+        "<td>my-tunnel</td>",
+        "&lt;script&gt;document.title='owned'",
+        "<td>3000</td>",
+    ] {
+        ensure(page.contains(part), || format!("{part:?} is not on the page:\n{page}"))?;
+    }
+    ensure(!page.contains("<script") && !page.contains("<img") && !page.contains("<b id"), || {
+        format!("markup of a peer:\n{page}")
+    })?;
+    ensure(!relay.log().contains("\"path\":\"/healthz\""), || "the page has loaded something".into())
+}
