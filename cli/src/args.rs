@@ -29,6 +29,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Offer ports of this machine to whoever has the link that is printed
+    #[command(after_help = EXIT_CODES)]
+    Host(Box<HostArgs>),
+    /// Bring the ports of a host here
+    #[command(after_help = EXIT_CODES)]
+    Connect(Box<ConnectArgs>),
     /// Log in to an SSH server and forward ports
     #[command(after_help = EXIT_CODES)]
     Forward(Box<ForwardArgs>),
@@ -50,6 +56,155 @@ pub(crate) enum Command {
     /// Turn a password into a hash for `serve --user`
     #[command(after_help = EXIT_CODES)]
     HashPassword,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostArgs {
+    /// The ports of this machine to offer, perhaps with names for people
+    #[arg(value_name = "PORT|NAME=PORT", required = true)]
+    pub(crate) port: Vec<NamedPort>,
+
+    /// The relay. Unless given, this machine is the relay too, as long as the command runs
+    #[arg(long, value_name = "URL", env = "ADIT_RELAY")]
+    pub(crate) relay: Option<String>,
+
+    /// The tunnel's id or name at the relay; it is made if there is none. One is chosen unless given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tunnel: Option<String>,
+
+    /// A file with a token of the relay. Otherwise the environment variable ADIT_TOKEN is used
+    #[arg(long, value_name = "FILE", requires = "relay")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Trust the certificates in this PEM file, and no others
+    #[arg(long, value_name = "FILE", requires = "relay")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Who may connect without the token of the link: `anonymous`, user:NAME or an address range
+    #[arg(long, value_name = "anonymous|user:NAME|CIDR")]
+    pub(crate) allow: Vec<Who>,
+
+    /// Stop after this long, when the link holds no more either: 2h, 7d
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<Length>,
+
+    /// Without --relay, the address to listen on; port 0 chooses one
+    #[arg(long, value_name = "[HOST:]PORT", conflicts_with = "relay")]
+    pub(crate) listen: Option<DynamicSpec>,
+
+    /// The private key that clients know the host by. Unless given, one is made on the first start and kept in the user's
+    /// data directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) host_key: Option<PathBuf>,
+
+    /// The version of the relay's protocol
+    #[arg(long, value_enum, default_value_t = RelayProtocol::V1)]
+    pub(crate) protocol: RelayProtocol,
+
+    /// With v2, let clients do without end-to-end encryption: the relay then sees what they send
+    #[arg(long)]
+    pub(crate) no_e2e: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// What `adit host` printed, `-` to read it from stdin, or with --relay the tunnel's id or name
+    #[arg(value_name = "LINK|TUNNEL")]
+    pub(crate) tunnel: String,
+
+    /// The relay, where it is not in the link
+    #[arg(long, value_name = "URL", env = "ADIT_RELAY")]
+    pub(crate) relay: Option<String>,
+
+    /// A file with a token of the relay, instead of the one in the link. Where neither is, the environment variable
+    /// ADIT_TOKEN is used
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Trust the certificates in this PEM file, and no others
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Listen for the host's port REMOTE on LOCAL
+    #[arg(short = 'p', long = "port", value_name = "LOCAL:REMOTE")]
+    pub(crate) port: Vec<PortPair>,
+
+    /// Fail where a port is taken here, instead of listening on the next free one
+    #[arg(long)]
+    pub(crate) same_ports: bool,
+
+    /// Connect stdin and stdout to a port of the host, as an OpenSSH ProxyCommand does; a HOST before it is ignored
+    #[arg(short = 'W', value_name = "[HOST:]PORT", value_parser = stdio_port, conflicts_with = "port")]
+    pub(crate) stdio: Option<u16>,
+
+    /// The version of the relay's protocol
+    #[arg(long, value_enum, default_value_t = RelayProtocol::V1)]
+    pub(crate) protocol: RelayProtocol,
+
+    /// With v2, do without end-to-end encryption: the relay then sees what is sent, and nothing outlives a lost link
+    #[arg(long)]
+    pub(crate) no_e2e: bool,
+
+    /// Accept any host where the link has no key: whoever runs the relay can then read and change everything
+    #[arg(long)]
+    pub(crate) allow_unpinned_host: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RelayProtocol {
+    V1,
+    V2,
+}
+
+/// `PORT` or `NAME=PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedPort {
+    pub(crate) name: Option<String>,
+    pub(crate) port: u16,
+}
+
+impl std::str::FromStr for NamedPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, port) = match text.split_once('=') {
+            Some((name, port)) => (Some(name.to_owned()), port),
+            None => (None, text),
+        };
+        let is_name =
+            |name: &String| (1..=60).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+        if !name.as_ref().is_none_or(is_name) {
+            return Err("a name has 1 to 60 characters".into());
+        }
+        Ok(Self { name, port: port_number(port)? })
+    }
+}
+
+/// `LOCAL:REMOTE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortPair {
+    pub(crate) local: u16,
+    pub(crate) remote: u16,
+}
+
+impl std::str::FromStr for PortPair {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (local, remote) = text.split_once(':').ok_or("write LOCAL:REMOTE, as in 8080:3000")?;
+        Ok(Self { local: port_number(local)?, remote: port_number(remote)? })
+    }
+}
+
+fn port_number(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| format!("{text:?} is not a port from 1 to 65535"))
+}
+
+fn stdio_port(text: &str) -> Result<u16, String> {
+    port_number(text.rsplit_once(':').map_or(text, |(_, port)| port))
 }
 
 #[derive(Debug, Args)]

@@ -32,7 +32,11 @@ fn main() -> ExitCode {
         Err(error) => return refuse_command_line(&error, &arguments),
     };
     disable_core_dumps();
-    let stdio = matches!(&cli.command, Command::Forward(args) if args.stdio.is_some());
+    let stdio = match &cli.command {
+        Command::Forward(args) => args.stdio.is_some(),
+        Command::Connect(args) => args.stdio.is_some(),
+        _ => false,
+    };
     let output = Output::new(cli.json, stdio);
     let audit = match &cli.command {
         Command::Relay(args) => match AuditLog::open(&args.log, &output) {
@@ -88,6 +92,8 @@ impl Ended {
 
 async fn run(command: Command, output: &Output) -> Result<Ended, CliError> {
     match command {
+        Command::Host(args) => commands::host::run(*args, output).await,
+        Command::Connect(args) => commands::connect::run(*args, output).await,
         Command::Forward(args) => commands::forward::run(*args, output).await,
         Command::Serve(args) => commands::serve::run(*args, output).await,
         Command::HashPassword => commands::hash_password::run(output).map(|()| Ended::Done),

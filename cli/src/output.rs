@@ -69,6 +69,22 @@ pub(crate) enum Event<'a> {
     },
     /// All forwards are there.
     Ready { kex: &'a str, cipher: &'a str, host_key: String, peer: &'a str },
+    /// A tunnel is hosted.
+    #[serde(rename = "ready")]
+    Hosted { link: &'a str, tunnel: &'a str, ports: &'a [u16], management_uri: &'a str },
+    /// The ports of a host are here.
+    #[serde(rename = "ready")]
+    Connected { ports: Vec<PortEvent> },
+    /// The host at the other end, and how it is talked to.
+    HostKey { fingerprint: String, pinned: bool, kex: &'a str, cipher: &'a str },
+    /// Another port of the host is here.
+    PortAdded(PortEvent),
+    /// One is no more.
+    PortRemoved(PortEvent),
+    /// A client has come to a host.
+    ClientConnected { client: u64 },
+    /// It has gone for good.
+    ClientGone { client: u64, reason: String },
     /// A first contact was taken down.
     HostKeyAdded { host: &'a str, host_key: String, file: String },
     /// A connection over a forward was refused; nothing else is touched.
@@ -141,12 +157,21 @@ pub(crate) enum Event<'a> {
         from: Option<String>,
         /// Whether it took a new login, so that what was open is lost.
         new_session: bool,
-        streams_lost: usize,
+        /// Left out where it is not known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        streams_lost: Option<usize>,
     },
     /// The clean end.
     Closed { reason: &'a str },
     /// The other end.
     Error { code: &'a str, message: &'a str },
+}
+
+/// A port of a host and where it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct PortEvent {
+    pub(crate) remote: u16,
+    pub(crate) local: std::net::SocketAddr,
 }
 
 /// Which way a forward goes.
@@ -257,7 +282,11 @@ impl Event<'_> {
             Self::Banner { .. }
                 | Self::Forward { .. }
                 | Self::Ready { .. }
+                | Self::Connected { .. }
+                | Self::HostKey { .. }
+                | Self::Disconnected { .. }
                 | Self::Reconnecting { .. }
+                | Self::Resumed { .. }
                 | Self::Closed { .. }
         )
     }
@@ -267,6 +296,11 @@ impl Event<'_> {
         match self {
             Self::Banner { .. }
             | Self::Refused { .. }
+            | Self::HostKey { .. }
+            | Self::PortAdded(_)
+            | Self::PortRemoved(_)
+            | Self::ClientConnected { .. }
+            | Self::ClientGone { .. }
             | Self::Warning { .. }
             | Self::LoggedIn { .. }
             | Self::LoginFailed { .. }
@@ -283,6 +317,8 @@ impl Event<'_> {
             | Self::Done { .. }
             | Self::Forward { .. }
             | Self::Ready { .. }
+            | Self::Hosted { .. }
+            | Self::Connected { .. }
             | Self::HostKeyAdded { .. }
             | Self::Key { .. }
             | Self::PasswordHash { .. }
@@ -324,6 +360,27 @@ impl fmt::Display for Event<'_> {
             Self::Ready { kex, cipher, host_key, peer } => {
                 write!(f, "adit: connected to {peer} ({kex}, {cipher}, host key {host_key})")
             }
+            Self::Hosted { tunnel, ports, management_uri, .. } => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                write!(f, "adit: tunnel {tunnel} at {management_uri} offers {}", ports.join(", "))
+            }
+            Self::Connected { ports } if ports.is_empty() => {
+                f.write_str("adit: connected; the host offers no port now")
+            }
+            Self::Connected { ports } => {
+                let lines: Vec<String> = ports.iter().map(|port| format!("adit: {port}")).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Self::HostKey { fingerprint, pinned, kex, cipher } => {
+                let word = if *pinned { "as the link says" } else { "which nobody has checked" };
+                write!(f, "adit: connected to the host with key {fingerprint}, {word} ({kex}, {cipher})")
+            }
+            Self::PortAdded(port) => write!(f, "adit: {port}"),
+            Self::PortRemoved(port) => {
+                write!(f, "adit: port {} of the host is no longer offered", port.remote)
+            }
+            Self::ClientConnected { client } => write!(f, "adit: client {client} has connected"),
+            Self::ClientGone { client, reason } => write!(f, "adit: client {client} is gone: {reason}"),
             Self::HostKeyAdded { host, host_key, file } => {
                 write!(f, "adit: added the host key {host_key} of {host} to {file}")
             }
@@ -363,8 +420,13 @@ impl fmt::Display for Event<'_> {
             Self::Resumed { new_session: false, .. } => {
                 f.write_str("adit: connected again, nothing was lost")
             }
-            Self::Resumed { streams_lost: 0, .. } => f.write_str("adit: logged in again, no stream was open"),
-            Self::Resumed { streams_lost, .. } => write!(
+            Self::Resumed { streams_lost: None, .. } => {
+                f.write_str("adit: connected again; connections that were open have ended")
+            }
+            Self::Resumed { streams_lost: Some(0), .. } => {
+                f.write_str("adit: logged in again, no stream was open")
+            }
+            Self::Resumed { streams_lost: Some(streams_lost), .. } => write!(
                 f,
                 "adit: logged in again; {streams_lost} open {} lost",
                 if *streams_lost == 1 { "stream was" } else { "streams were" }
@@ -372,6 +434,12 @@ impl fmt::Display for Event<'_> {
             Self::Closed { reason } => write!(f, "adit: closed: {reason}"),
             Self::Error { message, .. } => write!(f, "adit: {message}"),
         }
+    }
+}
+
+impl fmt::Display for PortEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} leads to port {} of the host", self.local, self.remote)
     }
 }
 
@@ -405,7 +473,7 @@ mod tests {
                 r#"{"event":"reconnecting","attempt":2,"delay_ms":150}"#,
             ),
             (
-                Event::Resumed { from: None, new_session: true, streams_lost: 3 },
+                Event::Resumed { from: None, new_session: true, streams_lost: Some(3) },
                 r#"{"event":"resumed","new_session":true,"streams_lost":3}"#,
             ),
             (Event::Closed { reason: "SIGTERM" }, r#"{"event":"closed","reason":"SIGTERM"}"#),

@@ -2,11 +2,17 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod backoff;
+pub mod client;
 mod client_leg;
 pub mod config;
+pub mod dial;
 mod guard;
+pub mod host;
 mod host_leg;
 mod join;
+mod leg;
+pub mod link;
 mod live;
 mod management;
 mod metrics;
@@ -24,6 +30,7 @@ pub mod tokens;
 mod upgrade;
 pub mod websocket_stream;
 mod wire;
+mod wires;
 
 pub use config::Config;
 pub use relay::Relay;

@@ -53,19 +53,12 @@ pub const MAX_RECEIVED: usize = 1024 * 1024;
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketStream<S> {
     /// Over a stream on which the upgrade is done.
     pub async fn new(stream: S, role: Role) -> Self {
-        let mut config = WebSocketConfig::default();
-        config.max_message_size = Some(MAX_RECEIVED);
-        config.max_frame_size = Some(MAX_RECEIVED);
-        config.write_buffer_size = MAX_MESSAGE;
-        // One message beyond what is buffered before it is written; more than that waits in `poll_write`.
-        config.max_write_buffer_size = 4 * MAX_MESSAGE;
-        Self {
-            frames: Frames::from_raw_socket(stream, role, Some(config)).await,
-            unread: Bytes::new(),
-            count: None,
-            controls: (0, None),
-            failed: false,
-        }
+        Self::from_frames(Frames::from_raw_socket(stream, role, Some(config())).await)
+    }
+
+    /// Over a WebSocket that was opened with [`config`].
+    pub(crate) fn from_frames(frames: Frames<S>) -> Self {
+        Self { frames, unread: Bytes::new(), count: None, controls: (0, None), failed: false }
     }
 
     /// Says why it ends, and ends. Nobody waits for the peer's word.
@@ -179,6 +172,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocketStream<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.frames).poll_close(cx).map_err(broken)
     }
+}
+
+/// What both ends hold their WebSockets to.
+pub(crate) fn config() -> WebSocketConfig {
+    let mut config = WebSocketConfig::default();
+    config.max_message_size = Some(MAX_RECEIVED);
+    config.max_frame_size = Some(MAX_RECEIVED);
+    config.write_buffer_size = MAX_MESSAGE;
+    // One message beyond what is buffered before it is written; more than that waits in `poll_write`.
+    config.max_write_buffer_size = 4 * MAX_MESSAGE;
+    config
 }
 
 /// The error of a reader; none if the connection has just ended.

@@ -41,6 +41,13 @@ impl<'a> Forward<'a> {
         out.put_u32(self.port.into());
         out
     }
+
+    /// For the relay.
+    pub(crate) fn encode_with_token(&self) -> Vec<u8> {
+        let mut out = self.encode();
+        out.put_string(self.token.as_bytes());
+        out
+    }
 }
 
 impl<'a> Connection<'a> {
@@ -53,19 +60,27 @@ impl<'a> Connection<'a> {
         Ok(Self { host, port, originator, originator_port, token, end_to_end })
     }
 
-    /// For the host, which has no use for the token but needs its field.
-    pub(crate) fn encode_for_host(&self) -> Vec<u8> {
+    /// Without the relay's fields, as a client's session with its host has it.
+    pub(crate) fn encode_plain(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_string(LOOPBACK.as_bytes());
         out.put_u32(self.port.into());
         out.put_string(self.originator);
         out.put_u32(self.originator_port);
+        out
+    }
+
+    /// For the host, which has no use for the token but needs its field.
+    pub(crate) fn encode_for_host(&self) -> Vec<u8> {
+        let mut out = self.encode_plain();
         out.put_string(b"");
         out.put_bool(self.end_to_end);
         out
     }
 }
 
+/// The type of channels to a port that the receiver has asked to be forwarded.
+pub(crate) const FORWARDED: &str = "forwarded-tcpip";
 /// The address that stands in every message; the ports are the tunnel's.
 pub(crate) const LOOPBACK: &str = "127.0.0.1";
 

@@ -1,9 +1,11 @@
 //! The commands, one module each.
 
 pub(crate) mod api;
+pub(crate) mod connect;
 pub(crate) mod forward;
 pub(crate) mod hash_password;
 mod hidden;
+pub(crate) mod host;
 pub(crate) mod keygen;
 pub(crate) mod password_file;
 pub(crate) mod paths;
@@ -13,3 +15,4 @@ pub(crate) mod session;
 pub(crate) mod token;
 pub(crate) mod token_file;
 pub(crate) mod tunnel;
+pub(crate) mod tunnel_ends;

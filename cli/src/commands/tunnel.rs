@@ -156,7 +156,7 @@ fn show(tunnel: &Value, output: &Output) -> Result<(), CliError> {
 }
 
 /// Rules as the relay keeps them.
-fn entries(rules: &[Who], is_deny: bool) -> Vec<Value> {
+pub(crate) fn entries(rules: &[Who], is_deny: bool) -> Vec<Value> {
     let entry = |rule: &Who| {
         let (kind, subjects) = match rule {
             Who::Anonymous => ("Anonymous", Vec::new()),
@@ -168,11 +168,11 @@ fn entries(rules: &[Who], is_deny: bool) -> Vec<Value> {
     rules.iter().map(entry).collect()
 }
 
-fn path(tunnel: &str) -> String {
+pub(crate) fn path(tunnel: &str) -> String {
     format!("/tunnels/{}", segment(tunnel))
 }
 
-fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(crate) fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -187,7 +187,7 @@ fn port_list(tunnel: &Value) -> String {
 }
 
 /// Ids are no secrets, but nobody should meet another's by chance: 13 letters and digits are 67 bits.
-fn random_id() -> Result<String, CliError> {
+pub(crate) fn random_id() -> Result<String, CliError> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = [0; 13];
     let random = super::session::PROVIDER.random;

@@ -124,7 +124,11 @@ impl<'a> Forwarder<'a> {
         }
         if self.was_ready {
             let streams_lost = std::mem::take(&mut self.streams_lost);
-            self.output.event(&Event::Resumed { from: None, new_session: true, streams_lost });
+            self.output.event(&Event::Resumed {
+                from: None,
+                new_session: true,
+                streams_lost: Some(streams_lost),
+            });
         } else {
             ready(link, self.output);
         }
@@ -307,7 +311,7 @@ async fn watch(session: &Session, output: &Output, is_told: &Cell<bool>) -> Infa
             SessionEvent::Reconnecting { attempt, after } => reconnecting(output, attempt, after),
             SessionEvent::Reconnected => {
                 is_told.set(false);
-                output.event(&Event::Resumed { from: None, new_session: false, streams_lost: 0 });
+                output.event(&Event::Resumed { from: None, new_session: false, streams_lost: Some(0) });
             }
             _ => {}
         }

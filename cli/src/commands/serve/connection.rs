@@ -137,7 +137,7 @@ async fn report_connections(session: &Session, from: SocketAddr, log: &SourceLog
                 log.event(from, &Event::Disconnected { from: whose, reason, resumable: true });
             }
             SessionEvent::Reconnected => {
-                log.event(from, &Event::Resumed { from: whose, new_session: false, streams_lost: 0 });
+                log.event(from, &Event::Resumed { from: whose, new_session: false, streams_lost: Some(0) });
             }
             _ => {}
         }

@@ -22,9 +22,26 @@ pub(super) fn load(files: &[PathBuf]) -> Result<(Vec<SigningKey>, Option<Event<'
         let keys = files.iter().map(|file| signing(&read(file)?, file)).collect::<Result<_, _>>()?;
         return Ok((keys, None));
     }
-    let file = paths::in_data(OWN_KEY)?;
-    let (key, made) = if exists(&file) { (read(&file)?, None) } else { make(&file)? };
-    Ok((vec![signing(&key, &file)?], made))
+    let (key, made) = load_own(OWN_KEY, KeyKind::Ed25519)?;
+    Ok((vec![key], made))
+}
+
+/// The key of this name in the user's data directory, which is made when it is first needed.
+///
+/// # Errors
+/// As for [`load`].
+pub(crate) fn load_own(name: &str, kind: KeyKind) -> Result<(SigningKey, Option<Event<'static>>), CliError> {
+    let file = paths::in_data(name)?;
+    let (key, made) = if exists(&file) { (read(&file)?, None) } else { make(&file, kind)? };
+    Ok((signing(&key, &file)?, made))
+}
+
+/// The key of this file.
+///
+/// # Errors
+/// It cannot be used.
+pub(crate) fn load_file(file: &Path) -> Result<SigningKey, CliError> {
+    signing(&read(file)?, file)
 }
 
 /// The certificates of these files.
@@ -57,8 +74,8 @@ fn exists(file: &Path) -> bool {
     !matches!(file.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn make(file: &Path) -> Result<(KeyPair, Option<Event<'static>>), CliError> {
-    let key = KeyPair::generate(PROVIDER, KeyKind::Ed25519, 0)
+fn make(file: &Path, kind: KeyKind) -> Result<(KeyPair, Option<Event<'static>>), CliError> {
+    let key = KeyPair::generate(PROVIDER, kind, 0)
         .map_err(|error| CliError::new(Code::Internal, format!("cannot make a host key: {error}")))?;
     match key.write_file(file, None, Overwrite::Refuse) {
         Ok(()) => {}

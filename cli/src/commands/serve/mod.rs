@@ -1,7 +1,7 @@
 //! `adit serve`: an SSH server that does forwards and nothing else.
 
 mod connection;
-mod host_keys;
+pub(crate) mod host_keys;
 mod limits;
 mod penalties;
 mod permit;

@@ -1,0 +1,204 @@
+//! `adit connect`: brings the ports of a host here.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+use relay::client::{Client, ClientError, Config, Event as ClientEvent, Pin, PortPolicy, Protocol};
+use relay::link::{Link, is_name};
+use ssh_core::Error;
+use ssh_core::services::port_forward::pump_streams;
+use zeroize::Zeroizing;
+
+use super::session::PROVIDER;
+use super::token_file;
+use super::tunnel_ends::{End, dial_error, dialer};
+use crate::Ended;
+use crate::args::ConnectArgs;
+use crate::error::{CliError, Code, chain};
+use crate::output::{Event, Output, PortEvent};
+use crate::signals;
+
+/// A link is not longer, in bytes.
+const MAX_LINK: u64 = 8192;
+
+/// Connects until a signal comes, trying again makes no sense, or the stdio connection is done.
+///
+/// # Errors
+/// The tunnel cannot be reached, or is not what the link says.
+pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, CliError> {
+    let signal = signals::first()
+        .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
+    tokio::pin!(signal);
+    let link = link(&args)?;
+    if args.no_e2e && Protocol::from(args.protocol) == Protocol::V1 {
+        return Err(CliError::usage("v1 is always encrypted between the ends; --no-e2e needs --protocol v2"));
+    }
+    let pin = match link.host_key {
+        Some(key) => Pin::Key(key),
+        None if args.no_e2e && args.allow_unpinned_host => Pin::None,
+        None if args.allow_unpinned_host => {
+            output.warning(
+                "nobody checks the host's key; whoever runs the relay can read and change everything",
+            );
+            Pin::None
+        }
+        None => {
+            return Err(CliError::usage(
+                "the link has no #hk= with the host's key, so the host could be anybody; give the whole link, or \
+                 --allow-unpinned-host",
+            ));
+        }
+    };
+    if args.no_e2e {
+        output
+            .warning("without end-to-end encryption, whoever runs the relay can read and change everything");
+    }
+    let map: BTreeMap<u16, u16> = args.port.iter().map(|pair| (pair.remote, pair.local)).collect();
+    let for_events = output.clone();
+    let config = Config {
+        url: link.client_url(),
+        token: token(&args, &link)?,
+        pin,
+        protocol: args.protocol.into(),
+        end_to_end: !args.no_e2e,
+        dialer: dialer(args.ca_file.as_deref())?,
+        provider: PROVIDER,
+        ports: match (args.stdio, args.same_ports) {
+            (Some(_), _) => PortPolicy::Nowhere,
+            (None, true) => PortPolicy::Same(map),
+            (None, false) => PortPolicy::Next(map),
+        },
+        on_event: Arc::new(move |event| report(event, &for_events)),
+    };
+    let mut client = tokio::select! {
+        name = &mut signal => return Ok(Ended::Closed(name)),
+        client = Client::connect(config) => client.map_err(|error| failed(&error))?,
+    };
+    let ended = match args.stdio {
+        None => tokio::select! {
+            name = &mut signal => Ok(Ended::Closed(name)),
+            error = client.ended() => Err(failed(&error)),
+        },
+        Some(port) => tokio::select! {
+            name = &mut signal => Ok(Ended::Closed(name)),
+            ended = stdio(&client, port) => ended,
+        },
+    };
+    client.close().await;
+    ended
+}
+
+async fn stdio(client: &Client, port: u16) -> Result<Ended, CliError> {
+    let connection = client.open(port).await.map_err(|error| failed(&error))?;
+    match pump_streams(tokio::io::stdin(), tokio::io::stdout(), connection.channel).await {
+        Ok(()) => Ok(Ended::Closed("end of file")),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Ended::Closed("standard output was closed"))
+        }
+        Err(error) => {
+            let code = error
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<Error>())
+                .map_or(Code::Network, Code::of);
+            Err(CliError::new(code, format!("the connection to port {port} of the host broke: {error}")))
+        }
+    }
+}
+
+fn link(args: &ConnectArgs) -> Result<Link, CliError> {
+    let mut text = Zeroizing::new(args.tunnel.clone());
+    if *text == "-" {
+        text.clear();
+        let read = io::stdin().lock().take(MAX_LINK).read_to_string(&mut text);
+        read.map_err(|error| CliError::usage(format!("cannot read a link from stdin: {error}; pipe it in")))?;
+    }
+    // People copy the whole line.
+    let text = text.trim().trim_start_matches("adit connect ").trim().trim_matches('\'');
+    if !text.contains("://") {
+        let relay = args.relay.as_ref().ok_or_else(|| {
+            CliError::usage(format!(
+                "{text:?} is no link; copy the one that `adit host` printed, or give --relay URL"
+            ))
+        })?;
+        if !is_name(text) {
+            return Err(CliError::usage(format!("{text:?} is no name of a tunnel")));
+        }
+        let url = format!("{}/t/{text}", relay.trim_end_matches('/'));
+        return url.parse().map_err(|error| CliError::usage(format!("{relay:?}: {error}")));
+    }
+    text.parse().map_err(|error: relay::link::LinkError| CliError::usage(error.to_string()))
+}
+
+fn token(args: &ConnectArgs, link: &Link) -> Result<Option<Zeroizing<String>>, CliError> {
+    match (&args.token_file, &link.token) {
+        (Some(file), _) => token_file::read(file).map(Some),
+        (None, Some(token)) => Ok(Some(token.clone())),
+        (None, None) => token_file::given(None),
+    }
+}
+
+fn report(event: ClientEvent, output: &Output) {
+    let port = |mapping: relay::client::Mapping| PortEvent { remote: mapping.remote, local: mapping.local };
+    match event {
+        ClientEvent::HostKey { fingerprint, pinned, algorithms: (kex, cipher) } => {
+            output.event(&Event::HostKey { fingerprint: fingerprint.to_string(), pinned, kex, cipher });
+        }
+        ClientEvent::Ready { ports } => {
+            output.event(&Event::Connected { ports: ports.into_iter().map(port).collect() });
+        }
+        ClientEvent::PortAdded(mapping) => output.event(&Event::PortAdded(port(mapping))),
+        ClientEvent::PortRemoved(mapping) => output.event(&Event::PortRemoved(port(mapping))),
+        ClientEvent::Disconnected { reason } => {
+            output.event(&Event::Disconnected { from: None, reason, resumable: true })
+        }
+        ClientEvent::Reconnecting { attempt, after } => {
+            output.event(&Event::Reconnecting { attempt, delay_ms: millis(after) });
+        }
+        ClientEvent::Resumed { streams_kept } => {
+            let streams_lost = streams_kept.then_some(0);
+            output.event(&Event::Resumed { from: None, new_session: !streams_kept, streams_lost });
+        }
+        ClientEvent::Failed { port, reason } => {
+            output.event(&Event::Refused {
+                message: format!("a connection to port {port} of the host failed: {reason}"),
+            });
+        }
+        _ => {}
+    }
+}
+
+pub(crate) fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn failed(error: &ClientError) -> CliError {
+    match error {
+        ClientError::Dial(error) => dial_error(error, End::Client),
+        ClientError::Session(error) => {
+            let code = match error {
+                Error::Reconnect(_) => Code::Network,
+                error => Code::of(error),
+            };
+            let message = match code {
+                Code::HostKey => error.to_string(),
+                Code::Protocol => format!(
+                    "cannot talk to the host: {}; the relay may be in the way, or what is there is no host",
+                    chain(error)
+                ),
+                _ => format!("the session with the host failed: {}", chain(error)),
+            };
+            CliError::new(code, message)
+        }
+        ClientError::Bind { port, error, kind } => {
+            let source = io::Error::new(*kind, error.to_string());
+            CliError::bind(&format!("cannot listen on port {port}: {error}"), &source)
+        }
+        ClientError::Stripped => CliError::new(Code::Protocol, error.to_string()),
+        ClientError::NotOffered(_) | ClientError::Refused(_) => CliError::new(
+            Code::RemoteRefused,
+            format!("{error}; check the port, and what `adit host` offers"),
+        ),
+        error => CliError::new(Code::Internal, error.to_string()),
+    }
+}

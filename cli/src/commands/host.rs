@@ -1,0 +1,172 @@
+//! `adit host`: offers ports of this machine.
+
+mod embedded;
+mod published;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay::dial::{Dialer, Proxies};
+use relay::host::{Config, Event as HostEvent, Host, HostError};
+use relay::link::Link;
+use ssh_core::keys::{Curve, KeyKind, SigningKey};
+use zeroize::Zeroizing;
+
+use super::connect::millis;
+use super::serve::host_keys;
+use super::session::PROVIDER;
+use super::tunnel::print;
+use super::tunnel_ends::{End, dial_error, dialer};
+use crate::Ended;
+use crate::args::HostArgs;
+use crate::error::{CliError, Code, chain};
+use crate::output::{Event, Output};
+use crate::signals;
+
+/// The key's file in the data directory. Its kind is one that SDK clients know.
+const OWN_KEY: &str = "tunnel_host_ecdsa";
+/// A link holds this long unless it is said otherwise.
+const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What there is at the relay for a host.
+struct Place {
+    /// The relay's URL.
+    relay: String,
+    /// The tunnel's id.
+    tunnel: String,
+    /// Where the host dials.
+    host_url: String,
+    host_token: Option<Zeroizing<String>>,
+    /// For the link; none if it is needless, or cannot be had.
+    connect_token: Option<Zeroizing<String>>,
+}
+
+/// Hosts until a signal comes, the time is over, or trying again makes no sense.
+///
+/// # Errors
+/// The relay cannot be reached, or refuses.
+pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliError> {
+    let signal = signals::first()
+        .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
+    tokio::pin!(signal);
+    let ports: BTreeSet<u16> = args.port.iter().map(|port| port.port).collect();
+    if ports.len() < args.port.len() {
+        return Err(CliError::usage("a port is named twice; name each once"));
+    }
+    let key = host_key(&args, output)?;
+    let fingerprint = key.public_key().fingerprint();
+    let blob = key.public_key().to_blob();
+    let (place, dialer) = match &args.relay {
+        Some(relay) => {
+            let place = tokio::select! {
+                name = &mut signal => return Ok(Ended::Closed(name)),
+                place = published::prepare(&args, relay, &blob, output) => place?,
+            };
+            (place, dialer(args.ca_file.as_deref())?)
+        }
+        None => {
+            let direct =
+                Dialer::new(None, Proxies::default()).map_err(|error| dial_error(&error, End::Host))?;
+            (embedded::prepare(&args, &blob).await?, direct)
+        }
+    };
+    let for_events = output.clone();
+    let config = Config {
+        url: place.host_url.clone(),
+        token: place.host_token.clone(),
+        protocol: args.protocol.into(),
+        allow_plain: args.no_e2e,
+        dialer,
+        provider: PROVIDER,
+        ports: ports.clone(),
+        on_event: Arc::new(move |event| report(event, &for_events)),
+    };
+    let mut host = tokio::select! {
+        name = &mut signal => return Ok(Ended::Closed(name)),
+        host = Host::start(config, key) => host.map_err(|error| failed(&error))?,
+    };
+    let link = Link {
+        relay: place.relay.clone(),
+        tunnel: place.tunnel.clone(),
+        host_key: Some(fingerprint),
+        token: place.connect_token,
+    };
+    let text = link.to_secret_text();
+    let ports: Vec<u16> = ports.into_iter().collect();
+    output.event(&Event::Hosted {
+        link: &text,
+        tunnel: &place.tunnel,
+        ports: &ports,
+        management_uri: &place.relay,
+    });
+    if !output.is_json() {
+        output.flush();
+        // Quoted, since shells take `&` for their own.
+        let quote = if link.token.is_some() { "'" } else { "" };
+        print(&format!("adit connect {quote}{}{quote}\n", *text))?;
+    }
+    let over = async {
+        match args.expires {
+            Some(length) => tokio::time::sleep(Duration::from_secs(length.0)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        name = &mut signal => Ok(Ended::Closed(name)),
+        () = over => Ok(Ended::Closed("the time is over")),
+        error = host.ended() => Err(failed(&error)),
+    };
+    host.close().await;
+    ended
+}
+
+fn lifetime(args: &HostArgs) -> Duration {
+    args.expires.map_or(LIFETIME, |length| Duration::from_secs(length.0))
+}
+
+fn host_key(args: &HostArgs, output: &Output) -> Result<SigningKey, CliError> {
+    if let Some(file) = &args.host_key {
+        return host_keys::load_file(file);
+    }
+    let (key, made) = host_keys::load_own(OWN_KEY, KeyKind::Ecdsa(Curve::P384))?;
+    if let Some(made) = made {
+        output.event(&made);
+    }
+    Ok(key)
+}
+
+fn report(event: HostEvent, output: &Output) {
+    match event {
+        HostEvent::Disconnected { reason } => {
+            output.event(&Event::Disconnected { from: None, reason, resumable: true })
+        }
+        HostEvent::Reconnecting { attempt, after } => {
+            output.event(&Event::Reconnecting { attempt, delay_ms: millis(after) });
+        }
+        HostEvent::Resumed => {
+            output.event(&Event::Resumed { from: None, new_session: false, streams_lost: Some(0) })
+        }
+        HostEvent::ClientConnected { number } => output.event(&Event::ClientConnected { client: number }),
+        HostEvent::ClientGone { number, reason } => {
+            output.event(&Event::ClientGone { client: number, reason });
+        }
+        HostEvent::Failed { port, reason } => {
+            output.event(&Event::Refused {
+                message: format!("cannot connect a client to port {port}: {reason}"),
+            });
+        }
+        _ => {}
+    }
+}
+
+fn failed(error: &HostError) -> CliError {
+    match error {
+        HostError::Dial(error) => dial_error(error, End::Host),
+        HostError::Session(error) => {
+            CliError::new(Code::of(error), format!("the session with the relay failed: {}", chain(error)))
+        }
+        HostError::Replaced => CliError::new(Code::RemoteRefused, error.to_string()),
+        error => CliError::new(Code::Internal, error.to_string()),
+    }
+}

@@ -1,0 +1,106 @@
+//! A relay in the host's own process, for this one tunnel.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use relay::model::{AccessControl, CLUSTER, Endpoint, Port, Tunnel, is_tunnel_id};
+use relay::scopes::{Scope, Scopes};
+use relay::store::{Record, StoreError};
+use relay::tokens::Grant;
+use relay::{Config, Relay, Server};
+use serde_json::json;
+
+use super::{Place, lifetime};
+use crate::args::{HostArgs, Who};
+use crate::commands::tunnel::{entries, random_id};
+use crate::error::{CliError, Code, chain};
+
+/// Who owns the tunnel.
+const OWNER: &str = "host";
+
+/// Starts the relay. It runs until the process ends.
+pub(super) async fn prepare(args: &HostArgs, key: &[u8]) -> Result<Place, CliError> {
+    let tunnel = match &args.tunnel {
+        Some(id) if is_tunnel_id(id) => id.clone(),
+        Some(id) => {
+            let rule = "3 to 49 of a-z, 0-9 and -, and no - at the ends";
+            return Err(CliError::usage(format!("{id:?} is no id of a tunnel; one has {rule}")));
+        }
+        None => random_id()?,
+    };
+    let broken =
+        |error: StoreError| CliError::new(Code::Internal, format!("the relay failed: {}", chain(&error)));
+    let relay = Relay::new(Config::default()).map_err(broken)?;
+    let address = address(args).await?;
+    let server = Server::bind(std::sync::Arc::clone(&relay), address)
+        .await
+        .map_err(|error| CliError::bind(&format!("cannot listen on {address}: {error}"), &error))?;
+    let bound = server.local_addr().map_err(|error| CliError::new(Code::Internal, error.to_string()))?;
+    let shown =
+        if bound.ip().is_unspecified() { SocketAddr::new(own_address(), bound.port()) } else { bound };
+    let base = format!("http://{shown}");
+
+    let (host_url, client_url) =
+        (format!("ws://{shown}/t/{tunnel}/host"), format!("ws://{shown}/t/{tunnel}/client"));
+    let endpoint = Endpoint {
+        id: format!("{tunnel}-relay"),
+        host_id: tunnel.clone(),
+        connection_mode: "TunnelRelay".into(),
+        host_public_keys: Some(vec![STANDARD.encode(key)]),
+        host_relay_uri: Some(host_url.clone()),
+        client_relay_uri: Some(client_url),
+    };
+    let port = |port: &crate::args::NamedPort| Port {
+        port_number: port.port,
+        protocol: Some("auto".into()),
+        name: port.name.clone(),
+        ..Port::default()
+    };
+    let rules: Option<AccessControl> =
+        serde_json::from_value(json!({ "entries": entries(&args.allow, false) })).ok();
+    let record = Tunnel {
+        tunnel_id: tunnel.clone(),
+        cluster_id: CLUSTER.into(),
+        access_control: rules,
+        endpoints: vec![endpoint],
+        ports: args.port.iter().map(port).collect(),
+        ..Tunnel::default()
+    };
+    relay
+        .store()
+        .create(Record { tunnel: record, owner: OWNER.into(), used: relay.now() })
+        .map_err(broken)?;
+    let issue = |scope: Scope| {
+        let grant =
+            Grant { subject: OWNER.into(), tunnel: Some(tunnel.clone()), scopes: Scopes::from(scope) };
+        relay.tokens().issue(&grant, lifetime(args), relay.now()).map(|issued| issued.token).map_err(broken)
+    };
+    let host_token = Some(issue(Scope::Host)?);
+    let everybody = args.allow.contains(&Who::Anonymous);
+    let connect_token = if everybody { None } else { Some(issue(Scope::Connect)?) };
+    tokio::spawn(server.run());
+    Ok(Place { relay: base, tunnel, host_url, host_token, connect_token })
+}
+
+async fn address(args: &HostArgs) -> Result<SocketAddr, CliError> {
+    let Some(listen) = args.listen.as_ref().map(|spec| &spec.listen) else {
+        return Ok(SocketAddr::new(own_address(), 0));
+    };
+    if listen.host == "*" {
+        return Ok(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.port));
+    }
+    let found = tokio::net::lookup_host((listen.host.as_str(), listen.port)).await;
+    let first = found.ok().and_then(|mut found| found.next());
+    first.ok_or_else(|| CliError::usage(format!("{} has no address; give one of this machine", listen.host)))
+}
+
+/// The address that packets to elsewhere leave from; nothing is sent to find out.
+fn own_address() -> IpAddr {
+    // An address for documentation (RFC 5737): it is routed like any other.
+    let route = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    route.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}

@@ -1,0 +1,135 @@
+//! A tunnel at somebody's relay: made or taken over by its management API.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use ureq::http::Method;
+use zeroize::Zeroizing;
+
+use super::{Place, lifetime};
+use crate::args::{ApiArgs, HostArgs, Who};
+use crate::commands::api::Api;
+use crate::commands::token_file;
+use crate::commands::tunnel::{entries, items, path, random_id};
+use crate::error::{CliError, Code};
+use crate::output::Output;
+
+/// Makes the tunnel, or takes over the one that there is.
+pub(super) async fn prepare(
+    args: &HostArgs,
+    relay: &str,
+    key: &[u8],
+    output: &Output,
+) -> Result<Place, CliError> {
+    let api = Api::new(&ApiArgs {
+        relay: relay.to_owned(),
+        token_file: args.token_file.as_ref().map(PathBuf::from),
+        ca_file: args.ca_file.clone(),
+    })?;
+    let known = match &args.tunnel {
+        Some(name) => match api.ask(Method::GET, &path(name), None).await {
+            Ok(tunnel) => Some(tunnel),
+            Err(error) if error.code == Code::RemoteRefused => None,
+            Err(error) => return Err(error),
+        },
+        None => None,
+    };
+    let id = match &known {
+        Some(tunnel) => {
+            let id = tunnel.get("tunnelId").and_then(Value::as_str).unwrap_or_default().to_owned();
+            take_over(&api, args, &id, tunnel).await?;
+            id
+        }
+        None => make(&api, args).await?,
+    };
+    let endpoint = json!({
+        "id": format!("{id}-relay"),
+        "hostId": id,
+        "hostPublicKeys": [STANDARD.encode(key)],
+        "connectionMode": "TunnelRelay",
+    });
+    let endpoint =
+        api.ask(Method::PUT, &format!("{}/endpoints/{id}-relay", path(&id)), Some(endpoint)).await?;
+    let host_url = endpoint.get("hostRelayUri").and_then(Value::as_str).ok_or_else(|| {
+        CliError::new(Code::Protocol, format!("{relay} is no relay: it did not say where hosts connect"))
+    })?;
+    let host_token = match token(&api, args, &id, "host").await? {
+        Some(token) => Some(token),
+        None => token_file::given(args.token_file.as_deref())?,
+    };
+    let everybody = args.allow.contains(&Who::Anonymous);
+    let connect_token = if everybody { None } else { token(&api, args, &id, "connect").await? };
+    if connect_token.is_none() && !everybody {
+        output.warning("the token may not make tokens for clients, so there is none in the link");
+    }
+    Ok(Place {
+        relay: relay.trim_end_matches('/').to_owned(),
+        tunnel: id,
+        host_url: host_url.to_owned(),
+        host_token,
+        connect_token,
+    })
+}
+
+async fn make(api: &Api, args: &HostArgs) -> Result<String, CliError> {
+    let id = match &args.tunnel {
+        Some(id) => id.clone(),
+        None => random_id()?,
+    };
+    let ports: Vec<Value> = args.port.iter().map(port).collect();
+    let mut body = json!({ "tunnelId": id, "ports": ports });
+    if let Some(fields) = body.as_object_mut() {
+        if let Some(expires) = args.expires {
+            fields.insert("customExpiration".into(), json!(expires.0));
+        }
+        if !args.allow.is_empty() {
+            fields.insert("accessControl".into(), json!({ "entries": entries(&args.allow, false) }));
+        }
+    }
+    api.ask_if(Method::PUT, &path(&id), Some(body), Some("if-none-match")).await?;
+    Ok(id)
+}
+
+/// Makes its ports ours. Rules are changed only if some were given, for which the right to host is not enough.
+async fn take_over(api: &Api, args: &HostArgs, id: &str, tunnel: &Value) -> Result<(), CliError> {
+    let base = format!("{}/ports", path(id));
+    for port in args.port.iter() {
+        api.ask(Method::PUT, &format!("{base}/{}", port.port), Some(self::port(port))).await?;
+    }
+    let old = items(tunnel, "ports").iter().filter_map(|port| port.get("portNumber").and_then(Value::as_u64));
+    for number in old.filter(|number| !args.port.iter().any(|port| u64::from(port.port) == *number)) {
+        api.ask(Method::DELETE, &format!("{base}/{number}"), None).await?;
+    }
+    if !args.allow.is_empty() {
+        let rules = json!({ "entries": entries(&args.allow, false) });
+        api.ask(Method::PUT, &format!("{}/access", path(id)), Some(rules)).await?;
+    }
+    Ok(())
+}
+
+fn port(port: &crate::args::NamedPort) -> Value {
+    let mut body = json!({ "portNumber": port.port, "protocol": "auto" });
+    if let (Some(fields), Some(name)) = (body.as_object_mut(), &port.name) {
+        fields.insert("name".into(), json!(name));
+    }
+    body
+}
+
+/// A token of this scope; none if ours may not make one.
+async fn token(
+    api: &Api,
+    args: &HostArgs,
+    id: &str,
+    scope: &str,
+) -> Result<Option<Zeroizing<String>>, CliError> {
+    let wanted = json!({ "tunnelId": id, "scopes": [scope], "expiresIn": lifetime(args).as_secs() });
+    match api.ask(Method::POST, "/tokens", Some(wanted)).await {
+        Ok(made) => {
+            Ok(made.get("token").and_then(Value::as_str).map(|token| Zeroizing::new(token.to_owned())))
+        }
+        Err(error) if error.code == Code::Auth => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,63 @@
+//! What `adit host` and `adit connect` have in common.
+
+use std::path::Path;
+
+use relay::dial::{DialError, Dialer, Proxies};
+use relay::host::Protocol;
+
+use crate::args::RelayProtocol;
+use crate::error::{CliError, Code};
+
+/// How relays are reached: with the certificates of the file, if there is one, and by the proxies of the environment.
+///
+/// # Errors
+/// The file or the environment makes no sense.
+pub(crate) fn dialer(ca_file: Option<&Path>) -> Result<Dialer, CliError> {
+    let proxies = Proxies::from_environment().map_err(|error| CliError::usage(error.to_string()))?;
+    Dialer::new(ca_file, proxies).map_err(|error| dial_error(&error, End::Host))
+}
+
+/// Which end asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Host,
+    Client,
+}
+
+/// Why a relay does not let us in, with what to do about it.
+pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
+    let token = match end {
+        End::Host => "give a token that holds with --token-file FILE",
+        End::Client => "ask whoever runs the host for a new link, or give a token with --token-file FILE",
+    };
+    let (code, remedy) = match error {
+        DialError::BadUrl(_) => (Code::Usage, "give one that begins with http:// or https://"),
+        DialError::CaFile { .. } => (Code::File, ""),
+        DialError::Unreachable { .. } => {
+            (Code::Network, "check that the relay runs and that this machine can reach it")
+        }
+        DialError::Certificate { .. } => {
+            (Code::Network, "check the URL, or give the authority's certificate with --ca-file FILE")
+        }
+        DialError::Refused { status: 401 | 403, .. } => (Code::Auth, token),
+        DialError::Refused { status: 404, .. } => {
+            (Code::RemoteRefused, "check the name; the tunnel may have been deleted or have expired")
+        }
+        DialError::Refused { status: 400 | 426, .. } => (Code::RemoteRefused, "try the other --protocol"),
+        DialError::Refused { status: 408 | 429 | 500.., .. } => (Code::Network, "try again in a moment"),
+        DialError::Refused { .. } => (Code::RemoteRefused, ""),
+        DialError::NoRelay { .. } => (Code::Protocol, "check the URL"),
+        _ => (Code::Internal, ""),
+    };
+    let separator = if remedy.is_empty() { "" } else { "; " };
+    CliError::new(code, format!("{error}{separator}{remedy}"))
+}
+
+impl From<RelayProtocol> for Protocol {
+    fn from(protocol: RelayProtocol) -> Self {
+        match protocol {
+            RelayProtocol::V1 => Self::V1,
+            RelayProtocol::V2 => Self::V2,
+        }
+    }
+}

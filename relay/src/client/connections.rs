@@ -1,0 +1,121 @@
+//! Connections to the host's ports.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssh_core::client::{ConnectError, Reconnect};
+use ssh_core::services::port_forward::pump;
+use ssh_core::{Channel, Error, Session};
+use tokio::net::TcpStream;
+
+use super::session::host_session;
+use super::{ClientError, Event, Protocol, Shared};
+use crate::wire::{Connection as Fields, FORWARDED};
+use crate::wires::Wires;
+
+/// A connection to a port of the host.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its bytes.
+    pub channel: Channel,
+    /// In v2 the session that the channel is in.
+    _inner: Option<(Session, Wires)>,
+}
+
+/// A new connection waits this long for a session, when there is none at all.
+const SESSION: Duration = Duration::from_secs(20);
+
+/// Carries a connection that somebody has made here.
+pub(super) async fn carry(shared: &Arc<Shared>, socket: TcpStream, from: SocketAddr, port: u16) {
+    let mut closing = shared.closing.subscribe();
+    match open(shared, port, Some(from)).await {
+        Ok(connection) => {
+            let Connection { channel, _inner: inner } = connection;
+            tokio::select! {
+                // A failure is an ordinary end of a connection.
+                _ = pump(socket, channel) => {}
+                _ = closing.wait_for(|closing| *closing) => {}
+            }
+            if let Some((session, wires)) = inner {
+                session.close();
+                wires.flushed().await;
+            }
+        }
+        Err(error) => {
+            super::ports::reset(&socket);
+            shared.tell(Event::Failed { port, reason: error.to_string() });
+        }
+    }
+}
+
+/// Opens a connection over the session that there is.
+pub(super) async fn open(
+    shared: &Arc<Shared>,
+    port: u16,
+    from: Option<SocketAddr>,
+) -> Result<Connection, ClientError> {
+    if shared.config.protocol == Protocol::V1 {
+        let link = link(shared).await?;
+        let (channel, _) =
+            link.open_channel_with(FORWARDED, &fields(port, from, false).encode_plain()).await?;
+        return Ok(Connection { channel, _inner: None });
+    }
+    let outer = open_outer(shared, port, from).await?;
+    if !shared.config.end_to_end {
+        return Ok(Connection { channel: outer, _inner: None });
+    }
+    let for_reconnect = Arc::clone(shared);
+    let reconnect = Reconnect::new(move |_| {
+        let shared = Arc::clone(&for_reconnect);
+        async move {
+            open_outer(&shared, port, from).await.map_err(|error| match error {
+                ClientError::Stripped => {
+                    ConnectError::Permanent(Error::from(std::io::Error::other(error.to_string())))
+                }
+                error => ConnectError::Temporary(Error::from(std::io::Error::other(error.to_string()))),
+            })
+        }
+    });
+    let (session, wires) = host_session(shared, outer, reconnect).await?;
+    let channel = session.open_channel("session").await?;
+    Ok(Connection { channel, _inner: Some((session, wires)) })
+}
+
+/// A channel through the relay to the host.
+async fn open_outer(shared: &Shared, port: u16, from: Option<SocketAddr>) -> Result<Channel, ClientError> {
+    let link = link(shared).await?;
+    let end_to_end = shared.config.end_to_end;
+    let fields = fields(port, from, end_to_end).encode_for_host();
+    let (channel, confirmation) = link.open_channel_with(FORWARDED, &fields).await?;
+    match (end_to_end, confirmation.first().copied().unwrap_or(0) != 0) {
+        (true, false) => Err(ClientError::Stripped),
+        (false, true) => Err(ClientError::Refused(
+            "the host wants end-to-end encryption; leave --no-e2e out, or allow it at the host".into(),
+        )),
+        _ => Ok(channel),
+    }
+}
+
+async fn link(shared: &Shared) -> Result<Session, ClientError> {
+    let mut link = shared.link.subscribe();
+    let found = tokio::time::timeout(SESSION, link.wait_for(Option::is_some)).await;
+    let session = match found {
+        Ok(Ok(session)) => session.clone(),
+        _ => None,
+    };
+    session.ok_or_else(|| ClientError::Refused("the host is not connected now".into()))
+}
+
+fn fields(port: u16, from: Option<SocketAddr>, end_to_end: bool) -> Fields<'static> {
+    // Who connects here is none of the other side's business.
+    let originator_port = from.map_or(0, |from| from.port()).into();
+    Fields {
+        host: crate::wire::LOOPBACK,
+        port,
+        originator: crate::wire::LOOPBACK.as_bytes(),
+        originator_port,
+        token: "",
+        end_to_end,
+    }
+}

@@ -1,0 +1,245 @@
+//! The host's ports, and where they are listened on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use ssh_core::session::IncomingRequest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::{ClientError, Event, Mapping, PortPolicy, Shared, connections};
+use crate::wire::Forward;
+
+/// More are not taken: a relay offers 32.
+const MOST: usize = 256;
+/// So many numbers are tried after the one that was wanted.
+const TRIES: u16 = 100;
+/// Ports below need a privilege, and are listened on that much higher.
+const PRIVILEGED: u16 = 1024;
+const ABOVE: u16 = 8000;
+/// Connections of one port at once.
+const CONNECTIONS: usize = 1024;
+
+/// The ports. Listeners outlive sessions, so that a port stays where it was.
+#[derive(Default)]
+pub(super) struct Ports {
+    rows: BTreeMap<u16, Row>,
+    /// Whether [`Event::Ready`] was told.
+    announced: bool,
+}
+
+struct Row {
+    /// None with [`PortPolicy::Nowhere`].
+    listening: Option<Listening>,
+    /// Not offered by this session yet.
+    stale: bool,
+}
+
+struct Listening {
+    local: SocketAddr,
+    /// The listeners and their connections' tasks; those go on when the port goes.
+    _accepting: JoinSet<()>,
+}
+
+impl Ports {
+    /// A new session has begun.
+    pub(super) fn expect_again(&mut self) {
+        for row in self.rows.values_mut() {
+            row.stale = true;
+        }
+    }
+
+    /// The session has offered what it had.
+    pub(super) fn settle(&mut self, shared: &Shared) {
+        let gone: Vec<u16> = self.rows.iter().filter(|(_, row)| row.stale).map(|(port, _)| *port).collect();
+        for port in gone {
+            self.remove(shared, port);
+        }
+        if !std::mem::replace(&mut self.announced, true) {
+            let ports = self.rows.iter().filter_map(|(port, row)| row.mapping(*port)).collect();
+            shared.tell(Event::Ready { ports });
+        }
+    }
+
+    /// Serves the host's requests.
+    ///
+    /// # Errors
+    /// If a port cannot be listened on where it has to be.
+    pub(super) async fn on_request(
+        &mut self,
+        shared: &Arc<Shared>,
+        request: IncomingRequest,
+    ) -> Result<(), ClientError> {
+        let port = match Forward::decode(request.fields()) {
+            Ok(forward) if forward.port > 0 => forward.port,
+            _ => {
+                request.refuse();
+                return Ok(());
+            }
+        };
+        match request.name() {
+            "tcpip-forward" => match self.offer(shared, port).await? {
+                true => request.accept(&u32::from(port).to_be_bytes()),
+                false => request.refuse(),
+            },
+            "cancel-tcpip-forward" => match self.remove(shared, port) {
+                true => request.accept(&[]),
+                false => request.refuse(),
+            },
+            _ => request.refuse(),
+        }
+        Ok(())
+    }
+
+    /// Whether the port is taken.
+    async fn offer(&mut self, shared: &Arc<Shared>, port: u16) -> Result<bool, ClientError> {
+        let is_full = self.rows.len() >= MOST;
+        match self.rows.get_mut(&port) {
+            Some(row) if row.stale => row.stale = false,
+            Some(_) => return Ok(false),
+            None if is_full => return Ok(false),
+            None => {
+                let listening = match bind(&shared.config.ports, port).await {
+                    Ok(sockets) => {
+                        sockets.map(|(local, sockets)| Listening::start(shared, port, local, sockets))
+                    }
+                    Err((local, error)) => {
+                        return Err(ClientError::Bind {
+                            port: local,
+                            kind: error.kind(),
+                            error: (&error).into(),
+                        });
+                    }
+                };
+                let row = Row { listening, stale: false };
+                if let (Some(mapping), true) = (row.mapping(port), self.announced) {
+                    shared.tell(Event::PortAdded(mapping));
+                }
+                self.rows.insert(port, row);
+            }
+        }
+        shared.offered.send_modify(|ports| {
+            ports.insert(port);
+        });
+        Ok(true)
+    }
+
+    fn remove(&mut self, shared: &Shared, port: u16) -> bool {
+        let Some(row) = self.rows.remove(&port) else { return false };
+        shared.offered.send_modify(|ports| {
+            ports.remove(&port);
+        });
+        if let (Some(mapping), true) = (row.mapping(port), self.announced) {
+            shared.tell(Event::PortRemoved(mapping));
+        }
+        true
+    }
+}
+
+impl Row {
+    fn mapping(&self, remote: u16) -> Option<Mapping> {
+        self.listening.as_ref().map(|listening| Mapping { remote, local: listening.local })
+    }
+}
+
+impl Listening {
+    fn start(shared: &Arc<Shared>, port: u16, local: SocketAddr, sockets: Vec<TcpListener>) -> Self {
+        let mut accepting = JoinSet::new();
+        let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+        for socket in sockets {
+            let (shared, permits) = (Arc::clone(shared), Arc::clone(&permits));
+            accepting.spawn(async move {
+                loop {
+                    let Ok((stream, from)) = socket.accept().await else {
+                        // Out of descriptors, most likely: trying again at once would only spin.
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    };
+                    let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                        reset(&stream);
+                        continue;
+                    };
+                    let shared = Arc::clone(&shared);
+                    tokio::spawn(async move {
+                        connections::carry(&shared, stream, from, port).await;
+                        drop(permit);
+                    });
+                }
+            });
+        }
+        Self { local, _accepting: accepting }
+    }
+}
+
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Closes a connection so that the other side gets an error, and not an empty stream.
+pub(super) fn reset(socket: &TcpStream) {
+    // Without it the connection is closed all the same.
+    let _ = socket.set_zero_linger();
+}
+
+type Bound = Option<(SocketAddr, Vec<TcpListener>)>;
+
+/// Listens for a port of the host wherever the policy says; on failure, which port it was.
+async fn bind(policy: &PortPolicy, port: u16) -> Result<Bound, (u16, io::Error)> {
+    let (map, may_differ) = match policy {
+        PortPolicy::Nowhere => return Ok(None),
+        PortPolicy::Next(map) => (map, true),
+        PortPolicy::Same(map) => (map, false),
+    };
+    if let Some(local) = map.get(&port) {
+        return localhost(*local).await.map(Some).map_err(|error| (*local, error));
+    }
+    let mut first = match localhost(port).await {
+        Ok(bound) => return Ok(Some(bound)),
+        Err(error) if !may_differ => return Err((port, error)),
+        Err(error) => error,
+    };
+    let start = match first.kind() {
+        io::ErrorKind::PermissionDenied if port < PRIVILEGED => port.saturating_add(ABOVE.saturating_sub(1)),
+        _ => port,
+    };
+    // Nobody's number: one that the command line gives to another port.
+    let wanted: Vec<u16> = map.values().copied().collect();
+    for next in (1..=TRIES).filter_map(|step| start.checked_add(step)).filter(|next| !wanted.contains(next)) {
+        match localhost(next).await {
+            Ok(bound) => return Ok(Some(bound)),
+            Err(error) => first = error,
+        }
+    }
+    localhost(0).await.map(Some).map_err(|_| (port, first))
+}
+
+/// Both loopback addresses, if there is IPv6.
+async fn localhost(port: u16) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let address = first.local_addr()?;
+    let twin = match TcpListener::bind((Ipv6Addr::LOCALHOST, address.port())).await {
+        // Somebody else's port: whoever resolves `localhost` to `::1` would talk to them.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+        twin => twin.ok(),
+    };
+    Ok((address, [first].into_iter().chain(twin).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_number_is_passed_over_or_an_error() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let (local, _sockets) = bind(&PortPolicy::Next(BTreeMap::new()), port).await.unwrap().unwrap();
+        assert_ne!(local.port(), port);
+        let (failed, error) = bind(&PortPolicy::Same(BTreeMap::new()), port).await.unwrap_err();
+        assert_eq!((failed, error.kind()), (port, io::ErrorKind::AddrInUse));
+        // A number of the command line is meant as it stands.
+        let map = BTreeMap::from([(1, port)]);
+        assert_eq!(bind(&PortPolicy::Next(map), 1).await.unwrap_err().0, port);
+        assert!(bind(&PortPolicy::Nowhere, port).await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,289 @@
+//! From a URL to a WebSocket: name, proxy, TLS and upgrade.
+
+mod proxy;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
+use zeroize::Zeroizing;
+
+pub use self::proxy::{BadProxy, Proxies};
+use crate::websocket_stream::{self, WebSocketStream};
+
+/// A connection to a relay.
+pub(crate) type RelayStream = WebSocketStream<Box<dyn Transport>>;
+
+/// A TCP stream, perhaps with TLS over it.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug> Transport for T {}
+
+/// Opens WebSockets at relays.
+#[derive(Debug, Clone)]
+pub struct Dialer {
+    tls: Arc<ClientConfig>,
+    proxies: Proxies,
+}
+
+/// A WebSocket could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The URL names no relay.
+    #[error("{0:?} is no URL of a relay")]
+    BadUrl(String),
+    /// A certificate file cannot be used.
+    #[error("cannot use {}: {why}; it has to hold certificates as PEM", file.display())]
+    CaFile {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// TLS cannot be set up on this machine.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+    /// There is no connection.
+    #[error("cannot reach the relay at {at}: {why}")]
+    Unreachable {
+        /// The relay's address, or that of the proxy in between.
+        at: String,
+        /// The system's reason.
+        why: String,
+    },
+    /// The relay's certificate is not accepted.
+    #[error("the certificate of the relay at {at} is not accepted: {why}")]
+    Certificate {
+        /// The relay's address.
+        at: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The relay answered, and not with a WebSocket.
+    #[error("{}", refusal(*status, detail))]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The relay's words, fit to be shown; may be empty.
+        detail: String,
+    },
+    /// What answered is no relay.
+    #[error("{at} is no relay: {why}")]
+    NoRelay {
+        /// Its address.
+        at: String,
+        /// What it did.
+        why: String,
+    },
+}
+
+impl DialError {
+    /// Whether another try may end better.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
+            _ => false,
+        }
+    }
+}
+
+fn refusal(status: u16, detail: &str) -> String {
+    let what = match status {
+        401 => "the relay wants a valid token",
+        403 => "the token does not allow this",
+        404 => "the relay knows no such tunnel",
+        429 => "the relay has too much to do",
+        502..=504 => "the tunnel cannot be reached now",
+        _ => "the relay refuses",
+    };
+    if detail.is_empty() { format!("{what} ({status})") } else { format!("{what} ({status}): {detail}") }
+}
+
+/// From the first packet to the end of TLS.
+const CONNECT: Duration = Duration::from_secs(15);
+/// The relay may wait for a host before it answers.
+const UPGRADE: Duration = Duration::from_secs(60);
+
+impl Dialer {
+    /// With the certificates that the system trusts, or those in a PEM file and no others, and with these proxies.
+    ///
+    /// # Errors
+    /// [`DialError::CaFile`], [`DialError::Tls`].
+    pub fn new(ca_file: Option<&Path>, proxies: Proxies) -> Result<Self, DialError> {
+        let failed = |error: rustls::Error| DialError::Tls(error.to_string());
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?;
+        let tls = match ca_file {
+            None => builder.with_platform_verifier().map_err(failed)?.with_no_client_auth(),
+            Some(file) => builder.with_root_certificates(roots(file)?).with_no_client_auth(),
+        };
+        Ok(Self { tls: Arc::new(tls), proxies })
+    }
+
+    /// Opens a WebSocket of one of the sub-protocols; which one it is.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    ///
+    /// # Cancel safety
+    /// A dropped future has opened nothing that lasts.
+    pub(crate) async fn dial(
+        &self,
+        url: &str,
+        protocols: &str,
+        token: Option<&Zeroizing<String>>,
+    ) -> Result<(RelayStream, String), DialError> {
+        let bad = || DialError::BadUrl(crate::printable(url));
+        let mut request = url.into_client_request().map_err(|_| bad())?;
+        let headers = request.headers_mut();
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocols).map_err(|_| bad())?);
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(&format!("tunnel {}", token.as_str())).map_err(|_| {
+                DialError::Refused {
+                    status: 401,
+                    detail: "the token has characters that no token has".into(),
+                }
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let target = Target::of(request.uri()).ok_or_else(bad)?;
+        let at = target.to_string();
+        let stream = tokio::time::timeout(CONNECT, self.connect(&target)).await.unwrap_or_else(|_| {
+            Err(DialError::Unreachable { at: at.clone(), why: "it did not answer in time".into() })
+        })?;
+        let upgrade =
+            tokio_tungstenite::client_async_with_config(request, stream, Some(websocket_stream::config()));
+        match tokio::time::timeout(UPGRADE, upgrade).await {
+            Err(_) => Err(DialError::Unreachable { at, why: "it did not answer the upgrade in time".into() }),
+            Ok(Err(error)) => Err(not_upgraded(at, error)),
+            Ok(Ok((frames, response))) => {
+                let chosen =
+                    response.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
+                let chosen = chosen
+                    .ok_or_else(|| DialError::NoRelay { at, why: "it chose no sub-protocol".into() })?;
+                let chosen = chosen.to_owned();
+                Ok((WebSocketStream::from_frames(frames), chosen))
+            }
+        }
+    }
+
+    async fn connect(&self, target: &Target) -> Result<Box<dyn Transport>, DialError> {
+        let unreachable =
+            |at: &str, error: io::Error| DialError::Unreachable { at: at.to_owned(), why: error.to_string() };
+        let tcp = match self.proxies.for_target(target.is_tls, &target.host) {
+            None => TcpStream::connect((target.bare_host(), target.port))
+                .await
+                .map_err(|error| unreachable(&target.to_string(), error))?,
+            Some(proxy) => proxy
+                .connect(target.bare_host(), target.port)
+                .await
+                .map_err(|error| unreachable(&format!("{target} by the proxy {proxy}"), error))?,
+        };
+        // Small packets of interactive streams must not wait for each other.
+        let _ = tcp.set_nodelay(true);
+        if !target.is_tls {
+            return Ok(Box::new(tcp));
+        }
+        let name = ServerName::try_from(target.bare_host().to_owned())
+            .map_err(|_| DialError::BadUrl(target.to_string()))?;
+        let shaken = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await;
+        match shaken {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => {
+                let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+                let (at, why) = (target.to_string(), error.to_string());
+                Err(if is_tls {
+                    DialError::Certificate { at, why }
+                } else {
+                    DialError::Unreachable { at, why }
+                })
+            }
+        }
+    }
+}
+
+/// Where a URL leads.
+struct Target {
+    is_tls: bool,
+    host: String,
+    port: u16,
+}
+
+impl Target {
+    fn of(uri: &Uri) -> Option<Self> {
+        let is_tls = match uri.scheme_str()? {
+            "ws" => false,
+            "wss" => true,
+            _ => return None,
+        };
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        Some(Self { is_tls, host: uri.host()?.to_owned(), port })
+    }
+
+    /// Without the brackets of an IPv6 address.
+    fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+fn roots(file: &Path) -> Result<rustls::RootCertStore, DialError> {
+    let failed = |why: String| DialError::CaFile { file: file.to_owned(), why };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(error.to_string()))? {
+        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+    }
+    if roots.is_empty() { Err(failed("there is no certificate in it".into())) } else { Ok(roots) }
+}
+
+fn not_upgraded(at: String, error: tungstenite::Error) -> DialError {
+    match error {
+        tungstenite::Error::Http(response) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+            DialError::Refused {
+                status: response.status().as_u16(),
+                detail: crate::printable(&problem.detail),
+            }
+        }
+        tungstenite::Error::Io(error) => DialError::Unreachable { at, why: error.to_string() },
+        // It may be about to stop.
+        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::HandshakeIncomplete)
+        | tungstenite::Error::ConnectionClosed => {
+            DialError::Unreachable { at, why: "it hung up without an answer".into() }
+        }
+        error => DialError::NoRelay { at, why: error.to_string() },
+    }
+}
+
+/// What the relay says about a refusal (RFC 9457).
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Problem {
+    detail: String,
+}

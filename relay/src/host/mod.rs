@@ -1,0 +1,288 @@
+//! The host of a tunnel: it offers ports of this machine to whoever the relay lets through.
+//!
+//! The relay sees ciphertext alone: each client has an SSH session with this end, whose key it knows from somewhere else.
+//! Those sessions outlive WebSockets, the relay's as well as their own.
+
+mod ends;
+mod serve;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ssh_core::crypto::CryptoProvider;
+use ssh_core::error::DisconnectReason;
+use ssh_core::keys::SigningKey;
+use ssh_core::{Error, Session, server};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use crate::backoff::Backoff;
+use crate::dial::{DialError, Dialer};
+use crate::leg::Leg;
+
+/// How a tunnel is hosted.
+pub struct Config {
+    /// Where the host's WebSocket is opened, as `wss://relay.example/t/ID/host`.
+    pub url: String,
+    /// What lets the host in.
+    pub token: Option<Zeroizing<String>>,
+    /// Which version of the relay's protocol is spoken.
+    pub protocol: Protocol,
+    /// Whether a client of v2 may have connections without end-to-end encryption, which it, or the relay in its name, asks
+    /// for.
+    pub allow_plain: bool,
+    /// How relays are reached.
+    pub dialer: Dialer,
+    /// Who does the cryptography.
+    pub provider: &'static CryptoProvider,
+    /// The ports of this machine's localhost that are offered.
+    pub ports: BTreeSet<u16>,
+    /// Is told what happens. It must not block.
+    pub on_event: OnEvent,
+}
+
+type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("url", &self.url)
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A version of the relay's protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// A session between the ends for each client, through a relay that sees bytes alone.
+    #[default]
+    V1,
+    /// Sessions with the relay, and one between the ends for each connection.
+    V2,
+}
+
+/// What happened to a host.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// The relay is lost; clients wait.
+    Disconnected {
+        /// Why.
+        reason: String,
+    },
+    /// The relay is tried for again.
+    Reconnecting {
+        /// From 1 since it was lost.
+        attempt: u32,
+        /// After this time.
+        after: Duration,
+    },
+    /// The relay is there again.
+    Resumed,
+    /// A client has got through to this end.
+    ClientConnected {
+        /// Names it until it is gone.
+        number: u64,
+    },
+    /// A client has gone for good.
+    ClientGone {
+        /// Its name.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A connection could not be made for a client.
+    Failed {
+        /// The port.
+        port: u16,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a tunnel is not hosted, or not any more.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The relay cannot be reached, or refuses.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The session with the relay failed.
+    #[error("the session with the relay failed: {0}")]
+    Session(#[from] Error),
+    /// Somebody else hosts the tunnel now.
+    #[error(
+        "another host has connected to this tunnel and took it over; stop that one, or use another tunnel"
+    )]
+    Replaced,
+}
+
+/// A tunnel that is hosted, for as long as this is kept.
+#[derive(Debug)]
+pub struct Host {
+    shared: Arc<Shared>,
+    task: JoinHandle<HostError>,
+}
+
+struct Shared {
+    config: Config,
+    server: Arc<server::Config>,
+    ports: watch::Sender<BTreeSet<u16>>,
+    leg: Mutex<Option<Session>>,
+    clients: Mutex<HashMap<u64, Session>>,
+    next: AtomicU64,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Connects to the relay and serves clients from then on, with this key as the host's. SDK clients know ECDSA over P-384
+    /// and P-256 and RSA alone.
+    ///
+    /// # Errors
+    /// If the first try fails. Later ones are repeated as long as they may end better.
+    ///
+    /// # Cancel safety
+    /// A dropped future hosts nothing.
+    pub async fn start(config: Config, key: SigningKey) -> Result<Self, HostError> {
+        let server = ends::server(&config, key)?;
+        let shared = Arc::new(Shared {
+            ports: watch::Sender::new(config.ports.clone()),
+            config,
+            server,
+            leg: Mutex::new(None),
+            clients: Mutex::default(),
+            next: AtomicU64::new(1),
+        });
+        let leg = shared.open().await?;
+        let task = tokio::spawn(run(Arc::clone(&shared), leg));
+        Ok(Self { shared, task })
+    }
+
+    /// Offers these ports from now on. Clients are told; connections to others go on.
+    pub fn set_ports(&self, ports: BTreeSet<u16>) {
+        self.shared.ports.send_replace(ports);
+    }
+
+    /// Waits for the end, which comes only if trying again makes no sense.
+    ///
+    /// # Cancel safety
+    /// Nothing happens.
+    pub async fn ended(&mut self) -> HostError {
+        match (&mut self.task).await {
+            Ok(error) => error,
+            Err(_) => HostError::Session(Error::Bug("the host's task failed")),
+        }
+    }
+
+    /// Tells clients and relay, and stops.
+    pub async fn close(mut self) {
+        let clients: Vec<Session> = self.shared.clients.lock().values().cloned().collect();
+        for client in &clients {
+            client.disconnect(DisconnectReason::BY_APPLICATION, STOPS);
+        }
+        if !clients.is_empty() {
+            tokio::time::sleep(FAREWELL).await;
+        }
+        let leg = self.shared.leg.lock().take();
+        if let Some(leg) = leg {
+            leg.disconnect(DisconnectReason::BY_APPLICATION, STOPS);
+            drop(leg);
+            let _ = tokio::time::timeout(LONGEST_FAREWELL, &mut self.task).await;
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for client in self.shared.clients.lock().values() {
+            client.close();
+        }
+        self.task.abort();
+    }
+}
+
+const STOPS: &str = "the host stops";
+/// For the last messages to leave.
+const FAREWELL: Duration = Duration::from_millis(100);
+const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
+
+/// Serves over one WebSocket after the other.
+async fn run(shared: Arc<Shared>, first: Leg) -> HostError {
+    let mut leg = first;
+    loop {
+        *shared.leg.lock() = Some(leg.session.clone());
+        let ended = serve::run(&shared, &leg.session).await;
+        *shared.leg.lock() = None;
+        let Leg { session, wires } = leg;
+        drop(session);
+        wires.flushed().await;
+        match &ended {
+            Error::Disconnected { reason, .. } if *reason == DisconnectReason::TOO_MANY_CONNECTIONS => {
+                return HostError::Replaced;
+            }
+            Error::Closed | Error::ClosedWith { .. } => return ended.into(),
+            _ => {}
+        }
+        shared.tell(Event::Disconnected { reason: ended.to_string() });
+        let mut backoff = Backoff::default();
+        leg = loop {
+            let (attempt, after) = backoff.next();
+            shared.tell(Event::Reconnecting { attempt, after });
+            tokio::time::sleep(after).await;
+            match shared.open().await {
+                Ok(leg) => break leg,
+                Err(HostError::Dial(error)) if !error.is_temporary() => return error.into(),
+                Err(error) => tracing::debug!(%error, attempt, "the relay is not back yet"),
+            }
+        };
+        shared.tell(Event::Resumed);
+    }
+}
+
+impl Shared {
+    async fn open(&self) -> Result<Leg, HostError> {
+        let config = &self.config;
+        let protocol = config.protocol.host_name();
+        let (stream, chosen) = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
+        if chosen != protocol {
+            let why = format!("it chose the sub-protocol {}", crate::printable(&chosen));
+            return Err(DialError::NoRelay { at: config.url.clone(), why }.into());
+        }
+        Ok(Leg::open(stream).await?)
+    }
+
+    fn tell(&self, event: Event) {
+        (self.config.on_event)(event);
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Protocol {
+    const fn host_name(self) -> &'static str {
+        match self {
+            Self::V1 => "tunnel-relay-host",
+            Self::V2 => "tunnel-relay-host-v2-dev",
+        }
+    }
+
+    pub(crate) const fn client_name(self) -> &'static str {
+        match self {
+            Self::V1 => "tunnel-relay-client",
+            Self::V2 => "tunnel-relay-client-v2-dev",
+        }
+    }
+}

@@ -1,0 +1,605 @@
+//! `adit host` and `adit connect`: with each other, with hosts and clients of the SDK, and with those who mean ill.
+#![cfg(target_os = "linux")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::{SinkExt as _, StreamExt as _};
+use rustix::process::Signal;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use ssh_core::config::Algorithms;
+use ssh_core::server;
+use tempfile::TempDir;
+use tests::adit::{Adit, Exit, event, run_to_end, text};
+use tests::endpoint::{Endpoint, connect, listen};
+use tests::outcome::{Failure, Outcome, STEP, ensure, within};
+use tests::peers::dev_tunnels::DevTunnels;
+use tests::process::Process;
+use tests::relay::{TUNNEL, TestRelay};
+use tests::traffic::{Ending, Target, exchange, pattern};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+/// Delays between tries grow to 5 s.
+const COMEBACK: Duration = Duration::from_secs(40);
+
+/// A machine: a home of its own, and so a host key of its own.
+struct Machine {
+    adit: Adit,
+    home: TempDir,
+}
+
+/// A running `adit host`.
+struct Host {
+    process: Process,
+    link: String,
+}
+
+/// A running `adit connect`.
+struct Client {
+    process: Process,
+    ports: Vec<(u16, u16)>,
+}
+
+impl Machine {
+    async fn new() -> Outcome<Self> {
+        Ok(Self { adit: Adit::find().await?, home: TempDir::new()? })
+    }
+
+    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = self.adit.command(arguments);
+        command.env("XDG_DATA_HOME", self.home.path()).env_remove("ADIT_TOKEN").env_remove("ADIT_RELAY");
+        command
+    }
+
+    async fn host(&self, arguments: &[&str]) -> Outcome<Host> {
+        let mut process = Process::spawn("adit host", self.command(&["host", "--json"]).args(arguments))?;
+        let ready = event(&mut process, "ready").await?;
+        let link = text(&ready, "link")?.to_owned();
+        ensure(text(&ready, "management_uri").is_ok_and(|url| link.starts_with(url)), || ready.to_string())?;
+        Ok(Host { process, link })
+    }
+
+    async fn connect(&self, arguments: &[&str]) -> Outcome<Client> {
+        let mut process =
+            Process::spawn("adit connect", self.command(&["connect", "--json"]).args(arguments))?;
+        let ready = event(&mut process, "ready").await?;
+        let ports = ready.get("ports").and_then(Value::as_array).cloned().unwrap_or_default();
+        let ports = ports.iter().map(pair).collect::<Outcome<_>>()?;
+        Ok(Client { process, ports })
+    }
+
+    /// To the end; with the error that it gives.
+    async fn refused(&self, arguments: &[&str]) -> Outcome<(Exit, String)> {
+        let exit = run_to_end(self.command(&["connect", "--json"]).args(arguments), COMEBACK).await?;
+        let error =
+            exit.events.iter().find(|event| event.get("event").and_then(Value::as_str) == Some("error"));
+        let message = error.and_then(|error| error.get("message")).and_then(Value::as_str);
+        let message = message.ok_or_else(|| Failure::new(format!("no error: {exit:?}")))?.to_owned();
+        Ok((exit, message))
+    }
+}
+
+impl Client {
+    fn local(&self, remote: u16) -> Outcome<Endpoint> {
+        let found = self.ports.iter().find(|(port, _)| *port == remote);
+        found
+            .map(|(_, local)| Endpoint::Tcp(*local))
+            .ok_or_else(|| Failure::new(format!("{remote} is not there")))
+    }
+
+    async fn stop(mut self) -> Outcome {
+        self.process.signal(Signal::TERM)?;
+        let code = self.process.exit(STEP).await?;
+        ensure(code == Some(0), || format!("adit connect ended with {code:?}"))
+    }
+}
+
+fn pair(port: &Value) -> Outcome<(u16, u16)> {
+    let remote = port.get("remote").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+    Ok((remote.ok_or_else(|| Failure::new(format!("{port}")))?, tests::adit::port(port, "local")?))
+}
+
+/// Echoes of both sizes, and twenty connections at once.
+async fn everything_passes(local: &Endpoint, ending: Ending) -> Outcome {
+    for length in [1024, 8 * 1024 * 1024] {
+        let echo = exchange(local.connect().await?, length, length, ending);
+        within(STEP, &format!("an echo of {length} bytes"), echo).await?;
+    }
+    let mut all = Vec::new();
+    for seed in 0..20 {
+        all.push(exchange(local.connect().await?, seed, 64 * 1024, ending));
+    }
+    within(STEP, "twenty connections", async { futures::future::try_join_all(all).await.map(drop) }).await
+}
+
+async fn embedded(protocol: &str) -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let port = target.port.to_string();
+    let mut host = machine.host(&[&port, "--listen", "127.0.0.1:0", "--protocol", protocol]).await?;
+    ensure(host.link.contains("/t/") && host.link.contains("#hk="), || host.link.clone())?;
+    let client = machine.connect(&[&host.link, "--protocol", protocol]).await?;
+    // The number is taken: the target itself has it.
+    ensure(client.ports.iter().any(|(remote, local)| *remote == target.port && local != remote), || {
+        format!("{:?}", client.ports)
+    })?;
+    everything_passes(&client.local(target.port)?, Ending::HalfClose).await?;
+    client.stop().await?;
+    host.process.signal(Signal::TERM)?;
+    ensure(host.process.exit(STEP).await? == Some(0), || "the host did not end well".into())
+}
+
+#[tokio::test]
+async fn host_and_connect_without_any_set_up() -> Outcome {
+    embedded("v1").await
+}
+
+#[tokio::test]
+async fn the_same_by_the_second_version() -> Outcome {
+    embedded("v2").await
+}
+
+#[tokio::test]
+async fn ports_are_where_they_are_wanted() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let port = target.port.to_string();
+    let host = machine.host(&[&format!("web={port}"), "--listen", "127.0.0.1:0"]).await?;
+    let (reserved, wanted) = listen().await?;
+    drop(reserved);
+    let client = machine.connect(&[&host.link, "-p", &format!("{wanted}:{port}")]).await?;
+    ensure(client.ports == [(target.port, wanted)], || format!("{:?}", client.ports))?;
+    client.stop().await?;
+    let (exit, message) = machine.refused(&[&host.link, "--same-ports"]).await?;
+    ensure(exit.code == Some(6) && message.contains(&port), || format!("{exit:?}"))?;
+    // As an OpenSSH ProxyCommand.
+    let mut command = machine.command(&["connect", &host.link, "-W", &format!("anything:{port}")]);
+    let sent = pattern(7, 100_000);
+    let echoed = tests::process::pipe_through("adit connect -W", &mut command, sent.clone(), STEP).await?;
+    ensure(echoed == sent, || format!("{} bytes came back", echoed.len()))
+}
+
+#[tokio::test]
+async fn a_link_that_is_not_right_is_refused_by_name() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let host = machine.host(&[&target.port.to_string(), "--listen", "127.0.0.1:0"]).await?;
+    let (base, rest) = host.link.split_once("#hk=").ok_or_else(|| Failure::new("no key in the link"))?;
+    let (key, token) = rest.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?;
+    let other = if key.starts_with('A') { 'B' } else { 'A' };
+    let wrong_key = format!("{base}#hk={other}{}&t={token}", &key[1..]);
+    let no_tunnel = format!("{}x#hk={key}&t={token}", base);
+    let (_closed, free) = listen().await?;
+    drop(_closed);
+    for (link, code, words) in [
+        (wrong_key, 4, "somebody else is at the other end"),
+        (format!("{base}#hk={key}"), 3, "401"),
+        (format!("{base}#hk={key}&t={}x", token), 3, "token"),
+        (format!("{base}#t={token}"), 2, "--allow-unpinned-host"),
+        (format!("{base}#hk={}&t={token}", &key[1..]), 2, "43 characters"),
+        (no_tunnel, 7, "404"),
+        (format!("http://127.0.0.1:{free}/t/xyz#hk={key}"), 5, "cannot reach the relay"),
+        ("fun-hill".into(), 2, "no link"),
+    ] {
+        let (exit, message) = machine.refused(&[&link]).await?;
+        ensure(exit.code == Some(code) && message.contains(words), || format!("{link}: {exit:?}"))?;
+        ensure(!message.contains(token), || format!("the token is in {message}"))?;
+    }
+    // A relay does not tell apart what does not exist and what the token is not for.
+    ensure(!host.process.log().contains(token), || "the token is in the log".into())
+}
+
+#[tokio::test]
+async fn everybody_may_come_where_that_is_allowed() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let port = target.port.to_string();
+    let host = machine.host(&[&port, "--listen", "127.0.0.1:0", "--allow", "anonymous"]).await?;
+    ensure(!host.link.contains("t="), || host.link.clone())?;
+    let client = machine.connect(&[&host.link]).await?;
+    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await
+}
+
+fn on_relay(relay: &TestRelay) -> Outcome<Vec<String>> {
+    let file: PathBuf = relay.token_file();
+    Ok(vec!["--relay".into(), relay.url(), "--token-file".into(), file.display().to_string()])
+}
+
+fn with<'a>(first: &[&'a str], rest: &'a [String]) -> Vec<&'a str> {
+    first.iter().copied().chain(rest.iter().map(String::as_str)).collect()
+}
+
+#[tokio::test]
+async fn an_sdk_client_of_our_host() -> Outcome {
+    let Some(sdk) = DevTunnels::find().await? else { return Ok(()) };
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let port = target.port.to_string();
+    for (protocol, version, e2e) in [("v1", 1, false), ("v2", 1, false), ("v2", 2, true), ("v2", 2, false)] {
+        let relay = TestRelay::start(&machine.adit).await?;
+        let arguments = on_relay(&relay)?;
+        let host =
+            machine.host(&with(&[&port, "--tunnel", TUNNEL, "--protocol", protocol], &arguments)).await?;
+        let client = relay.client(&sdk, Some(version), e2e, target.port).await?;
+        let local = Endpoint::Tcp(client.local_port(target.port)?);
+        let passed = everything_passes(&local, Ending::Close).await;
+        passed.map_err(|failure| host.process.explain(client.explain(failure)).while_doing(protocol))?;
+        client.quit().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn our_client_of_an_sdk_host() -> Outcome {
+    let Some(sdk) = DevTunnels::find().await? else { return Ok(()) };
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    for (version, protocol, e2e) in [(1, "v1", false), (2, "v1", false), (2, "v2", true)] {
+        let relay = TestRelay::start(&machine.adit).await?;
+        let arguments = on_relay(&relay)?;
+        let host = relay.host(&sdk, Some(version), e2e, target.port).await?;
+        let (exit, message) = machine.refused(&with(&[TUNNEL, "--protocol", protocol], &arguments)).await?;
+        ensure(exit.code == Some(2) && message.contains("--allow-unpinned-host"), || format!("{exit:?}"))?;
+        let first = [TUNNEL, "--allow-unpinned-host", "--protocol", protocol];
+        let client = machine.connect(&with(&first, &arguments)).await?;
+        let passed = everything_passes(&client.local(target.port)?, Ending::Close).await;
+        passed.map_err(|failure| client.process.explain(host.explain(failure)).while_doing(protocol))?;
+        client.stop().await?;
+        host.quit().await?;
+    }
+    Ok(())
+}
+
+/// The host, or a relay that takes the wish out, does without encryption: nothing is sent that way.
+#[tokio::test]
+async fn stripped_encryption_of_the_second_version_is_not_given_in_to() -> Outcome {
+    let Some(sdk) = DevTunnels::find().await? else { return Ok(()) };
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay)?;
+    let _host = relay.host(&sdk, Some(2), false, target.port).await?;
+    let first = [TUNNEL, "--allow-unpinned-host", "--protocol", "v2"];
+    let mut client = machine.connect(&with(&first, &arguments)).await?;
+    let sent = exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::Close).await;
+    ensure(sent.is_err(), || "bytes passed without encryption".into())?;
+    let refused = event(&mut client.process, "refused").await?;
+    ensure(text(&refused, "message")?.contains("end-to-end encryption"), || refused.to_string())
+}
+
+#[tokio::test]
+async fn another_host_of_the_tunnel_is_not_taken_for_the_first() -> Outcome {
+    let (first, second, target) = (Machine::new().await?, Machine::new().await?, Target::echo().await?);
+    let port = target.port.to_string();
+    let relay = TestRelay::start(&first.adit).await?;
+    let arguments = on_relay(&relay)?;
+    let arguments = with(&[&port, "--tunnel", TUNNEL], &arguments);
+    let mut host = first.host(&arguments).await?;
+    let mut client = first.connect(&[&host.link]).await?;
+    let other = second.host(&arguments).await?;
+    // The first one makes way and says for whom.
+    let code = host.process.exit(STEP).await?;
+    ensure(code == Some(7), || format!("the first host ended with {code:?}"))?;
+    // Who is connected notices, and so does who comes.
+    let code = client.process.exit(COMEBACK).await?;
+    ensure(code == Some(4), || format!("the client ended with {code:?}"))?;
+    let (exit, message) = first.refused(&[&host.link]).await?;
+    ensure(exit.code == Some(4) && message.contains("somebody else"), || format!("{exit:?}"))?;
+    let client = second.connect(&[&other.link]).await?;
+    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await
+}
+
+/// A relay that plays the host itself, and would rather do without keys.
+#[tokio::test]
+async fn a_relay_that_offers_no_encryption_is_refused() -> Outcome {
+    let (listener, port) = listen().await?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move { drop(unencrypted_host(stream).await) });
+        }
+    });
+    let machine = Machine::new().await?;
+    let link = format!("http://127.0.0.1:{port}/t/abc#hk={}", "A".repeat(43));
+    let (exit, message) = machine.refused(&[&link]).await?;
+    ensure(exit.code == Some(9) && message.contains("cannot talk to the host"), || format!("{exit:?}"))
+}
+
+async fn unencrypted_host(stream: tokio::net::TcpStream) -> Outcome {
+    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
+    let choose = |_: &Request, mut response: Response| {
+        let name = "tunnel-relay-client".parse().map_err(|_| Response::default().map(|()| None))?;
+        response.headers_mut().insert("sec-websocket-protocol", name);
+        Ok(response)
+    };
+    let (mut to_peer, mut from_peer) = tokio_tungstenite::accept_hdr_async(stream, choose).await?.split();
+    let (near, far) = tokio::io::duplex(65_536);
+    let config = server::Config::builder(server::danger::AcceptEverybody)
+        .algorithms(Algorithms::insecure_without_any_security())
+        .build()?;
+    tokio::spawn(server::accept(far, config));
+    let (mut reader, mut writer) = tokio::io::split(near);
+    let up = async {
+        while let Some(Ok(message)) = from_peer.next().await {
+            writer.write_all(&message.into_data()).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    let down = async {
+        let mut buffer = vec![0; 8192];
+        loop {
+            let count = reader.read(&mut buffer).await?;
+            let part = buffer.get(..count).unwrap_or_default().to_vec();
+            to_peer.send(Message::binary(part)).await?;
+        }
+    };
+    tokio::select! { ended = up => ended, ended = down => ended }
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_back_ends_what_goes_on_with_it() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay)?;
+    let host = machine.host(&with(&[&target.port.to_string(), "--tunnel", TUNNEL], &arguments)).await?;
+    let mut client = machine.connect(&[&host.link]).await?;
+    let mut open = client.local(target.port)?.connect().await?;
+    let token = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?.1;
+    let mut revoke = machine.command(&with(&["token", "revoke"], &arguments));
+    tests::process::pipe_through("adit token revoke", &mut revoke, token.into(), STEP).await?;
+    let code = client.process.exit(COMEBACK).await?;
+    ensure(code == Some(3), || format!("adit connect ended with {code:?}"))?;
+    let ended = within(STEP, "the end of the connection", async { Ok(open.read_u8().await) }).await?;
+    ensure(ended.is_err(), || "the connection goes on".into())
+}
+
+#[tokio::test]
+async fn a_host_that_is_started_anew_is_found_again_with_its_ports() -> Outcome {
+    let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay)?;
+    let (first, second) = (one.port.to_string(), two.port.to_string());
+    let host = machine.host(&with(&[&first, "--tunnel", TUNNEL], &arguments)).await?;
+    let mut client = machine.connect(&[&host.link]).await?;
+    drop(host);
+    let _host = machine.host(&with(&[&second, "--tunnel", TUNNEL], &arguments)).await?;
+    let added = within(COMEBACK, "the new port", event(&mut client.process, "port_added")).await?;
+    let (remote, local) = pair(&added)?;
+    ensure(remote == two.port, || added.to_string())?;
+    exchange(Endpoint::Tcp(local).connect().await?, 1, 1024, Ending::HalfClose).await?;
+    let removed = event(&mut client.process, "port_removed").await?;
+    ensure(pair(&removed)?.0 == one.port, || removed.to_string())
+}
+
+/// A proxy that takes every name for this machine. It says how it was asked.
+async fn proxy() -> Outcome<(u16, tokio::sync::mpsc::UnboundedReceiver<&'static str>)> {
+    let (listener, port) = listen().await?;
+    let (asked, asks) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let asked = asked.clone();
+            tokio::spawn(async move { drop(by_proxy(stream, &asked).await) });
+        }
+    });
+    Ok((port, asks))
+}
+
+async fn by_proxy(
+    mut near: tokio::net::TcpStream,
+    asked: &tokio::sync::mpsc::UnboundedSender<&'static str>,
+) -> Outcome {
+    let first = near.read_u8().await?;
+    let port = if first == 5 {
+        // RFC 1928: a greeting with one method, then a name.
+        let mut rest = [0; 2];
+        near.read_exact(&mut rest).await?;
+        near.write_all(&[5, 0]).await?;
+        let mut head = [0; 5];
+        near.read_exact(&mut head).await?;
+        ensure(head[..4] == [5, 1, 0, 3], || format!("asked for {head:?}"))?;
+        let mut name = vec![0; head[4].into()];
+        near.read_exact(&mut name).await?;
+        ensure(name == NAME.as_bytes(), || format!("asked for {name:?}"))?;
+        let port = near.read_u16().await?;
+        near.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0]).await?;
+        asked.send("socks5")?;
+        port
+    } else {
+        let mut head = vec![first];
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(near.read_u8().await?);
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
+        let port = target.and_then(|target| target.strip_prefix(NAME)?.strip_prefix(':')?.parse().ok());
+        ensure(head.contains("Proxy-Authorization: Basic YWRhOnNlY3JldA=="), || head.clone())?;
+        near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        asked.send("connect")?;
+        port.ok_or_else(|| Failure::new(head))?
+    };
+    let mut far = connect(port).await?;
+    tokio::io::copy_bidirectional(&mut near, &mut far).await?;
+    Ok(())
+}
+
+/// Nobody but a proxy of the test knows it.
+const NAME: &str = "relay.test";
+
+#[tokio::test]
+async fn tls_by_an_authority_of_ones_own_and_through_proxies() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let file = |name: &str| machine.home.path().join(name).display().to_string();
+    let (certificate, key, data) = (file("cert.pem"), file("key.pem"), file("relay"));
+    let mut make = tokio::process::Command::new("openssl");
+    make.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    make.args(["-subj", "/CN=relay", "-addext", &format!("subjectAltName=DNS:{NAME},IP:127.0.0.1")]);
+    make.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate]);
+    let made = make.output().await?;
+    ensure(made.status.success(), || String::from_utf8_lossy(&made.stderr).into_owned())?;
+    let arguments = ["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir", &data, "--host-name", NAME];
+    let mut command = machine.command(&arguments);
+    command.args(["--tls-cert", &certificate, "--tls-key", &key]);
+    let mut relay = Process::spawn("adit relay", &mut command)?;
+    let listening = event(&mut relay, "listening").await?;
+    let url = text(&listening, "public_url")?.to_owned();
+    let token = format!("{data}/admin-token");
+    let port = target.port.to_string();
+    let host =
+        machine.host(&[&port, "--relay", &url, "--token-file", &token, "--ca-file", &certificate]).await?;
+
+    let client = machine.connect(&[&host.link, "--ca-file", &certificate]).await?;
+    everything_passes(&client.local(target.port)?, Ending::HalfClose).await?;
+    let (exit, message) = machine.refused(&[&host.link]).await?;
+    ensure(exit.code == Some(5) && message.contains("certificate"), || format!("{exit:?}"))?;
+
+    let link = host.link.replacen("127.0.0.1", NAME, 1);
+    let (proxy, mut asks) = proxy().await?;
+    for (variable, kind) in [
+        (format!("http://ada:secret@127.0.0.1:{proxy}"), "connect"),
+        (format!("socks5://127.0.0.1:{proxy}"), "socks5"),
+    ] {
+        let mut command = machine.command(&["connect", "--json", &link, "--ca-file", &certificate]);
+        let mut process = Process::spawn("adit connect", command.env("https_proxy", &variable))?;
+        let ready = event(&mut process, "ready").await?;
+        let (_, local) = pair(&ready["ports"][0])?;
+        exchange(Endpoint::Tcp(local).connect().await?, 1, 100_000, Ending::HalfClose).await?;
+        ensure(asks.try_recv() == Ok(kind), || format!("no proxy was asked by {kind}"))?;
+    }
+    Ok(())
+}
+
+/// Streams that run until they are told to stop.
+struct Streams {
+    stop: watch::Sender<bool>,
+    received: Arc<AtomicU64>,
+    tasks: Vec<tokio::task::JoinHandle<Outcome<u64>>>,
+}
+
+impl Streams {
+    async fn start(local: u16, count: u64) -> Outcome<Self> {
+        let (stop, received) = (watch::Sender::new(false), Arc::new(AtomicU64::new(0)));
+        let mut tasks = Vec::new();
+        for seed in 0..count {
+            let stream = within(STEP, "connecting", async { connect(local).await }).await?;
+            tasks.push(tokio::spawn(echo(stream, seed, stop.subscribe(), Arc::clone(&received))));
+        }
+        Ok(Self { stop, received, tasks })
+    }
+
+    async fn progress(&self, bytes: u64) -> Outcome {
+        let goal = self.received.load(Ordering::Relaxed) + bytes;
+        within(COMEBACK, "waiting until the streams go on", async {
+            while self.received.load(Ordering::Relaxed) < goal {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn finish(self) -> Outcome<u64> {
+        self.stop.send_replace(true);
+        let mut total = 0;
+        for task in self.tasks {
+            total += within(COMEBACK, "the end of a stream", async { task.await? }).await?;
+        }
+        Ok(total)
+    }
+}
+
+/// Sends blocks to an echo, as fast as they pass, and compares what comes back; how much it was.
+async fn echo(
+    stream: tokio::net::TcpStream,
+    seed: u64,
+    stop: watch::Receiver<bool>,
+    received: Arc<AtomicU64>,
+) -> Outcome<u64> {
+    let (mut read, mut write) = stream.into_split();
+    let send = async {
+        let (mut digest, mut block) = (Sha256::new(), pattern(seed, 48 * 1024 + 5));
+        while !*stop.borrow() {
+            digest.update(&block);
+            write.write_all(&block).await?;
+            block.rotate_left(1);
+            // So that a debug build and its neighbours have time for other things.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        write.shutdown().await?;
+        Ok::<_, Failure>(digest.finalize())
+    };
+    let receive = async {
+        let (mut digest, mut block, mut total) = (Sha256::new(), vec![0; 64 * 1024], 0);
+        loop {
+            let count = read.read(&mut block).await?;
+            if count == 0 {
+                return Ok::<_, Failure>((digest.finalize(), total));
+            }
+            digest.update(block.get(..count).unwrap_or_default());
+            total += count as u64;
+            received.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    };
+    let (sent, (came, total)) = tokio::try_join!(send, receive)?;
+    ensure(sent == came, || format!("{total} bytes came back changed"))?;
+    Ok(total)
+}
+
+/// `ADIT_TUNNEL_ROUNDS` kills of each kind; two unless it is set.
+fn rounds() -> usize {
+    std::env::var("ADIT_TUNNEL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
+}
+
+async fn survives(protocol: &str, streams: u64) -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let mut relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay)?;
+    let port = target.port.to_string();
+    let host = machine.host(&with(&[&port, "--tunnel", TUNNEL, "--protocol", protocol], &arguments)).await?;
+    let mut client = machine.connect(&[&host.link, "--protocol", protocol]).await?;
+    let Endpoint::Tcp(local) = client.local(target.port)? else { return Err(Failure::new("no TCP port")) };
+    let streams = Streams::start(local, streams).await?;
+    streams.progress(512 * 1024).await?;
+    let explain = |failure: Failure, what: &str| host.process.explain(failure).while_doing(what);
+    for round in 0..rounds() {
+        for what in ["client", "host", "relay"] {
+            match what {
+                "relay" => {
+                    let signal = if round % 2 == 0 { Signal::KILL } else { Signal::TERM };
+                    relay.stop(signal).await?;
+                    relay.restart().await?;
+                }
+                link => {
+                    ensure(relay.links.cut(&format!("/{link}")) > 0, || format!("no link of the {link}"))?;
+                }
+            }
+            if protocol == "v1" || what != "host" {
+                let resumed = within(COMEBACK, "coming back", event(&mut client.process, "resumed")).await;
+                let resumed = resumed.map_err(|failure| explain(failure, what))?;
+                ensure(resumed.get("new_session") == Some(&Value::Bool(false)), || resumed.to_string())?;
+            }
+            let went_on = streams.progress(512 * 1024).await;
+            went_on.map_err(|failure| client.process.explain(explain(failure, what)))?;
+        }
+    }
+    let total = streams.finish().await.map_err(|failure| explain(failure, "the end"))?;
+    eprintln!("{protocol}: {total} bytes came back whole, past {} kills", 3 * rounds());
+    Ok(())
+}
+
+#[tokio::test]
+async fn streams_survive_whatever_dies() -> Outcome {
+    survives("v1", 8).await
+}
+
+#[tokio::test]
+async fn streams_survive_by_the_second_version() -> Outcome {
+    survives("v2", 3).await
+}
