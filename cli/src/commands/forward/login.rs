@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ssh_core::client::{self, Config, ConnectError, Reconnect};
 use ssh_core::config::{Algorithms, Limits};
-use ssh_core::error::ReconnectFailure;
+use ssh_core::error::{DisconnectReason, ReconnectFailure};
 use ssh_core::keys::{Curve, KeyKind};
 use ssh_core::{Addresses, Error, Session};
 use tokio::net::TcpStream;
@@ -117,7 +117,9 @@ impl Login {
     /// How to come back after this end of a session, if that is worth a try.
     pub(super) fn may_come_back(&self, end: &Error) -> Option<Reconnect> {
         let may_get_better = match end {
-            Error::Io(_) | Error::Timeout(_) | Error::Disconnected { .. } => true,
+            // It has said that it wants no more of them.
+            Error::Disconnected { reason, .. } => *reason != DisconnectReason::TOO_MANY_CONNECTIONS,
+            Error::Io(_) | Error::Timeout(_) => true,
             Error::Reconnect(failure) => *failure != ReconnectFailure::DifferentHostKey,
             _ => false,
         };
