@@ -38,12 +38,13 @@ impl Api {
             )));
         }
         let roots = match &args.ca_file {
-            Some(file) => RootCerts::Specific(Arc::new(certificates(file)?)),
-            None => RootCerts::PlatformVerifier,
+            Some(file) => certificates(file)?,
+            None if base.starts_with("https://") => system_certificates(),
+            None => Vec::new(),
         };
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
-            .root_certs(roots)
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .build();
         let agent = Agent::config_builder()
@@ -169,6 +170,15 @@ impl Api {
         };
         CliError::new(code, format!("the relay refuses: {} ({}){hint}", printable(detail), status.as_u16()))
     }
+}
+
+/// Those that the system trusts. Without any, no server is believed, and the error says so.
+fn system_certificates() -> Vec<Certificate<'static>> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::debug!(%error, "a certificate of the system");
+    }
+    found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
 }
 
 fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, CliError> {
