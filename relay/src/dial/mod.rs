@@ -11,7 +11,6 @@ use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -131,10 +130,16 @@ impl Dialer {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(failed)?;
-        let tls = match ca_file {
-            None => builder.with_platform_verifier().map_err(failed)?.with_no_client_auth(),
-            Some(file) => builder.with_root_certificates(roots(file)?).with_no_client_auth(),
+        let roots = match ca_file {
+            Some(file) => roots(file)?,
+            // Without any, no relay is believed, and the error says so.
+            None => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots
+            }
         };
+        let tls = builder.with_root_certificates(roots).with_no_client_auth();
         Ok(Self { tls: Arc::new(tls), proxies })
     }
 
