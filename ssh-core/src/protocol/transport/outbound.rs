@@ -302,14 +302,11 @@ impl Outbound {
     /// Tells of the message that begins at `start`.
     fn trace(&self, start: usize) {
         let len = self.buffer.len().saturating_sub(start);
-        match self.buffer.get(start) {
-            Some(number @ (94 | 95)) => {
-                if self.trace_channel_data {
-                    tracing::trace!(event = TraceEvent::SendingChannelData.id(), number, len, "sent");
-                }
-            }
-            Some(number) => tracing::trace!(event = TraceEvent::SendingMessage.id(), number, len, "sent"),
-            None => {}
+        let Some(number) = self.buffer.get(start) else { return };
+        if !matches!(number, 94 | 95) {
+            tracing::trace!(event = TraceEvent::SendingMessage.id(), number, len, "sent");
+        } else if self.trace_channel_data {
+            tracing::trace!(event = TraceEvent::SendingChannelData.id(), number, len, "sent");
         }
     }
 

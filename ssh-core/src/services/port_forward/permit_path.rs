@@ -23,7 +23,7 @@ pub struct BadPermitPath(String);
 impl PermitPath {
     pub(super) fn admits(&self, path: &str) -> bool {
         if self.is_directory {
-            path.strip_prefix(&*self.path).is_some_and(|name| is_name(name))
+            path.strip_prefix(&*self.path).is_some_and(is_name)
         } else {
             path == &*self.path
         }
