@@ -59,7 +59,10 @@ impl FromStr for ForwardSpec {
         let parts = split(text).ok_or_else(shape)?;
         let (listen, target) = match *parts.as_slice() {
             [path, ref target @ ..] if is_path(path) => (Place::Socket(path.to_owned()), target),
-            [port, ref target @ ..] if matches!(target, [path] if is_path(path)) || target.len() == 2 => {
+            [port, ref target @ ..]
+                if matches!(target, [path] if is_path(path))
+                    || matches!(target, [_, port] if !is_path(port)) =>
+            {
                 (Place::Tcp(Listen::new(None, port)?), target)
             }
             [bind, port, ref target @ ..] => (Place::Tcp(Listen::new(Some(bind), port)?), target),
