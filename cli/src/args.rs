@@ -1,4 +1,9 @@
 //! The command line: clap types and nothing else.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::bare_urls,
+    reason = "what stands here is shown as help on a terminal"
+)]
 
 use std::path::PathBuf;
 
