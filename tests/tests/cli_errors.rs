@@ -326,9 +326,10 @@ async fn forwards_that_are_refused() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_lost_connection_ends_the_client() -> Outcome {
+async fn a_lost_connection_ends_a_client_that_shall_not_come_back() -> Outcome {
     let world = World::start().await?;
-    let mut command = world.adit.command(["forward", "--json", &world.target, "-D", "127.0.0.1:0"]);
+    let mut command =
+        world.adit.command(["forward", "--json", &world.target, "-D", "127.0.0.1:0", "--no-reconnect"]);
     command.args(["-i", &world.user_key()?, "--host-key", &world.host_key()?.fingerprint]);
     let mut client = Process::spawn("adit forward", &mut command)?;
     adit::event(&mut client, "ready").await?;
