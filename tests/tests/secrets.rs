@@ -206,6 +206,8 @@ async fn passwords_do_not_stay_in_memory() -> Outcome {
     for _ in 0..3 {
         let mut command =
             adit.command(["forward", "--json", "-D", "127.0.0.1:0", &target, "--password-file", &path]);
+        // Who comes back by itself needs the password again.
+        command.arg("--no-reconnect");
         let mut client = Process::spawn("adit forward", command.args(["--host-key", &host.fingerprint]))?;
         adit::event(&mut client, "ready").await?;
         adit::event(&mut server, "logged_in").await?;

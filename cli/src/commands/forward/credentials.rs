@@ -24,6 +24,12 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
+    /// There is nothing left to log in with.
+    pub(super) fn forget(&mut self) {
+        self.keys.clear();
+        self.password = None;
+    }
+
     /// For one login, in the order of trying. An answer that was given counts once in each.
     pub(super) fn list(&self) -> Vec<Credential> {
         let mut credentials: Vec<_> = self.keys.iter().cloned().map(Credential::Identity).collect();

@@ -114,6 +114,14 @@ impl Login {
         }
     }
 
+    /// Drops keys and passwords if there will be no other login. Otherwise they have to stay: a server that has forgotten
+    /// the session wants them again.
+    pub(super) fn forget_what_is_not_needed(&mut self) {
+        if self.reconnect.is_none() {
+            self.credentials.forget();
+        }
+    }
+
     /// How to come back after this end of a session, if that is worth a try.
     pub(super) fn may_come_back(&self, end: &Error) -> Option<Reconnect> {
         let may_get_better = match end {

@@ -36,8 +36,9 @@ pub(crate) async fn run(args: ForwardArgs, output: &Output) -> Result<Ended, Cli
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
     tokio::pin!(signal);
     let first = async {
-        let login = Login::prepare(&args, output).await?;
+        let mut login = Login::prepare(&args, output).await?;
         let link = login.run().await?;
+        login.forget_what_is_not_needed();
         Ok::<_, CliError>((login, link))
     };
     let (mut login, mut link) = tokio::select! {
