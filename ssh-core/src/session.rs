@@ -245,12 +245,12 @@ impl Session {
         self.inner.shared.with(|engine| engine.rekey(crate::driver::now()))
     }
 
-    /// What becomes of the session's stream from now on, and how the peer answers keepalives, as a `Stream` that ends with the session. A listener that falls
-    /// behind misses the oldest.
+    /// What becomes of the session's stream from now on, and how the peer answers keepalives, as a `Stream` that ends with
+    /// the session. A listener that falls behind misses the oldest.
     pub fn events(&self) -> impl futures::Stream<Item = SessionEvent> + Send + Unpin + 'static {
         let events = self.inner.shared.subscribe();
         let ended = Arc::clone(&self.inner.shared);
-        Box::pin(futures::stream::unfold((events, ended), |(mut events, ended)| async move {
+        let events = futures::stream::unfold((events, ended), |(mut events, ended)| async move {
             use tokio::sync::broadcast::error::RecvError;
             loop {
                 let received = tokio::select! {
@@ -264,7 +264,9 @@ impl Session {
                     Err(RecvError::Closed) => return None,
                 }
             }
-        }))
+        });
+        // Whoever waits for several things at once asks again after the end.
+        Box::pin(futures::StreamExt::fuse(events))
     }
 
     /// Client: resumes the session over `stream` after its own was lost. Needless where the configuration has a

@@ -114,6 +114,16 @@ async fn without_any_security_there_is_no_key_exchange() {
 }
 
 #[tokio::test]
+async fn events_may_be_asked_for_again_after_the_end() {
+    let (client, server) = pair(Algorithms::default(), Limits::default()).await;
+    let mut events = client.events();
+    drop(server);
+    client.closed().await;
+    while events.next().await.is_some() {}
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test]
 async fn both_sides_know_the_same_of_their_connection() {
     let (a, b) = tokio::io::duplex(1 << 20);
     let client = client::Config::builder("ada")

@@ -277,8 +277,10 @@ impl Client {
         if let Some(link) = link {
             link.disconnect(DisconnectReason::BY_APPLICATION, "the client stops");
             drop(link);
-            // It ends once everything has left.
-            let _ = tokio::time::timeout(FAREWELL, &mut self.task).await;
+            // It ends once everything has left. A task that has ended may not be waited for again.
+            if !self.task.is_finished() {
+                let _ = tokio::time::timeout(FAREWELL, &mut self.task).await;
+            }
         }
     }
 }

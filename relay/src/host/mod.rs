@@ -198,7 +198,10 @@ impl Host {
         if let Some(leg) = leg {
             leg.disconnect(DisconnectReason::BY_APPLICATION, STOPS);
             drop(leg);
-            let _ = tokio::time::timeout(LONGEST_FAREWELL, &mut self.task).await;
+            // A task that has ended may not be waited for again.
+            if !self.task.is_finished() {
+                let _ = tokio::time::timeout(LONGEST_FAREWELL, &mut self.task).await;
+            }
         }
     }
 }
