@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use ssh_core::keys::{
-    AuthorizedKeys, Certificate, CertificateAuthorities, CertificateLine, CertificateUse, Fingerprint, Half, KdfLimits, KeyFormat, KeyFormatError, KeyKind, KeyPair, PublicLine, openssh,
+    AuthorizedKeys, Certificate, CertificateAuthorities, CertificateLine, CertificateUse, Fingerprint, Half, KdfLimits,
+    KeyFormat, KeyFormatError, KeyKind, KeyPair, PublicLine,
 };
 use ssh_core_fuzz::provider::PROVIDER;
 
