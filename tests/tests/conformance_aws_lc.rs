@@ -3,7 +3,7 @@
 
 #[path = "conformance/authentication.rs"]
 mod authentication;
-#[path = "conformance/connection.rs"]
+#[path = "conformance/connection/mod.rs"]
 mod connection;
 #[path = "conformance/exchange.rs"]
 mod exchange;

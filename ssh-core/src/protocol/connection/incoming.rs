@@ -6,10 +6,8 @@ use bytes::Bytes;
 
 use super::channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest, Row, RowPhase, StderrMode};
 use super::initial_request::INITIAL_CHANNEL_REQUEST;
-use super::{
-    Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, MAX_WAITING, OfferedChannel,
-    send_open_failure,
-};
+use super::open::send_open_failure;
+use super::{Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, MAX_WAITING, OfferedChannel};
 use crate::error::{Error, PeerMisbehaved, escape_text};
 use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{

@@ -2,13 +2,19 @@
 
 mod accept;
 mod channel;
+mod channel_requests;
+mod churn;
+mod closing;
+mod global_requests;
 mod incoming;
 mod initial_request;
+mod open;
 mod pieces;
 mod receive_queue;
 mod requests;
 mod spares;
 mod streams;
+mod wakers;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
@@ -17,12 +23,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-
-pub use accept::AcceptTicket;
-pub use channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
-use channel::{Row, RowPhase, StderrMode};
-pub(crate) use incoming::KEEPALIVE;
-pub use pieces::{Piece, Progress};
+use channel::Row;
 use requests::{ReceivedRequests, SentRequests};
 use spares::Spares;
 use window::RoundTrip;
@@ -30,13 +31,16 @@ use window::RoundTrip;
 use crate::config::Common;
 use crate::error::{ApiMisuse, Error};
 use crate::metrics::ChannelMetrics;
-use crate::protocol::auth::Authenticated;
-use crate::protocol::messages::{
-    ChannelClose, ChannelEof, ChannelFailure, ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure,
-    ChannelRequest, ChannelSuccess, GlobalRequest, OptionalText, RequestFailure, RequestSuccess, Rest,
-};
 use crate::protocol::transport::outbound::Outbound;
-use crate::trace::TraceEvent;
+
+pub use accept::AcceptTicket;
+pub use channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
+use churn::Churn;
+pub use global_requests::{GlobalPeerRequest, GlobalReply};
+pub(crate) use incoming::KEEPALIVE;
+pub use open::OpenError;
+pub use pieces::{Piece, Progress};
+use wakers::add_waker;
 
 /// All channels and requests of a session. They come to be by [`Connection::handle`], [`Connection::open`] and
 /// [`Connection::global_request`] alone, which ask for the proof that the login is over.
@@ -96,26 +100,6 @@ pub struct OfferedChannel {
     pub kind: String,
     /// What follows, as its type says.
     pub fields: Bytes,
-}
-
-/// A request of the peer of the session.
-#[derive(Debug)]
-pub struct GlobalPeerRequest {
-    /// Its name, for instance `tcpip-forward`.
-    pub name: String,
-    /// What follows, as its name says.
-    pub fields: Bytes,
-    /// The slot of the answer, if one is wanted.
-    pub slot: Option<u64>,
-}
-
-/// An answer to a global request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GlobalReply {
-    /// SSH_MSG_REQUEST_SUCCESS with its fields.
-    Success(Bytes),
-    /// SSH_MSG_REQUEST_FAILURE with its fields, of which only Dev Tunnels peers send any.
-    Failure(Bytes),
 }
 
 /// Requests and offers of the peer that nobody has looked at may hold this much together, in bytes; they come outside of
@@ -238,307 +222,6 @@ impl Connection {
         window
     }
 
-    // ---- Opening ------------------------------------------------------------------------------------
-
-    /// Asks the peer for a channel; our number for it.
-    pub(crate) fn open(
-        &mut self,
-        _proof: Authenticated,
-        kind: &str,
-        fields: &[u8],
-        now: Instant,
-        out: &mut Outbound,
-    ) -> Result<u32, Error> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        let id = self.next_id;
-        self.next_id = id.checked_add(1).ok_or(Error::Bug("channel numbers are used up"))?;
-        let window = self.new_window();
-        let max_packet = self.common.limits.channel_packet;
-        out.send(|buffer| {
-            ChannelOpen { kind, sender: id, window, max_packet, fields: Rest(fields) }.encode(buffer);
-        })?;
-        let phase = RowPhase::Opening { since: now, waker: None, abandoned: false };
-        self.rows.insert(id, Box::new(Row::new(phase, 0, 0, 0, window)));
-        Ok(id)
-    }
-
-    /// The peer's answer to an open: the fields of its confirmation.
-    pub(crate) fn poll_opened(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Bytes, OpenError>> {
-        if let Some(error) = &self.failed {
-            return Poll::Ready(Err(OpenError::Session(error.clone())));
-        }
-        let Some(row) = self.rows.get_mut(&id) else {
-            return Poll::Ready(Err(OpenError::Session(Error::ApiMisuse(ApiMisuse::ChannelClosed))));
-        };
-        match &mut row.phase {
-            RowPhase::Opening { waker, .. } => {
-                set_waker(waker, cx);
-                Poll::Pending
-            }
-            RowPhase::Open { confirmation } => Poll::Ready(Ok(std::mem::take(confirmation))),
-            RowPhase::Refused(failure) => {
-                let failure = failure.clone();
-                self.remove(id);
-                Poll::Ready(Err(OpenError::Refused(failure)))
-            }
-            RowPhase::Offered => {
-                Poll::Ready(Err(OpenError::Session(Error::Bug("an offer was polled as open"))))
-            }
-        }
-    }
-
-    /// Confirms a channel that the peer wants.
-    pub(crate) fn accept(&mut self, id: u32, fields: &[u8], out: &mut Outbound) -> Result<(), Error> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        let row = self.rows.get_mut(&id).filter(|row| matches!(row.phase, RowPhase::Offered));
-        let row = row.ok_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))?;
-        row.phase = RowPhase::Open { confirmation: Bytes::new() };
-        tracing::debug!(event = TraceEvent::ChannelOpened.id(), channel = id, "channel accepted");
-        let (recipient, window) = (row.send.remote, row.receive.window.size());
-        let max_packet = self.common.limits.channel_packet;
-        out.send(|buffer| {
-            ChannelOpenConfirmation { recipient, sender: id, window, max_packet, fields: Rest(fields) }
-                .encode(buffer);
-        })
-    }
-
-    /// Refuses a channel that the peer wants.
-    pub(crate) fn reject(
-        &mut self,
-        id: u32,
-        reason: OpenFailureReason,
-        text: &str,
-        out: &mut Outbound,
-    ) -> Result<(), Error> {
-        let offered = self.rows.get(&id).filter(|row| matches!(row.phase, RowPhase::Offered));
-        let Some(recipient) = offered.map(|row| row.send.remote) else { return Ok(()) };
-        if self.failed.is_some() {
-            self.remove(id);
-            return Ok(());
-        }
-        send_open_failure(recipient, reason, text, out)?;
-        self.refuse_initial(id, out)?;
-        self.remove(id);
-        self.churn.add(self.now)
-    }
-
-    // ---- Requests -----------------------------------------------------------------------------------
-
-    /// Sends a channel request; the number of its answer, if one is wanted.
-    pub(crate) fn request(
-        &mut self,
-        id: u32,
-        name: &str,
-        want_reply: bool,
-        fields: &[u8],
-        out: &mut Outbound,
-    ) -> Result<Option<u64>, Error> {
-        let failure = self.failure();
-        let row = self.open_row(id).ok_or(failure)?;
-        let recipient = row.send.remote;
-        let number = want_reply.then(|| row.sent_requests.push());
-        out.send(|buffer| {
-            ChannelRequest { recipient, name, want_reply, fields: Rest(fields) }.encode(buffer);
-        })?;
-        Ok(number)
-    }
-
-    /// `None` if the channel closed before an answer came.
-    pub(crate) fn poll_reply(&mut self, id: u32, number: u64, cx: &mut Context<'_>) -> Poll<Option<bool>> {
-        match self.rows.get_mut(&id) {
-            Some(row) if self.failed.is_none() => row.sent_requests.poll(number, cx),
-            _ => Poll::Ready(None),
-        }
-    }
-
-    pub(crate) fn abandon_reply(&mut self, id: u32, number: u64) {
-        if let Some(row) = self.rows.get_mut(&id) {
-            row.sent_requests.abandon(number);
-        }
-    }
-
-    /// The peer's next request on a channel, or `None` when none will come any more.
-    pub(crate) fn poll_peer_request(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Option<PeerRequest>> {
-        let Some(row) = self.rows.get_mut(&id) else { return Poll::Ready(None) };
-        if let Some(request) = row.unread_requests.pop_front() {
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(request.fields.len());
-            return Poll::Ready(Some(request));
-        }
-        if row.close_received || self.failed.is_some() {
-            return Poll::Ready(None);
-        }
-        add_waker(&mut row.request_wakers, &mut self.wakes, cx);
-        Poll::Pending
-    }
-
-    /// Answers a request of the peer on a channel.
-    pub(crate) fn answer(
-        &mut self,
-        id: u32,
-        slot: u64,
-        accepted: bool,
-        out: &mut Outbound,
-    ) -> Result<(), Error> {
-        if self.failed.is_some() {
-            return Ok(());
-        }
-        let Some(row) = self.open_row(id) else { return Ok(()) };
-        let recipient = row.send.remote;
-        let mut initial = None;
-        for (number, accepted) in row.received_requests.answer(slot, accepted) {
-            if row.initial.as_ref().is_some_and(|initial| initial.channel_slot == number) {
-                initial = row.initial.take().map(|initial| (initial.session_slot, accepted));
-                continue;
-            }
-            out.send(|buffer| {
-                if accepted {
-                    ChannelSuccess { recipient }.encode(buffer);
-                } else {
-                    ChannelFailure { recipient }.encode(buffer);
-                }
-            })?;
-        }
-        let Some((slot, accepted)) = initial else { return Ok(()) };
-        let none = Bytes::new();
-        self.global_answer(
-            slot,
-            if accepted { GlobalReply::Success(none) } else { GlobalReply::Failure(none) },
-            out,
-        )
-    }
-
-    /// From now on the peer's requests on this channel are refused as they come.
-    pub(crate) fn refuse_requests(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
-        let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
-        row.refuses_requests = true;
-        for request in std::mem::take(&mut row.unread_requests) {
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(request.fields.len());
-            if let Some(slot) = request.slot {
-                self.answer(id, slot, false, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends a global request; the number of its answer, if one is wanted.
-    pub(crate) fn global_request(
-        &mut self,
-        _proof: Authenticated,
-        name: &str,
-        want_reply: bool,
-        fields: &[u8],
-        now: Instant,
-        out: &mut Outbound,
-    ) -> Result<Option<u64>, Error> {
-        self.send_global_request(name, want_reply, fields, now, out)
-    }
-
-    /// As [`global_request`](Self::global_request), for what only an open channel leads to.
-    fn send_global_request(
-        &mut self,
-        name: &str,
-        want_reply: bool,
-        fields: &[u8],
-        now: Instant,
-        out: &mut Outbound,
-    ) -> Result<Option<u64>, Error> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        out.send(|buffer| GlobalRequest { name, want_reply, fields: Rest(fields) }.encode(buffer))?;
-        if want_reply {
-            self.sent_at.push_back(now);
-        }
-        Ok(want_reply.then(|| self.requests.push()))
-    }
-
-    /// `None` if the session ended before an answer came.
-    pub(crate) fn poll_global_reply(
-        &mut self,
-        number: u64,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<GlobalReply>> {
-        self.requests.poll(number, cx)
-    }
-
-    pub(crate) fn abandon_global_reply(&mut self, number: u64) {
-        self.requests.abandon(number);
-    }
-
-    /// Answers a global request of the peer.
-    pub(crate) fn global_answer(
-        &mut self,
-        slot: u64,
-        reply: GlobalReply,
-        out: &mut Outbound,
-    ) -> Result<(), Error> {
-        if self.failed.is_some() {
-            return Ok(());
-        }
-        for (_, reply) in self.received_requests.answer(slot, reply) {
-            out.send(|buffer| match &reply {
-                GlobalReply::Success(fields) => RequestSuccess { fields: Rest(fields) }.encode(buffer),
-                GlobalReply::Failure(fields) => RequestFailure { fields: Rest(fields) }.encode(buffer),
-            })?;
-        }
-        Ok(())
-    }
-
-    // ---- Closing ------------------------------------------------------------------------------------
-
-    /// No more data from us. Everything written before is ahead of it.
-    pub(crate) fn send_eof(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
-        let failure = self.failure();
-        let row = self.open_row(id).ok_or(failure)?;
-        if !std::mem::replace(&mut row.send.eof_sent, true) {
-            let recipient = row.send.remote;
-            out.send(|buffer| ChannelEof { recipient }.encode(buffer))?;
-        }
-        Ok(())
-    }
-
-    /// Closes our side. What the peer sends from now on is dropped.
-    pub(crate) fn close(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
-        if self.failed.is_some() {
-            return Ok(());
-        }
-        let Some(row) = self.open_row(id) else { return Ok(()) };
-        row.close_sent = true;
-        let recipient = row.send.remote;
-        let mut wakes = Vec::new();
-        row.wake_all(&mut wakes);
-        self.wakes.append(&mut wakes);
-        out.send(|buffer| ChannelClose { recipient }.encode(buffer))?;
-        self.refuse_initial(id, out)
-    }
-
-    /// The last handle has gone: the channel is closed and forgotten. Numbers are never used twice, so what the
-    /// peer still sends for it can be told from nonsense and dropped.
-    pub(crate) fn release(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
-        let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
-        match &mut row.phase {
-            RowPhase::Opening { abandoned, .. } => {
-                *abandoned = true;
-                Ok(())
-            }
-            RowPhase::Offered => self.reject(
-                id,
-                OpenFailureReason::ADMINISTRATIVELY_PROHIBITED,
-                "the channel was not accepted",
-                out,
-            ),
-            RowPhase::Open { .. } | RowPhase::Refused(_) => {
-                let closed = self.close(id, out);
-                self.remove(id);
-                closed
-            }
-        }
-    }
-
     pub(crate) fn channel_metrics(&self, id: u32) -> ChannelMetrics {
         let Some(row) = self.rows.get(&id) else { return ChannelMetrics::default() };
         ChannelMetrics {
@@ -562,37 +245,12 @@ impl Connection {
         self.rows.get(&id).and_then(|row| row.exit.clone())
     }
 
-    /// Whether either side has closed the channel, or the session is over.
-    pub(crate) fn is_closed(&self, id: u32) -> bool {
-        self.failed.is_some() || self.rows.get(&id).is_none_or(|row| row.close_sent || row.close_received)
-    }
-
-    /// Ready once the peer has closed the channel or the session is over.
-    pub(crate) fn poll_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
-        match self.rows.get_mut(&id) {
-            Some(row) if !row.close_received && self.failed.is_none() => {
-                add_waker(&mut row.closed_wakers, &mut self.wakes, cx);
-                Poll::Pending
-            }
-            _ => Poll::Ready(()),
-        }
-    }
-
     /// An open channel that neither side has closed.
     fn open_row(&mut self, id: u32) -> Option<&mut Row> {
         if self.failed.is_some() {
             return None;
         }
         self.rows.get_mut(&id).map(|row| &mut **row).filter(|row| row.is_open() && !row.close_sent)
-    }
-
-    fn remove(&mut self, id: u32) {
-        if let Some(mut row) = self.rows.remove(&id) {
-            self.committed = self.committed.saturating_sub(u64::from(row.receive.window.size()));
-            let unread: usize = row.unread_requests.iter().map(|request| request.fields.len()).sum();
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(unread);
-            row.wake_all(&mut self.wakes);
-        }
     }
 
     /// Whether `len` more bytes of requests and offers may wait to be looked at; they are then counted.
@@ -604,84 +262,4 @@ impl Connection {
         }
         fits
     }
-}
-
-/// Why a channel did not open.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum OpenError {
-    /// The peer refused.
-    #[error("the peer refused the channel: {0}")]
-    Refused(OpenFailure),
-    /// The channel opened, but the peer denied the request that came with it; it is closed again.
-    #[error("the initial channel request was denied")]
-    RequestDenied,
-    /// The session ended or cannot open channels.
-    #[error(transparent)]
-    Session(#[from] Error),
-}
-
-/// Counts channels that are refused, or that the peer opens and gives up before it used them, so that a flood of them
-/// ends.
-#[derive(Debug)]
-struct Churn {
-    since: Instant,
-    count: u32,
-}
-
-/// A peer may cause this many failed opens in [`CHURN_TIME`].
-const MAX_CHURN: u32 = 5000;
-const CHURN_TIME: std::time::Duration = std::time::Duration::from_secs(5);
-
-impl Churn {
-    fn new(now: Instant) -> Self {
-        Self { since: now, count: 0 }
-    }
-
-    fn add(&mut self, now: Instant) -> Result<(), Error> {
-        if now.saturating_duration_since(self.since) > CHURN_TIME {
-            *self = Self::new(now);
-        }
-        self.count = self.count.saturating_add(1);
-        if self.count > MAX_CHURN {
-            return Err(crate::error::PeerMisbehaved::ChannelChurn.into());
-        }
-        Ok(())
-    }
-}
-
-/// Adds one of several waiters. Those whose future was dropped are not told apart, so a long list is woken and starts anew.
-fn add_waker(list: &mut Vec<Waker>, wakes: &mut Vec<Waker>, cx: &Context<'_>) {
-    if list.iter().any(|waker| waker.will_wake(cx.waker())) {
-        return;
-    }
-    if list.len() >= MAX_WAITERS {
-        wakes.append(list);
-    }
-    list.push(cx.waker().clone());
-}
-
-const MAX_WAITERS: usize = 32;
-
-fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    match slot {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *slot = Some(cx.waker().clone()),
-    }
-}
-
-fn send_open_failure(
-    recipient: u32,
-    reason: OpenFailureReason,
-    text: &str,
-    out: &mut Outbound,
-) -> Result<(), Error> {
-    out.send(|buffer| {
-        ChannelOpenFailure {
-            recipient,
-            reason: reason.0,
-            text: text.as_bytes(),
-            language: OptionalText(b"en"),
-        }
-        .encode(buffer);
-    })
 }

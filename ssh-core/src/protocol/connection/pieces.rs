@@ -5,7 +5,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{Connection, PeerRequest, StderrMode, add_waker, set_waker};
+use super::Connection;
+use super::channel::{PeerRequest, StderrMode};
+use super::wakers::{add_waker, set_waker};
 use crate::error::Error;
 use crate::protocol::transport::outbound::Outbound;
 

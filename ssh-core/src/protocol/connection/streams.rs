@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::channel::StderrQueue;
+use super::channel::{Row, StderrMode, StderrQueue};
 use super::spares::Spares;
+use super::wakers::{add_waker, set_waker};
 use super::window::Bounds;
-use super::{Connection, KEEPALIVE, LEAST_WINDOW, Row, StderrMode, add_waker, set_waker};
+use super::{Connection, KEEPALIVE, LEAST_WINDOW};
 use crate::error::{ApiMisuse, Error};
 use crate::protocol::messages::{ChannelData, ChannelExtendedData, ChannelWindowAdjust};
 use crate::protocol::transport::outbound::Outbound;

@@ -1,0 +1,117 @@
+//! The engine's face of the key exchange, and of what EXT_INFO says behind it (RFC 8308).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::reconnect::Stream;
+use super::{Auth, Engine, Transport};
+use crate::error::Error;
+use crate::protocol::Role;
+use crate::protocol::auth::Authenticated;
+use crate::protocol::messages::ExtInfo;
+use crate::protocol::reconnect::{Extensions, put_ext_info};
+use crate::protocol::transport::kex::KexProgress;
+use crate::protocol::wire::{Reader, WireError};
+use crate::trace::TraceEvent;
+
+/// EXT_INFO may not hold more entries. OpenSSH sends three.
+const MAX_EXT_INFO: u32 = 64;
+
+impl Engine {
+    pub(super) fn on_kex(
+        &mut self,
+        payload: &[u8],
+        is_first_packet: bool,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let was_idle = self.transport.kex.is_idle();
+        let progress = self.transport.kex.handle(payload, is_first_packet, &mut self.transport.out, now)?;
+        match progress {
+            KexProgress::Going => {}
+            KexProgress::PeerStarted => {
+                debug_assert!(was_idle);
+                let authenticated = matches!(self.auth, Auth::Done(_));
+                self.transport.rekey.on_peer_start(self.transport.out.since_key(), authenticated, now)?;
+            }
+            KexProgress::HostKey(key) => self.on_host_key(key)?,
+            KexProgress::Insecure => self.on_authenticated(Authenticated::without_security()),
+            KexProgress::Done { next, first } => {
+                self.next_opener = Some(next);
+                self.transport.rekey.on_keys(now);
+                let ext_info =
+                    (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
+                self.transport.out.end_exchange(ext_info)?;
+                if first {
+                    tracing::debug!(event = TraceEvent::SessionEncrypted.id(), "keys exchanged");
+                    tracing::debug!(event = TraceEvent::SessionAuthenticating.id(), "authenticating");
+                    self.claim()?;
+                }
+                self.connection.on_room(&self.transport.out);
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 8308 §2.3. Both sides say which signatures they take; Dev Tunnels peers expect it of both.
+    fn our_ext_info(&self) -> Vec<u8> {
+        let algorithms = match self.role {
+            Role::Client => self.common.algorithms.host_keys(),
+            Role::Server => self.common.algorithms.user_keys(),
+        };
+        let names = algorithms.iter().map(|algorithm| algorithm.name());
+        put_ext_info(names, self.common.extensions.names(), self.our_extensions())
+    }
+
+    pub(super) fn on_ext_info(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let message = ExtInfo::decode(payload)?;
+        if message.count > MAX_EXT_INFO {
+            return Err(WireError::TooLong.into());
+        }
+        let mut reader = Reader::new(message.entries.0);
+        let mut extensions = Extensions::default();
+        let mut listed = Vec::new();
+        for _ in 0..message.count {
+            let (name, value) = (reader.string()?, reader.string()?);
+            extensions.note(name);
+            if let Ok(name) = std::str::from_utf8(name) {
+                listed.push((name.into(), Bytes::copy_from_slice(value)));
+            }
+            // An empty list says nothing: Go peers send one.
+            if name == b"server-sig-algs" && !value.is_empty() {
+                let names = crate::protocol::wire::NameList::parse(value)?;
+                self.server_sig_algs = Some(names.iter().map(str::to_owned).collect());
+            }
+        }
+        reader.finish()?;
+        self.peer_extensions = Some(listed);
+        self.on_extensions(extensions)
+    }
+
+    pub(super) fn maybe_rekey(&mut self, now: Instant) -> Result<(), Error> {
+        let Transport { out, kex, rekey, .. } = &mut self.transport;
+        if matches!(self.stream, Stream::Attached)
+            && !kex.is_first()
+            && kex.is_idle()
+            && kex.negotiated().is_some()
+            && rekey.is_due(out.since_key(), now)
+        {
+            tracing::debug!("starting a key exchange");
+            kex.start(out, now)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a key exchange now.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn rekey(&mut self, now: Instant) -> Result<(), Error> {
+        self.alive()?;
+        let Transport { out, kex, .. } = &mut self.transport;
+        if kex.is_first() || kex.negotiated().is_none() || matches!(self.stream, Stream::Detached(_)) {
+            return Ok(());
+        }
+        kex.start(out, now)
+    }
+}

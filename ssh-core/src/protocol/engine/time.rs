@@ -1,0 +1,139 @@
+//! Deadlines, and keepalives: whether the peer is still there.
+
+use std::time::Instant;
+
+use super::reconnect::{LinkEvent, Stream};
+use super::{Auth, Engine};
+use crate::error::{Error, ReconnectFailure, Timeout};
+use crate::protocol::auth::ServerProgress;
+use crate::protocol::connection::KEEPALIVE;
+use crate::trace::TraceEvent;
+
+/// How long the peer has been silent, and what it did when it was asked for a sign of life.
+#[derive(Debug)]
+pub(super) struct KeepAlive {
+    last_heard: Instant,
+    /// Asked for in a row without an answer.
+    unanswered: u32,
+    /// Answered in a row.
+    answered: u32,
+}
+
+impl KeepAlive {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { last_heard: now, unanswered: 0, answered: 0 }
+    }
+
+    /// The stream takes much of what is sent: that stands for one sign of life that was asked for.
+    pub(super) fn on_stream_moving(&mut self, now: Instant) {
+        if self.unanswered > 0 {
+            self.last_heard = now;
+            self.unanswered = self.unanswered.saturating_sub(1);
+        }
+    }
+}
+
+/// Time.
+impl Engine {
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        if let Stream::Detached(detached) = &self.stream {
+            return detached.until;
+        }
+        let auth = match &self.auth {
+            Auth::Server(auth) => auth.deadline(),
+            Auth::Client(_) | Auth::Claim(_) | Auth::Done(_) => None,
+        };
+        let kex = &self.transport.kex;
+        let rekey = self.transport.rekey.deadline().filter(|_| kex.is_idle() && kex.negotiated().is_some());
+        [self.login_deadline, kex.deadline(), rekey, auth, self.keepalive_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time has passed.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        if let Some(error) = &self.ended {
+            return Err(error.clone());
+        }
+        self.on_timeout(now).map_err(|error| self.fail(error, now))
+    }
+
+    fn on_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| now >= at);
+        if let Stream::Detached(detached) = &self.stream {
+            let expired = Error::Reconnect(ReconnectFailure::Expired);
+            return if passed(detached.until) { Err(expired) } else { Ok(()) };
+        }
+        if passed(self.login_deadline) {
+            return Err(Error::Timeout(Timeout::Login));
+        }
+        if passed(self.transport.kex.deadline()) {
+            return Err(Error::Timeout(Timeout::KeyExchange));
+        }
+        if let Auth::Server(auth) = &mut self.auth {
+            auth.on_timeout(now, &mut self.transport.out)?;
+            self.on_server_auth(ServerProgress::Nothing, now)?;
+        }
+        if let Auth::Done(proof) = self.auth
+            && passed(self.keepalive_deadline())
+        {
+            // Nothing has come for long.
+            self.connection.shrink();
+            if self.keepalive.unanswered >= self.keepalive_rule().1 {
+                self.link_events.push_back(LinkEvent::KeepAliveFailed(self.keepalive.unanswered));
+                return Err(Error::Timeout(Timeout::KeepAlive));
+            }
+            if self.keepalive.unanswered > 0 {
+                let misses = self.keepalive.unanswered;
+                self.keepalive.answered = 0;
+                self.link_events.push_back(LinkEvent::KeepAliveFailed(misses));
+                let event = TraceEvent::KeepAliveResponseNotReceived.id();
+                tracing::debug!(event, misses, "no answer to a keepalive");
+            }
+            self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
+            if let Some(log) = &mut self.transport.out.log {
+                log.shrink();
+            }
+            let asked =
+                self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out);
+            let number = asked.inspect_err(|error| {
+                tracing::debug!(event = TraceEvent::KeepAliveFailed.id(), %error, "no keepalive sent");
+            })?;
+            // Either answer is a sign of life; it takes its place among the others and is dropped.
+            if let Some(number) = number {
+                self.connection.abandon_global_reply(number);
+            }
+        }
+        self.maybe_rekey(now)
+    }
+
+    fn keepalive_deadline(&self) -> Option<Instant> {
+        if !matches!(self.auth, Auth::Done(_)) {
+            return None;
+        }
+        let silences = self.keepalive.unanswered.saturating_add(1);
+        let silence = self.keepalive_rule().0?.saturating_mul(silences);
+        self.keepalive.last_heard.checked_add(silence)
+    }
+}
+
+impl Engine {
+    pub(super) fn on_sign_of_life(&mut self, now: Instant) {
+        let KeepAlive { unanswered, answered, .. } = self.keepalive;
+        self.keepalive = KeepAlive { answered, ..KeepAlive::new(now) };
+        // Anything that comes after a question is an answer.
+        if unanswered > 0 {
+            self.keepalive.answered = answered.saturating_add(1);
+            self.link_events.push_back(LinkEvent::KeepAliveSucceeded(self.keepalive.answered));
+        }
+    }
+}
