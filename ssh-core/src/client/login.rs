@@ -5,7 +5,7 @@ use super::{AuthChoice, AuthContext, Config, Credential};
 use crate::connection_info::ConnectionInfo;
 use crate::driver::{EndIfDropped, Shared};
 use crate::error::{AuthFailure, Error, SignError};
-use crate::protocol::{AuthReply, ClientAuthRequest, Event};
+use crate::protocol::{AuthReply, ClientAuthRequest, Event, PeerVersion};
 use crate::session::Session;
 
 /// Goes through host key and authentication, one event after the other.
@@ -42,6 +42,12 @@ impl Login<'_> {
                     self.begin("none", &ClientAuthRequest::None)?;
                     let reply = self.reply().await?;
                     if !self.note("none", None, reply)? {
+                        if self
+                            .shared
+                            .with(|engine| engine.peer_version().is_some_and(PeerVersion::is_dev_tunnels))
+                        {
+                            self.history.mistrust_list();
+                        }
                         self.authenticate().await?;
                     }
                     return self.authenticated().await;

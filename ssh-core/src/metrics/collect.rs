@@ -11,7 +11,7 @@ use super::contour::{ContourUpdate, SessionContour};
 use crate::session::Session;
 
 /// Collects a session's [`SessionContour`] until the session ends or this is stopped or dropped. It looks four times a
-/// second, which the shortest interval of a second does not notice.
+/// second, which the shortest interval of a second does not notice; round trips in between count as their average.
 #[derive(Debug)]
 pub struct ContourCollector {
     contour: Arc<Mutex<SessionContour>>,
@@ -38,7 +38,7 @@ impl ContourCollector {
                     time_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
                     bytes_sent: metrics.bytes_sent.saturating_sub(seen.bytes_sent),
                     bytes_received: metrics.bytes_received.saturating_sub(seen.bytes_received),
-                    latency_ms: 0.0,
+                    latency_ms: new_latency_ms(&metrics, &seen),
                 });
                 seen = metrics;
                 if ended {
@@ -62,6 +62,13 @@ impl ContourCollector {
         let _ = (&mut self.task).await;
         self.contour()
     }
+}
+
+/// The average of what was measured since `seen`; 0, which a contour leaves out, if nothing was.
+fn new_latency_ms(metrics: &SessionMetrics, seen: &SessionMetrics) -> f64 {
+    let Some(latency) = metrics.latency else { return 0.0 };
+    let before = seen.latency.unwrap_or_default();
+    latency.average_since(&before).as_secs_f64() * 1000.0
 }
 
 impl Drop for ContourCollector {

@@ -8,6 +8,7 @@ const crypto = require('node:crypto');
 const fs = require('node:fs');
 const ssh = require('@microsoft/dev-tunnels-ssh');
 const formatters = require('@microsoft/dev-tunnels-ssh/algorithms/node/keyFormatters');
+const { configure, known, listsByOption } = require('./algorithm_tables');
 
 const settings = JSON.parse(process.argv[2]);
 
@@ -27,28 +28,6 @@ process.stdin.on('error', () => process.exit(0));
 process.on('uncaughtException', (error) => process.stderr.write(`uncaught: ${error.stack}\n`));
 process.on('unhandledRejection', (error) => process.stderr.write(`unhandled: ${error && error.stack}\n`));
 
-const listsByOption = {
-  kex: ['keyExchangeAlgorithms', ssh.SshAlgorithms.keyExchange],
-  host_key_algorithms: ['publicKeyAlgorithms', ssh.SshAlgorithms.publicKey],
-  ciphers: ['encryptionAlgorithms', ssh.SshAlgorithms.encryption],
-  macs: ['hmacAlgorithms', ssh.SshAlgorithms.hmac],
-};
-
-function known(table) {
-  const algorithms = Object.values(table).filter((algorithm) => algorithm);
-  if (table === ssh.SshAlgorithms.encryption) {
-    // Shipped, but in no list: an application has to add it.
-    algorithms.push(new ssh.Encryption('aes256-cbc', 'AES', 'CBC', 256));
-  }
-  return algorithms;
-}
-
-function find(table, name) {
-  const algorithm = known(table).find((candidate) => candidate.name === name);
-  if (!algorithm) throw new Error(`no algorithm is called ${name}`);
-  return algorithm;
-}
-
 // One list holds the algorithms of host keys and of user keys. Whoever asks for one kind of host key still wants to
 // log in with any kind of user key, so the rest follows, except for other signatures by the same kind of key.
 function allowUserKeys(list) {
@@ -60,11 +39,7 @@ function allowUserKeys(list) {
 
 function configuration() {
   const config = new ssh.SshSessionConfiguration();
-  for (const [option, [list, table]] of Object.entries(listsByOption)) {
-    if (!settings[option]) continue;
-    config[list].length = 0;
-    config[list].push(...settings[option].split(',').map((name) => find(table, name)));
-  }
+  configure(config, settings);
   allowUserKeys(config.publicKeyAlgorithms);
   if (settings.reconnect) {
     config.protocolExtensions.push(

@@ -1,11 +1,31 @@
 //! Scripts of `tests/peers/node` that are peers of another kind than forwarding ones.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 use tokio::process::Command;
 
 use super::workspace;
 use crate::outcome::{Failure, Outcome, STEP};
 use crate::process::Process;
+
+/// `node`, where it and the packages are installed.
+///
+/// # Errors
+/// When one is missing where it must not be.
+pub fn program() -> Outcome<Option<PathBuf>> {
+    let Some(node) = super::program("node") else {
+        return super::skip("Dev Tunnels SSH", "node is not installed");
+    };
+    if !folder().join("node_modules/@microsoft/dev-tunnels-ssh").is_dir() {
+        return super::skip("Dev Tunnels SSH", "its packages are missing (tests/peers/setup installs them)");
+    }
+    Ok(Some(node))
+}
+
+fn folder() -> PathBuf {
+    workspace().join("tests/peers/node")
+}
 
 /// A running script. It ends with this handle.
 pub struct NodeScript {
@@ -18,18 +38,9 @@ impl NodeScript {
     /// # Errors
     /// When it is missing where it must not be.
     pub fn start(name: &str, settings: &Value) -> Outcome<Option<Self>> {
-        let folder = workspace().join("tests/peers/node");
-        let Some(node) = super::program("node") else {
-            return super::skip("Dev Tunnels SSH", "node is not installed");
-        };
-        if !folder.join("node_modules/@microsoft/dev-tunnels-ssh").is_dir() {
-            return super::skip(
-                "Dev Tunnels SSH",
-                "its packages are missing (tests/peers/setup installs them)",
-            );
-        }
+        let Some(node) = program()? else { return Ok(None) };
         let mut command = Command::new(node);
-        command.arg(folder.join(format!("{name}.js"))).arg(settings.to_string());
+        command.arg(folder().join(format!("{name}.js"))).arg(settings.to_string());
         Ok(Some(Self { process: Process::spawn(name, &mut command)? }))
     }
 
@@ -49,6 +60,27 @@ impl NodeScript {
             }
         }
         Err(self.explain(Failure::new(format!("it ended before it said {name}"))))
+    }
+
+    /// The next event, whatever it is; `None` once it has ended.
+    ///
+    /// # Errors
+    /// When an error comes, or nothing in time.
+    pub async fn next_event(&mut self) -> Outcome<Option<Value>> {
+        let Some(line) = self.process.next_line(STEP).await? else { return Ok(None) };
+        let event: Value = serde_json::from_str(&line)?;
+        match event.get("event").and_then(Value::as_str) {
+            Some("error") => Err(self.explain(Failure::new(line))),
+            _ => Ok(Some(event)),
+        }
+    }
+
+    /// Gives it a command: a line on its stdin.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn tell(&mut self, command: &Value) -> Outcome {
+        self.process.say(&command.to_string()).await
     }
 
     /// The port of a `listening` event.

@@ -363,6 +363,26 @@ async fn dev_tunnels_peers_write_their_flags_behind_the_prompts() {
 }
 
 #[tokio::test]
+async fn dev_tunnels_servers_without_none_do_not_say_that_they_ask_questions() {
+    const FIXED: &str = "publickey,password,hostbased";
+    for (version, list, said) in [
+        ("SSH-2.0-dev-tunnels-ssh_3.12.42", FIXED, &["none", "prompts", "answers 42"][..]),
+        ("SSH-2.0-dev-tunnels-ssh_3.12.42", "publickey,password", &["none"]),
+        ("SSH-2.0-OpenSSH_9.9", FIXED, &["none"]),
+    ] {
+        let config = builder().authenticate(credential("answers 42")).build().unwrap();
+        let login = log_in_to(version, config, Vec::new(), |said| match said.what {
+            What::None => vec![failure(list)],
+            What::Prompts => vec![info_request("", "", &[("Code: ", true)])],
+            _ => vec![success()],
+        })
+        .await;
+        assert_eq!(login.script()[..said.len()], *said, "{version} {list}");
+        assert_eq!(login.result.is_ok(), said.len() > 1, "{version} {list}");
+    }
+}
+
+#[tokio::test]
 async fn questions_that_never_end_do() {
     let config = builder().authenticate(credential("answers x")).build().unwrap();
     let login = log_in(config, |said| match said.what {
