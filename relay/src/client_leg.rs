@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::access::Credential;
+use crate::bandwidth::{Bandwidth, Paced};
 use crate::join::join;
 use crate::live::{ClientLink, HostLink, LiveTunnel, Version};
 use crate::relay::Relay;
@@ -33,6 +34,7 @@ pub(crate) async fn run_v1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let stream = Paced::new(stream, client.bandwidth.clone());
     let (mut input, mut output) = tokio::io::split(stream);
     let (result, code, reason) = tokio::select! {
         // The host's end of the data is the end: the WebSocket closes, and the client knows to come back.
@@ -43,7 +45,7 @@ where
     };
     let restarts = (CloseCode::Restart, "the relay restarts");
     let (code, reason) = if relay.is_draining() { restarts } else { (code, reason) };
-    input.unsplit(output).close(code, reason).await;
+    input.unsplit(output).into_inner().close(code, reason).await;
     result
 }
 
@@ -71,7 +73,8 @@ pub(crate) async fn run_v2<S>(
             item = incoming.next() => match item {
                 Some(Incoming::Channel(offer)) => {
                     let (relay, tunnel) = (Arc::clone(&relay), Arc::clone(&tunnel));
-                    tokio::spawn(async move { connect(&relay, &tunnel, offer).await });
+                    let bandwidth = client.bandwidth.clone();
+                    tokio::spawn(async move { connect(&relay, &tunnel, bandwidth.as_deref(), offer).await });
                 }
                 Some(Incoming::Request(request)) => on_request(&tunnel, request),
                 None => break,
@@ -147,11 +150,11 @@ fn on_request(tunnel: &LiveTunnel, request: IncomingRequest) {
 const REFRESH: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Joins a client's channel with one of the host's.
-async fn connect(relay: &Relay, tunnel: &LiveTunnel, offer: IncomingChannel) {
+async fn connect(relay: &Relay, tunnel: &LiveTunnel, bandwidth: Option<&Bandwidth>, offer: IncomingChannel) {
     match open(relay, tunnel, &offer).await {
         Ok((far, confirmation)) => {
             if let Ok(near) = offer.accept_with(&confirmation) {
-                join(near, far).await;
+                join(near, far, bandwidth).await;
             }
         }
         Err((reason, text)) => offer.reject(reason, &text),

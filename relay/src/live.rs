@@ -10,6 +10,7 @@ use ssh_core::error::DisconnectReason;
 use tokio::sync::{Notify, watch};
 
 use crate::access::Caller;
+use crate::bandwidth::Bandwidth;
 use crate::relay::LiveCounts;
 use crate::scopes::Scope;
 
@@ -57,6 +58,8 @@ pub(crate) struct ClientLink {
     pub(crate) admission: Admission,
     /// It is to go.
     pub(crate) leave: Notify,
+    /// What its bytes are taken from, if they are.
+    pub(crate) bandwidth: Option<Arc<Bandwidth>>,
 }
 
 /// By what right a connection is here, to be looked at again when rights change.

@@ -116,6 +116,7 @@ async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Resul
         owner: record.owner.clone(),
         admission: Admission { caller, scope: Scope::Connect },
         leave: tokio::sync::Notify::new(),
+        bandwidth: relay.bandwidths.of(&record.owner),
     });
     live.client_came(Arc::clone(&client));
     let gone = Gone { tunnel, number: client.number };

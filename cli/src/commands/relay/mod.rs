@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay::config::Limits;
 use relay::tls::{Tls, TlsFiles};
 use relay::{Config, Relay, Server};
 use tokio::runtime::{Builder, Runtime};
@@ -38,6 +39,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliError> {
     let internal = |what: &str, error: io::Error| CliError::new(Code::Internal, format!("{what}: {error}"));
     let signal = signals::first().map_err(|error| internal("cannot listen to signals", error))?;
+    let limits = limits(&args.limit)?;
     let data_dir = match &args.data_dir {
         Some(folder) => folder.clone(),
         None => paths::in_data("relay")?,
@@ -58,6 +60,7 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     config.origins = args.origin.clone();
     config.tls = tls.is_some();
     config.admin_token = Some(token);
+    config.limits = limits;
     let relay = Relay::new(config).map_err(|error| {
         let folder = data_dir.display();
         let remedy = "check that no other relay uses it and that you may write there";
@@ -106,6 +109,18 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
         output.warning(format!("{} hosts and clients did not go by themselves", relay.connected()));
     }
     Ok(Ended::Closed(name))
+}
+
+/// The limits, each changed by the last that was said of it.
+fn limits(changes: &[String]) -> Result<Limits, CliError> {
+    let mut limits = Limits::default();
+    for change in changes {
+        let wrong = |why: &str| CliError::usage(format!("--limit {change}: {why}"));
+        let (name, value) = change.split_once('=').ok_or_else(|| wrong("it is written NAME=VALUE"))?;
+        let value = value.parse().map_err(|_| wrong("the value has to be a whole number"))?;
+        limits.set(name, value).map_err(|error| wrong(&error.to_string()))?;
+    }
+    Ok(limits)
 }
 
 /// A runtime that may be dropped where nobody may wait.
