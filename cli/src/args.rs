@@ -22,7 +22,7 @@ use crate::error::EXIT_CODES;
 
 pub(crate) use connect::ConnectArgs;
 pub(crate) use forward::ForwardArgs;
-pub(crate) use host::HostArgs;
+pub(crate) use host::{HostArgs, NamedPort};
 pub(crate) use keygen::{KeyType, KeygenAction, KeygenArgs, SignArgs};
 pub(crate) use relay::RelayArgs;
 pub(crate) use serve::ServeArgs;
