@@ -44,7 +44,7 @@ fn packet(
 ) {
     let (key, iv) = (vec![1; cipher.key_len()], vec![2; cipher.iv_len()]);
     let mut sealer = cipher.sealer(&key, &iv, mac).unwrap();
-    let mut plain = vec![0; 4 + size + sealer.tag_len()];
+    let mut plain = vec![0; 4 + size + sealer.framing().tag_len];
     plain[..4].copy_from_slice(&u32::try_from(size).unwrap().to_be_bytes());
     group.throughput(Throughput::Bytes(u64::try_from(size).unwrap()));
 

@@ -135,10 +135,10 @@ fn recorded_packets_open_and_are_sealed_again() {
                 let mut opened = wire.clone();
                 let head_len = opener.head_len();
                 let length = opener.open_length(sequence, &mut opened[..head_len]);
-                assert_eq!(length as usize, 4_usize.abs_diff(wire.len()) - opener.tag_len());
+                assert_eq!(length as usize, 4_usize.abs_diff(wire.len()) - opener.framing().tag_len);
                 opener.open(sequence, &mut opened).unwrap();
-                let from = if opener.length_is_separate() { 4 } else { 0 };
-                assert_eq!(opened[from..wire.len() - opener.tag_len()], plain);
+                let from = if opener.framing().length_is_separate { 4 } else { 0 };
+                assert_eq!(opened[from..wire.len() - opener.framing().tag_len], plain);
 
                 let mut sealed = length.to_be_bytes().to_vec();
                 sealed.extend_from_slice(&plain[4 - from..]);

@@ -163,11 +163,11 @@ fn opener(provider: &'static CryptoProvider, (cipher, mac): (&str, Option<&str>)
 
 /// A frame of `blocks` blocks with room for the tag.
 fn frame(sealer: &dyn Sealer, blocks: usize) -> Vec<u8> {
-    let counted = blocks * sealer.block_len();
-    let length = if sealer.length_is_separate() { counted } else { counted - 4 };
+    let counted = blocks * sealer.framing().block_len;
+    let length = if sealer.framing().length_is_separate { counted } else { counted - 4 };
     let mut packet = u32::try_from(length).unwrap().to_be_bytes().to_vec();
     packet.extend((0..length).map(|i| i as u8));
-    packet.resize(4 + length + sealer.tag_len(), 0);
+    packet.resize(4 + length + sealer.framing().tag_len, 0);
     packet
 }
 
@@ -183,10 +183,7 @@ fn what_one_seals_each_other_opens() {
     for (from, to) in pairs() {
         for protection in protections() {
             let (mut sealer, mut opener) = (sealer(from, protection), opener(to, protection));
-            assert_eq!(
-                (sealer.tag_len(), sealer.block_len(), sealer.length_is_separate()),
-                (opener.tag_len(), opener.block_len(), opener.length_is_separate())
-            );
+            assert_eq!(sealer.framing(), opener.framing());
             // The sequence wraps at 2³² without harm to any of them.
             for (step, blocks) in [1, 2, 3, 64, 2048, 1, 7].into_iter().enumerate() {
                 let sequence = (u32::MAX - 2).wrapping_add(step as u32);
@@ -195,8 +192,8 @@ fn what_one_seals_each_other_opens() {
                 sealer.seal(sequence, &mut packet).unwrap();
                 assert_ne!(packet[4..], plain[4..]);
                 let length = open(&mut *opener, sequence, &mut packet).unwrap();
-                assert_eq!(length as usize, plain.len() - 4 - sealer.tag_len(), "{protection:?}");
-                let text = 4..plain.len() - sealer.tag_len();
+                assert_eq!(length as usize, plain.len() - 4 - sealer.framing().tag_len, "{protection:?}");
+                let text = 4..plain.len() - sealer.framing().tag_len;
                 assert_eq!(packet[text.clone()], plain[text], "{} {} {protection:?}", from.name, to.name);
             }
         }
@@ -255,7 +252,7 @@ fn short_and_ragged_packets_are_errors_and_no_panic() {
                 let mut opener = self::opener(provider, protection);
                 opener.open_length(0, &mut vec![0; len][..]);
                 let mut sealer = sealer(provider, protection);
-                let ragged = len < 4 + sealer.tag_len();
+                let ragged = len < 4 + sealer.framing().tag_len;
                 assert!(sealer.seal(0, &mut vec![0; len]).is_err() || !ragged, "{protection:?} {len}");
             }
         }

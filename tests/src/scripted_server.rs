@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 
 use sha2::{Digest as _, Sha256};
-use ssh_core::crypto::{CryptoProvider, MacKey, Opener, Sealer, SignatureAlgorithm, default_provider};
+use ssh_core::crypto::{
+    CryptoProvider, Framing, MacKey, Opener, Sealer, SignatureAlgorithm, default_provider,
+};
 use ssh_core::keys::{KeyKind, PublicKey, SigningKey};
 use ssh_core::protocol::Role;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -115,12 +117,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ScriptedServer<S> {
     /// # Panics
     /// If it cannot be sealed.
     pub async fn send(&mut self, payload: &[u8]) {
-        let (block, separate, tag_len) = match &self.sealer {
-            Some(sealer) => {
-                (sealer.block_len(), if sealer.length_is_separate() { 4 } else { 0 }, sealer.tag_len())
-            }
-            None => (8, 0, 0),
-        };
+        let clear = Framing { tag_len: 0, block_len: 8, length_is_separate: false };
+        let framing = self.sealer.as_ref().map_or(clear, |sealer| sealer.framing());
+        let Framing { block_len: block, tag_len, .. } = framing;
+        let separate = if framing.length_is_separate { 4 } else { 0 };
         let over = (payload.len() + 5 - separate) % block;
         let padding = if block - over < 4 { 2 * block - over } else { block - over };
         let mut packet = plain_packet(payload, u8::try_from(padding).expect("short padding"));
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ScriptedServer<S> {
     /// If it cannot be opened.
     pub async fn receive(&mut self) -> Option<Vec<u8>> {
         let (head_len, tag_len) =
-            self.opener.as_ref().map_or((4, 0), |opener| (opener.head_len(), opener.tag_len()));
+            self.opener.as_ref().map_or((4, 0), |opener| (opener.head_len(), opener.framing().tag_len));
         let mut packet = vec![0; head_len];
         self.stream.read_exact(&mut packet).await.ok()?;
         let length = match &mut self.opener {

@@ -1,9 +1,9 @@
 //! Cryptography that does nothing: every share and signature is right, nothing is encrypted and no tag is checked.
 
 use ssh_core::crypto::{
-    ActiveKeyExchange, Cipher, CipherKind, CryptoError, CryptoProvider, HashAlgorithm, Hashes, KeyExchange,
-    MacKey, Opener, Sealer, SecureRandom, ShareEncoding, SharedSecret, SignatureAlgorithm, Signatures,
-    Signer,
+    ActiveKeyExchange, Cipher, CipherKind, CryptoError, CryptoProvider, Framing, HashAlgorithm, Hashes,
+    KeyExchange, MacKey, Opener, Sealer, SecureRandom, ShareEncoding, SharedSecret, SignatureAlgorithm,
+    Signatures, Signer,
 };
 use ssh_core::keys::{KeyKind, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
@@ -112,14 +112,8 @@ impl Cipher for Nothing {
 }
 
 impl Sealer for Nothing {
-    fn tag_len(&self) -> usize {
-        0
-    }
-    fn block_len(&self) -> usize {
-        8
-    }
-    fn length_is_separate(&self) -> bool {
-        true
+    fn framing(&self) -> Framing {
+        Framing { tag_len: 0, block_len: 8, length_is_separate: true }
     }
     fn seal(&mut self, _: u32, packet: &mut [u8]) -> Result<(), CryptoError> {
         // What the engine frames must be a packet.
@@ -130,15 +124,9 @@ impl Sealer for Nothing {
 }
 
 impl Opener for Nothing {
-    fn tag_len(&self) -> usize {
-        0
-    }
-    // A fuzzer should not have to learn alignment to get anywhere; `Inbound`'s check has its own tests.
-    fn block_len(&self) -> usize {
-        1
-    }
-    fn length_is_separate(&self) -> bool {
-        true
+    fn framing(&self) -> Framing {
+        // A fuzzer should not have to learn alignment to get anywhere; `Inbound`'s check has its own tests.
+        Framing { tag_len: 0, block_len: 1, length_is_separate: true }
     }
     fn head_len(&self) -> usize {
         4

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::packet::{LENGTH_LEN, NO_LENGTH, split_tag};
-use super::{Cipher, CipherKind, CryptoError, MacKey, Opener, Sealer};
+use super::{Cipher, CipherKind, CryptoError, Framing, MacKey, Opener, Sealer};
 
 /// A row: an authenticated cipher that seals with `S` and opens with `O`.
 pub(super) struct Aead<S, O> {
@@ -106,17 +106,13 @@ pub(super) const TAG_LEN: usize = 16;
 
 struct Packets<K>(K);
 
+fn framing<K: AeadKey>() -> Framing {
+    Framing { tag_len: TAG_LEN, block_len: K::BLOCK_LEN, length_is_separate: true }
+}
+
 impl<K: SealKey> Sealer for Packets<K> {
-    fn tag_len(&self) -> usize {
-        TAG_LEN
-    }
-
-    fn block_len(&self) -> usize {
-        K::BLOCK_LEN
-    }
-
-    fn length_is_separate(&self) -> bool {
-        true
+    fn framing(&self) -> Framing {
+        framing::<K>()
     }
 
     fn seal(&mut self, sequence: u32, packet: &mut [u8]) -> Result<(), CryptoError> {
@@ -126,16 +122,8 @@ impl<K: SealKey> Sealer for Packets<K> {
 }
 
 impl<K: OpenKey> Opener for Packets<K> {
-    fn tag_len(&self) -> usize {
-        TAG_LEN
-    }
-
-    fn block_len(&self) -> usize {
-        K::BLOCK_LEN
-    }
-
-    fn length_is_separate(&self) -> bool {
-        true
+    fn framing(&self) -> Framing {
+        framing::<K>()
     }
 
     fn head_len(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{CryptoError, KeyedMac, Opener, Sealer};
+use super::{CryptoError, Framing, KeyedMac, Opener, Sealer};
 
 /// A cipher mode whose state runs on from packet to packet: CTR (RFC 4344 §4) or CBC (RFC 4253 §6.3), in one
 /// direction.
@@ -46,32 +46,26 @@ pub(super) fn split_tag(packet: &mut [u8], tag_len: usize, min: usize) -> Option
 pub struct EncryptAndMac<S> {
     stream: S,
     mac: Box<dyn KeyedMac>,
-    tag_len: usize,
+    framing: Framing,
 }
 
 impl<S: StreamMode> EncryptAndMac<S> {
     /// From one direction's cipher and MAC; `tag_len` is the MAC's, in bytes.
     #[must_use]
     pub fn new(stream: S, mac: Box<dyn KeyedMac>, tag_len: usize) -> Self {
-        Self { stream, mac, tag_len }
+        let framing = Framing { tag_len, block_len: BLOCK_LEN, length_is_separate: false };
+        Self { stream, mac, framing }
     }
 
     fn split<'a>(&self, packet: &'a mut [u8]) -> Option<(&'a mut [u8], &'a mut [u8])> {
-        split_tag(packet, self.tag_len, BLOCK_LEN).filter(|(body, _)| body.len().is_multiple_of(BLOCK_LEN))
+        split_tag(packet, self.framing.tag_len, BLOCK_LEN)
+            .filter(|(body, _)| body.len().is_multiple_of(BLOCK_LEN))
     }
 }
 
 impl<S: StreamMode> Sealer for EncryptAndMac<S> {
-    fn tag_len(&self) -> usize {
-        self.tag_len
-    }
-
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn length_is_separate(&self) -> bool {
-        false
+    fn framing(&self) -> Framing {
+        self.framing
     }
 
     fn seal(&mut self, sequence: u32, packet: &mut [u8]) -> Result<(), CryptoError> {
@@ -82,16 +76,8 @@ impl<S: StreamMode> Sealer for EncryptAndMac<S> {
 }
 
 impl<S: StreamMode> Opener for EncryptAndMac<S> {
-    fn tag_len(&self) -> usize {
-        self.tag_len
-    }
-
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn length_is_separate(&self) -> bool {
-        false
+    fn framing(&self) -> Framing {
+        self.framing
     }
 
     fn head_len(&self) -> usize {
@@ -126,34 +112,27 @@ impl<S> fmt::Debug for EncryptAndMac<S> {
 pub struct EncryptThenMac<S> {
     stream: S,
     mac: Box<dyn KeyedMac>,
-    tag_len: usize,
+    framing: Framing,
 }
 
 impl<S: StreamMode> EncryptThenMac<S> {
     /// From one direction's cipher and MAC; `tag_len` is the MAC's, in bytes.
     #[must_use]
     pub fn new(stream: S, mac: Box<dyn KeyedMac>, tag_len: usize) -> Self {
-        Self { stream, mac, tag_len }
+        let framing = Framing { tag_len, block_len: BLOCK_LEN, length_is_separate: true };
+        Self { stream, mac, framing }
     }
 
     fn split<'a>(&self, packet: &'a mut [u8]) -> Option<(&'a mut [u8], &'a mut [u8])> {
-        split_tag(packet, self.tag_len, LENGTH_LEN + BLOCK_LEN).filter(|(body, _)| {
+        split_tag(packet, self.framing.tag_len, LENGTH_LEN + BLOCK_LEN).filter(|(body, _)| {
             body.get(LENGTH_LEN..).is_some_and(|text| text.len().is_multiple_of(BLOCK_LEN))
         })
     }
 }
 
 impl<S: StreamMode> Sealer for EncryptThenMac<S> {
-    fn tag_len(&self) -> usize {
-        self.tag_len
-    }
-
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn length_is_separate(&self) -> bool {
-        true
+    fn framing(&self) -> Framing {
+        self.framing
     }
 
     fn seal(&mut self, sequence: u32, packet: &mut [u8]) -> Result<(), CryptoError> {
@@ -165,16 +144,8 @@ impl<S: StreamMode> Sealer for EncryptThenMac<S> {
 }
 
 impl<S: StreamMode> Opener for EncryptThenMac<S> {
-    fn tag_len(&self) -> usize {
-        self.tag_len
-    }
-
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-
-    fn length_is_separate(&self) -> bool {
-        true
+    fn framing(&self) -> Framing {
+        self.framing
     }
 
     fn head_len(&self) -> usize {

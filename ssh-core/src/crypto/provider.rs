@@ -245,14 +245,21 @@ impl fmt::Debug for MacKey<'_> {
     }
 }
 
+/// What the packets of one direction look like from outside (RFC 4253 §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framing {
+    /// Bytes behind the padding: the tag or MAC.
+    pub tag_len: usize,
+    /// What the packet is a multiple of, in bytes.
+    pub block_len: usize,
+    /// Whether the length field is left out of that multiple (AEAD and EtM) or counted (encrypt-and-MAC).
+    pub length_is_separate: bool,
+}
+
 /// Seals the packets of one direction, each in the buffer that it is sent from.
 pub trait Sealer: Send + Sync + fmt::Debug {
-    /// Bytes behind the padding: the tag or MAC.
-    fn tag_len(&self) -> usize;
-    /// What the packet is a multiple of, in bytes.
-    fn block_len(&self) -> usize;
-    /// Whether the length field is left out of that multiple (AEAD and EtM) or counted (encrypt-and-MAC).
-    fn length_is_separate(&self) -> bool;
+    /// What it makes. It never changes.
+    fn framing(&self) -> Framing;
     /// Seals `packet`: `u32 length ‖ u8 padding length ‖ payload ‖ padding ‖ room of tag_len bytes`.
     /// `sequence` is the packet's number since the last reset (RFC 4253 §6.4).
     ///
@@ -263,12 +270,8 @@ pub trait Sealer: Send + Sync + fmt::Debug {
 
 /// Opens the packets of one direction where they lie.
 pub trait Opener: Send + Sync + fmt::Debug {
-    /// Bytes behind the padding: the tag or MAC.
-    fn tag_len(&self) -> usize;
-    /// What the packet is a multiple of, in bytes.
-    fn block_len(&self) -> usize;
-    /// As for [`Sealer::length_is_separate`].
-    fn length_is_separate(&self) -> bool;
+    /// What it expects. It never changes.
+    fn framing(&self) -> Framing;
     /// How many bytes [`open_length`](Self::open_length) needs: 4, or a whole block where the length is encrypted
     /// together with what follows it.
     fn head_len(&self) -> usize;

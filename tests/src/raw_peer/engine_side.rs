@@ -135,7 +135,7 @@ impl RawPeer {
 
     fn open_next(&mut self) -> Option<Vec<u8>> {
         let (head_len, tag_len) =
-            self.opener.as_ref().map_or((4, 0), |opener| (opener.head_len(), opener.tag_len()));
+            self.opener.as_ref().map_or((4, 0), |opener| (opener.head_len(), opener.framing().tag_len));
         let head = self.output.get_mut(..head_len)?;
         let length = match &mut self.opener {
             Some(opener) => opener.open_length(self.receive_sequence, head),

@@ -29,12 +29,12 @@ impl RawPeer {
             let padding = if 8 - over < 4 { 16 - over } else { 8 - over };
             return plain_packet(payload, u8::try_from(padding).expect("short padding"));
         };
-        let separate = if sealer.length_is_separate() { 4 } else { 0 };
-        let block = sealer.block_len();
+        let separate = if sealer.framing().length_is_separate { 4 } else { 0 };
+        let block = sealer.framing().block_len;
         let over = (payload.len() + 5 - separate) % block;
         let padding = if block - over < 4 { 2 * block - over } else { block - over };
         let mut packet = plain_packet(payload, u8::try_from(padding).expect("short padding"));
-        packet.resize(packet.len() + sealer.tag_len(), 0);
+        packet.resize(packet.len() + sealer.framing().tag_len, 0);
         sealer.seal(sequence, &mut packet).expect("sealing");
         packet
     }
@@ -46,7 +46,7 @@ impl RawPeer {
     pub fn seal_framed(&mut self, framed: &[u8]) -> Vec<u8> {
         let sealer = self.sealer.as_mut().expect("keys");
         let mut packet = framed.to_vec();
-        packet.resize(packet.len() + sealer.tag_len(), 0);
+        packet.resize(packet.len() + sealer.framing().tag_len, 0);
         sealer.seal(self.send_sequence, &mut packet).expect("sealing");
         self.send_sequence = self.send_sequence.wrapping_add(1);
         packet

@@ -179,11 +179,12 @@ impl Inbound {
             return Err(PeerMisbehaved::PacketLength(length).into());
         }
         let len = usize::try_from(length).map_err(|_| PeerMisbehaved::PacketLength(length))?;
-        let aligned = if self.opener.length_is_separate() { len } else { len.saturating_add(4) };
-        if aligned.checked_rem(self.opener.block_len()).unwrap_or(0) != 0 {
+        let framing = self.opener.framing();
+        let aligned = if framing.length_is_separate { len } else { len.saturating_add(4) };
+        if aligned.checked_rem(framing.block_len).unwrap_or(0) != 0 {
             return Err(PeerMisbehaved::Misaligned.into());
         }
-        let total = len.saturating_add(4).saturating_add(self.opener.tag_len());
+        let total = len.saturating_add(4).saturating_add(framing.tag_len);
         if total < self.opener.head_len() {
             return Err(PeerMisbehaved::PacketLength(length).into());
         }
@@ -201,7 +202,7 @@ impl Inbound {
             other => Error::Crypto(other),
         })?;
         let padding = packet.get(4).copied().map(usize::from).ok_or(PeerMisbehaved::Padding)?;
-        let end = total.checked_sub(self.opener.tag_len()).and_then(|end| end.checked_sub(padding));
+        let end = total.checked_sub(self.opener.framing().tag_len).and_then(|end| end.checked_sub(padding));
         let end = end.filter(|end| padding >= 4 && *end > 5).ok_or(PeerMisbehaved::Padding)?;
 
         let sequence = self.sequence;

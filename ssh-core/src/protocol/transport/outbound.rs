@@ -326,11 +326,12 @@ impl Outbound {
         }
         self.acks.put_trailer(&mut self.buffer);
 
-        let separate = if self.sealer.length_is_separate() { 4 } else { 0 };
+        let framing = self.sealer.framing();
+        let separate = if framing.length_is_separate { 4 } else { 0 };
         let aligned = self.buffer.len().saturating_sub(start).saturating_sub(separate);
-        let padding = padding_len(aligned, self.sealer.block_len());
+        let padding = padding_len(aligned, framing.block_len);
         let tag = [0; MAX_TAG_LEN];
-        let tag = tag.get(..self.sealer.tag_len()).ok_or(Error::Bug("a tag is longer than any known"))?;
+        let tag = tag.get(..framing.tag_len).ok_or(Error::Bug("a tag is longer than any known"))?;
         self.buffer.extend_from_slice(self.padding.take(padding));
         let length = self.buffer.len().saturating_sub(start).saturating_sub(4);
         self.buffer.extend_from_slice(tag);

@@ -1,4 +1,4 @@
-use crate::crypto::{CryptoError, Opener, Sealer};
+use crate::crypto::{CryptoError, Framing, Opener, Sealer};
 
 /// The framing before the first NEWKEYS: no encryption, no MAC, blocks of 8 bytes (RFC 4253 §6).
 #[derive(Debug)]
@@ -7,14 +7,8 @@ pub(crate) struct Plain;
 const BLOCK_LEN: usize = 8;
 
 impl Sealer for Plain {
-    fn tag_len(&self) -> usize {
-        0
-    }
-    fn block_len(&self) -> usize {
-        BLOCK_LEN
-    }
-    fn length_is_separate(&self) -> bool {
-        false
+    fn framing(&self) -> Framing {
+        Framing { tag_len: 0, block_len: BLOCK_LEN, length_is_separate: false }
     }
     fn seal(&mut self, _sequence: u32, _packet: &mut [u8]) -> Result<(), CryptoError> {
         Ok(())
@@ -22,15 +16,9 @@ impl Sealer for Plain {
 }
 
 impl Opener for Plain {
-    fn tag_len(&self) -> usize {
-        0
-    }
-    // Dev Tunnels' Go peers align the wrong quantity before NEWKEYS, so nothing is demanded here.
-    fn block_len(&self) -> usize {
-        1
-    }
-    fn length_is_separate(&self) -> bool {
-        false
+    fn framing(&self) -> Framing {
+        // Dev Tunnels' Go peers align the wrong quantity before NEWKEYS, so nothing is demanded here.
+        Framing { tag_len: 0, block_len: 1, length_is_separate: false }
     }
     fn head_len(&self) -> usize {
         4
