@@ -37,18 +37,7 @@ impl PublicLine {
     /// [`KeyFormatError`] if a part is missing, the type text is not that of the key, the key is refused, or there
     /// are several keys.
     pub fn parse(text: &[u8]) -> Result<Self, KeyFormatError> {
-        if text.len() > MAX_LINE_LEN {
-            return Err(KeyFormatError::TooLong);
-        }
-        let text = std::str::from_utf8(text).map_err(|_| KeyFormatError::NotUtf8)?;
-        let mut lines =
-            text.lines().map(trim_blanks).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let line = lines.next().ok_or(KeyFormatError::NotALine)?;
-        if lines.next().is_some() {
-            return Err(KeyFormatError::NotALine);
-        }
-        let (kind, rest) = next_word(line);
-        let (base64, comment) = next_word(rest);
+        let Words { kind, base64, comment } = only_line(text, MAX_LINE_LEN)?;
         Ok(Self::new(parse_key(kind, base64)?, comment))
     }
 }
@@ -64,25 +53,57 @@ impl FromStr for PublicLine {
 impl fmt::Display for PublicLine {
     /// The line without a line feed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.key.kind().name(), STANDARD.encode(self.key.to_blob()))?;
-        let comment = clean_comment(&self.comment);
-        if comment.is_empty() { Ok(()) } else { write!(f, " {comment}") }
+        write_line(f, self.key.kind().name(), &self.key.to_blob(), &self.comment)
     }
+}
+
+/// The words of a line.
+pub(super) struct Words<'a> {
+    pub(super) kind: &'a str,
+    pub(super) base64: &'a str,
+    pub(super) comment: &'a str,
+}
+
+/// The words of the one line of a file of at most `max_len` bytes, in which blank lines and `#` comments may stand too.
+pub(super) fn only_line(text: &[u8], max_len: usize) -> Result<Words<'_>, KeyFormatError> {
+    if text.len() > max_len {
+        return Err(KeyFormatError::TooLong);
+    }
+    let text = std::str::from_utf8(text).map_err(|_| KeyFormatError::NotUtf8)?;
+    let mut lines = text.lines().map(trim_blanks).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let line = lines.next().ok_or(KeyFormatError::NotALine)?;
+    if lines.next().is_some() {
+        return Err(KeyFormatError::NotALine);
+    }
+    let (kind, rest) = next_word(line);
+    let (base64, comment) = next_word(rest);
+    Ok(Words { kind, base64, comment })
+}
+
+/// Writes `type base64 [comment]`, the comment cleaned.
+pub(super) fn write_line(f: &mut fmt::Formatter<'_>, kind: &str, blob: &[u8], comment: &str) -> fmt::Result {
+    write!(f, "{kind} {}", STANDARD.encode(blob))?;
+    let comment = clean_comment(comment);
+    if comment.is_empty() { Ok(()) } else { write!(f, " {comment}") }
 }
 
 /// The key of `type base64`. The text must name the type that the blob has.
 pub(super) fn parse_key(kind: &str, base64: &str) -> Result<PublicKey, KeyFormatError> {
-    if kind.is_empty() || base64.is_empty() {
-        return Err(KeyFormatError::NotALine);
-    }
-    let blob = STANDARD.decode(base64).map_err(|_| KeyFormatError::BadBase64)?;
-    let key = PublicKey::from_blob(&blob)?;
+    let key = PublicKey::from_blob(&blob_of(kind, base64)?)?;
     let fits = match key.kind() {
         // The three names are one key type (RFC 8332 §3).
         KeyKind::Rsa => matches!(kind, "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512"),
         other => kind == other.name(),
     };
     if fits { Ok(key) } else { Err(KeyFormatError::TypeMismatch) }
+}
+
+/// What the second word of a line holds; neither it nor the first may be missing.
+pub(super) fn blob_of(kind: &str, base64: &str) -> Result<Vec<u8>, KeyFormatError> {
+    if kind.is_empty() || base64.is_empty() {
+        return Err(KeyFormatError::NotALine);
+    }
+    STANDARD.decode(base64).map_err(|_| KeyFormatError::BadBase64)
 }
 
 /// The first word and what follows it. Only ASCII space and tab part words: other white space could show a line as

@@ -2,12 +2,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::parse::kind_of_type;
 use super::{Certificate, MAX_CERTIFICATE_LEN};
-use crate::keys::public_line::{clean_comment, next_word, trim_blanks};
+use crate::keys::public_line::{Words, blob_of, clean_comment, only_line, write_line};
 use crate::keys::{KeyFileError, KeyFormatError, Overwrite, files};
 use crate::protocol::wire::Reader;
 
@@ -33,23 +30,8 @@ impl CertificateLine {
     /// [`KeyFormatError`] if a part is missing, the type text is not that of the certificate, the certificate is refused
     /// ([`KeyFormatError::Certificate`]), or there are several lines.
     pub fn parse(text: &[u8]) -> Result<Self, KeyFormatError> {
-        if text.len() > MAX_LINE_LEN {
-            return Err(KeyFormatError::TooLong);
-        }
-        let text = std::str::from_utf8(text).map_err(|_| KeyFormatError::NotUtf8)?;
-        let mut lines =
-            text.lines().map(trim_blanks).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let line = lines.next().ok_or(KeyFormatError::NotALine)?;
-        if lines.next().is_some() {
-            return Err(KeyFormatError::NotALine);
-        }
-        let (kind, rest) = next_word(line);
-        let (base64, comment) = next_word(rest);
-        if kind.is_empty() || base64.is_empty() {
-            return Err(KeyFormatError::NotALine);
-        }
-        let blob = STANDARD.decode(base64).map_err(|_| KeyFormatError::BadBase64)?;
-        let certificate = Certificate::from_blob(&blob)?;
+        let Words { kind, base64, comment } = only_line(text, MAX_LINE_LEN)?;
+        let certificate = Certificate::from_blob(&blob_of(kind, base64)?)?;
         if kind_of_type(kind.as_bytes()) != Some(certificate.key().kind()) {
             return Err(KeyFormatError::TypeMismatch);
         }
@@ -111,9 +93,7 @@ impl fmt::Display for CertificateLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let blob = self.certificate.as_blob();
         let kind = Reader::new(blob).text(64).unwrap_or_default();
-        write!(f, "{kind} {}", STANDARD.encode(blob))?;
-        let comment = clean_comment(&self.comment);
-        if comment.is_empty() { Ok(()) } else { write!(f, " {comment}") }
+        write_line(f, kind, blob, &self.comment)
     }
 }
 
