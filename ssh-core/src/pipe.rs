@@ -76,40 +76,24 @@ async fn one_way(from: &Channel, to: &Channel) {
         };
         match piece {
             Ok(Piece::Request(request)) => answers.push(pass_request(from, to, request)),
-            Ok(Piece::Data(chunks)) => {
-                let write = write_data(to, chunks);
-                tokio::pin!(write);
-                let written = loop {
-                    tokio::select! {
-                        biased;
-                        Some(()) = answers.next(), if !answers.is_empty() => {}
-                        request = next_urgent(from) => answers.push(pass_request(from, to, request)),
-                        written = &mut write => break written,
-                    }
-                };
-                if written.is_err() {
-                    return;
-                }
-            }
-            Ok(Piece::Extended(code, data)) => {
-                let mut writer = to.extended_writer(code);
-                let write = writer.write_all(&data);
-                tokio::pin!(write);
-                let written = loop {
-                    tokio::select! {
-                        biased;
-                        Some(()) = answers.next(), if !answers.is_empty() => {}
-                        request = next_urgent(from) => answers.push(pass_request(from, to, request)),
-                        written = &mut write => break written,
-                    }
-                };
-                if written.is_err() {
-                    return;
-                }
-            }
             // An error means that it is closed, which comes next.
             Ok(Piece::Eof) => drop(to.send_eof()),
             Ok(Piece::Closed) | Err(_) => break,
+            Ok(piece @ (Piece::Data(_) | Piece::Extended(..))) => {
+                let write = write_piece(to, piece);
+                tokio::pin!(write);
+                let written = loop {
+                    tokio::select! {
+                        biased;
+                        Some(()) = answers.next(), if !answers.is_empty() => {}
+                        request = next_urgent(from) => answers.push(pass_request(from, to, request)),
+                        written = &mut write => break written,
+                    }
+                };
+                if written.is_err() {
+                    return;
+                }
+            }
         }
     }
     drop(answers);
@@ -132,12 +116,19 @@ async fn next_urgent(from: &Channel) -> crate::channel::PeerRequest {
     std::future::poll_fn(|cx| shared.with(|engine| engine.poll_urgent(*id, cx))).await
 }
 
-async fn write_data(to: &Channel, chunks: Vec<Bytes>) -> io::Result<()> {
-    let mut writer = to.writer();
-    for chunk in chunks {
-        writer.write_all(&chunk).await?;
+/// Data and extended data alone take time to write.
+async fn write_piece(to: &Channel, piece: Piece) -> io::Result<()> {
+    match piece {
+        Piece::Data(chunks) => {
+            let mut writer = to.writer();
+            for chunk in chunks {
+                writer.write_all(&chunk).await?;
+            }
+            Ok(())
+        }
+        Piece::Extended(code, data) => to.extended_writer(code).write_all(&data).await,
+        Piece::Request(_) | Piece::Eof | Piece::Closed => Ok(()),
     }
-    Ok(())
 }
 
 /// Sends the request at once, so that it keeps its place, and then waits for its answer.

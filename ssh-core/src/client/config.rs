@@ -63,6 +63,12 @@ impl fmt::Debug for ShowBanner {
 #[derive(Debug)]
 pub struct ConfigBuilder<State> {
     state: State,
+    settings: Settings,
+}
+
+/// What a builder collects whatever its state.
+#[derive(Debug)]
+struct Settings {
     user: Arc<str>,
     credentials: Vec<Credential>,
     policy: Option<Arc<dyn AuthPolicy>>,
@@ -88,15 +94,17 @@ impl Config {
     pub fn builder(user: &str) -> ConfigBuilder<NeedsHostKeyVerifier> {
         ConfigBuilder {
             state: NeedsHostKeyVerifier,
-            user: user.into(),
-            credentials: Vec::new(),
-            policy: None,
-            banner: None,
-            algorithms: Algorithms::default(),
-            limits: Limits::default(),
-            extensions: Extensions::default(),
-            provider: None,
-            reconnect: ReconnectMode::Never,
+            settings: Settings {
+                user: user.into(),
+                credentials: Vec::new(),
+                policy: None,
+                banner: None,
+                algorithms: Algorithms::default(),
+                limits: Limits::default(),
+                extensions: Extensions::default(),
+                provider: None,
+                reconnect: ReconnectMode::Never,
+            },
         }
     }
 }
@@ -105,31 +113,7 @@ impl ConfigBuilder<NeedsHostKeyVerifier> {
     /// How host keys are verified.
     #[must_use]
     pub fn verify_host_key(self, verifier: impl HostKeyVerifier + 'static) -> ConfigBuilder<Ready> {
-        let Self {
-            state: _,
-            user,
-            credentials,
-            policy,
-            banner,
-            algorithms,
-            limits,
-            extensions,
-            provider,
-            reconnect,
-        } = self;
-        let state = Ready(Arc::new(verifier));
-        ConfigBuilder {
-            state,
-            user,
-            credentials,
-            policy,
-            banner,
-            algorithms,
-            limits,
-            extensions,
-            provider,
-            reconnect,
-        }
+        ConfigBuilder { state: Ready(Arc::new(verifier)), settings: self.settings }
     }
 }
 
@@ -139,14 +123,14 @@ impl<State> ConfigBuilder<State> {
     /// refused before are tried again, those that were a part of it are not.
     #[must_use]
     pub fn authenticate(mut self, credential: Credential) -> Self {
-        self.credentials.push(credential);
+        self.settings.credentials.push(credential);
         self
     }
 
     /// Asks `policy` before each attempt what is to be tried. Without one the list alone decides.
     #[must_use]
     pub fn auth_policy(mut self, policy: impl AuthPolicy + 'static) -> Self {
-        self.policy = Some(Arc::new(policy));
+        self.settings.policy = Some(Arc::new(policy));
         self
     }
 
@@ -154,21 +138,21 @@ impl<State> ConfigBuilder<State> {
     /// line feeds are escaped, and it is cut at about 8 KiB and 100 lines. Unless this is set, nobody sees it.
     #[must_use]
     pub fn on_banner(mut self, show: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.banner = Some(ShowBanner(Arc::new(show)));
+        self.settings.banner = Some(ShowBanner(Arc::new(show)));
         self
     }
 
     /// What is offered; [`Algorithms::default`] otherwise.
     #[must_use]
     pub fn algorithms(mut self, algorithms: Algorithms) -> Self {
-        self.algorithms = algorithms;
+        self.settings.algorithms = algorithms;
         self
     }
 
     /// What the session may cost; [`Limits::default`] otherwise.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.settings.limits = limits;
         self
     }
 
@@ -177,28 +161,28 @@ impl<State> ConfigBuilder<State> {
     /// as if it were off.
     #[must_use]
     pub fn offer_reconnect(mut self, offer: ReconnectOffer) -> Self {
-        self.reconnect = ReconnectMode::Manual(offer);
+        self.settings.reconnect = ReconnectMode::Manual(offer);
         self
     }
 
     /// The same, with streams that `policy` makes by itself.
     #[must_use]
     pub fn reconnect(mut self, policy: Reconnect) -> Self {
-        self.reconnect = ReconnectMode::Auto(policy);
+        self.settings.reconnect = ReconnectMode::Auto(policy);
         self
     }
 
     /// Which extensions of the protocol are offered; [`Extensions::default`] otherwise.
     #[must_use]
     pub fn extensions(mut self, extensions: Extensions) -> Self {
-        self.extensions = extensions;
+        self.settings.extensions = extensions;
         self
     }
 
     /// Who does the cryptography; the default backend otherwise.
     #[must_use]
     pub fn provider(mut self, provider: &'static CryptoProvider) -> Self {
-        self.provider = Some(provider);
+        self.settings.provider = Some(provider);
         self
     }
 }
@@ -211,22 +195,23 @@ impl ConfigBuilder<Ready> {
     /// [`ApiMisuse::ReconnectWithoutKeys`](crate::error::ApiMisuse::ReconnectWithoutKeys) if sessions without any
     /// security are to be resumed.
     pub fn build(self) -> Result<Arc<Config>, Error> {
-        let provider = provider_or_default(self.provider)?;
-        if self.algorithms.is_insecure() && !matches!(self.reconnect, ReconnectMode::Never) {
+        let Self { state: Ready(verifier), settings } = self;
+        let provider = provider_or_default(settings.provider)?;
+        if settings.algorithms.is_insecure() && !matches!(settings.reconnect, ReconnectMode::Never) {
             return Err(Error::ApiMisuse(crate::error::ApiMisuse::ReconnectWithoutKeys));
         }
-        self.algorithms.supported_by(provider)?;
+        settings.algorithms.supported_by(provider)?;
         Ok(Arc::new(Config {
-            user: self.user,
-            verifier: self.state.0,
-            credentials: self.credentials,
-            policy: self.policy,
-            banner: self.banner,
-            algorithms: self.algorithms,
-            limits: self.limits,
-            extensions: self.extensions,
+            user: settings.user,
+            verifier,
+            credentials: settings.credentials,
+            policy: settings.policy,
+            banner: settings.banner,
+            algorithms: settings.algorithms,
+            limits: settings.limits,
+            extensions: settings.extensions,
             provider,
-            reconnect: self.reconnect,
+            reconnect: settings.reconnect,
         }))
     }
 }

@@ -8,6 +8,7 @@ use super::initial_request::Initial;
 use super::receive_queue::ReceiveQueue;
 use super::requests::{ReceivedRequests, SentRequests};
 use super::window::ReceiveWindow;
+use crate::protocol::messages::ChannelRequest;
 
 /// One channel's row in the table (RFC 4254 §5).
 #[derive(Debug)]
@@ -249,6 +250,17 @@ impl Row {
             initial: None,
             refuses_requests: false,
         }
+    }
+
+    /// Keeps a request until the application looks at it; those who wait for one.
+    pub(super) fn queue_request(&mut self, request: &ChannelRequest<'_>, slot: Option<u64>) -> Vec<Waker> {
+        self.unread_requests.push_back(PeerRequest {
+            name: request.name.to_owned(),
+            fields: Bytes::copy_from_slice(request.fields.0),
+            slot,
+            data_before: self.data_received,
+        });
+        std::mem::take(&mut self.request_wakers)
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest, Row, RowPhase, StderrMode};
+use super::channel::{ExitStatus, OpenFailure, OpenFailureReason, Row, RowPhase, StderrMode};
 use super::initial_request::INITIAL_CHANNEL_REQUEST;
 use super::open::send_open_failure;
 use super::{Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, MAX_WAITING, OfferedChannel};
@@ -308,13 +308,7 @@ impl Connection {
             }
             return slot.map_or(Ok(()), |slot| self.answer(id, slot, false, out));
         }
-        row.unread_requests.push_back(PeerRequest {
-            name: message.name.to_owned(),
-            fields: Bytes::copy_from_slice(message.fields.0),
-            slot,
-            data_before: row.data_received,
-        });
-        let mut wakes = std::mem::take(&mut row.request_wakers);
+        let mut wakes = row.queue_request(&message, slot);
         self.wakes.append(&mut wakes);
         self.waiting_bytes = waiting;
         Ok(())

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::channel::{PeerRequest, RowPhase};
+use super::channel::RowPhase;
 use super::{Connection, GlobalReply, MAX_WAITING};
 use crate::error::Error;
 use crate::protocol::auth::Authenticated;
@@ -87,13 +87,7 @@ impl Connection {
             row.initial = Some(Box::new(Initial { channel_slot, session_slot }));
             channel_slot
         });
-        row.unread_requests.push_back(PeerRequest {
-            name: request.name.to_owned(),
-            fields: Bytes::copy_from_slice(request.fields.0),
-            slot,
-            data_before: row.data_received,
-        });
-        let mut wakes = std::mem::take(&mut row.request_wakers);
+        let mut wakes = row.queue_request(&request, slot);
         self.wakes.append(&mut wakes);
         self.waiting_bytes = waiting;
         Ok(())
