@@ -139,7 +139,7 @@ impl Engine {
     /// A client's engine and its receiving half.
     ///
     /// # Errors
-    /// [`ApiMisuse::Algorithms`] if nothing can be offered, or no randomness.
+    /// [`ApiMisuse::Algorithms`](crate::error::ApiMisuse::Algorithms) if nothing can be offered, or no randomness.
     pub fn client(common: Common, user: String, now: Instant) -> Result<(Self, Inbound), Error> {
         Self::new(Role::Client, common, Arc::new([]), now, |_| Auth::Client(ClientAuth::new(user)))
     }

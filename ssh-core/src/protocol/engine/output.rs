@@ -51,7 +51,7 @@ impl Engine {
             || self.waiting.as_ref().is_some_and(|waiting| waiting.is_full())
     }
 
-    /// The key for what follows NEWKEYS, for [`Inbound::install`].
+    /// The key for what follows NEWKEYS, for [`Inbound::install`](crate::protocol::Inbound::install).
     pub fn take_opener(&mut self) -> Option<NextOpener> {
         self.next_opener.take()
     }

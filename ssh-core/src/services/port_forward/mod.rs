@@ -13,8 +13,10 @@
 //! ```
 
 mod bind;
+mod builder;
 mod dial;
 mod dynamic;
+mod error;
 mod event;
 mod forwarded;
 mod granted;
@@ -43,8 +45,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 pub use bind::Bind;
+pub use builder::PortForwardingBuilder;
 pub use dial::{Resolver, SystemResolver};
 pub use dynamic::DynamicForward;
+pub use error::ForwardError;
 pub use event::{ForwardEvent, Target};
 pub use forwarded::ForwardedPorts;
 pub use hooks::{
@@ -66,13 +70,12 @@ pub use unix::SocketForward;
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::protocol::OpenError;
-use crate::session::{Incoming, Session};
+use crate::session::Session;
 use event::Events;
 use granted::Granted;
 use hooks::Hooks;
 use messages::{ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP, encode_direct_path};
 use remote::Requested;
-use serve::Unhandled;
 use tasks::Tasks;
 
 /// The port forwarding of one session, either side. It takes all channels and requests of the peer; dropping it stops
@@ -100,165 +103,6 @@ struct Shared {
     connections: Arc<Semaphore>,
 }
 
-/// Why a forward could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForwardError {
-    /// The system does not let us listen there.
-    #[error("cannot listen on {bind}: {source}")]
-    Bind {
-        /// Where.
-        bind: String,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The peer does not let us listen there, or the port is taken at its side.
-    #[error("the peer refused to listen on {bind}")]
-    RefusedByPeer {
-        /// Where.
-        bind: String,
-    },
-    /// This side has asked for that already.
-    #[error("{bind} is forwarded already")]
-    AlreadyForwarded {
-        /// Where.
-        bind: String,
-    },
-    /// The peer granted port 0, but did not say which port it chose.
-    #[error("the peer did not say which port it chose for {bind}")]
-    NoPort {
-        /// Where.
-        bind: String,
-    },
-    /// The peer has not asked us to listen on that port.
-    #[error("the peer has not asked to forward port {port}")]
-    NotForwarded {
-        /// The port.
-        port: u16,
-    },
-    /// The channel did not open.
-    #[error("cannot open a channel to {target}: {source}")]
-    Open {
-        /// Where to.
-        target: Target,
-        /// Why not.
-        source: OpenError,
-    },
-    /// The target reset the connection, or the peer says so.
-    #[error("the connection to {target} was reset")]
-    Reset {
-        /// Whose.
-        target: Target,
-    },
-    /// A stream on this side, such as standard output, failed.
-    #[error("a stream on this side failed: {0}")]
-    Stream(std::io::Error),
-    /// The session is over.
-    #[error(transparent)]
-    Session(#[from] Error),
-}
-
-/// Builds a [`PortForwarding`].
-#[must_use = "nothing is forwarded until it is started"]
-#[derive(Debug)]
-pub struct PortForwardingBuilder {
-    session: Session,
-    policy: ForwardPolicy,
-    events: Events,
-    hooks: Hooks,
-    unhandled: Unhandled,
-}
-
-impl PortForwardingBuilder {
-    /// What the peer may ask for; nothing otherwise. On a server the permissions of the session's
-    /// [principal](Session::principal) take from it.
-    pub fn policy(mut self, policy: ForwardPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Is told of every connection and refusal. It is called from the tasks of the connections and must not block.
-    pub fn on_event(mut self, callback: impl Fn(ForwardEvent) + Send + Sync + 'static) -> Self {
-        self.events = Events::new(callback);
-        self
-    }
-
-    /// Is given the channels and requests that have nothing to do with forwarding, which are refused otherwise. It must
-    /// not block.
-    pub fn unhandled(mut self, callback: impl Fn(Incoming) + Send + Sync + 'static) -> Self {
-        self.unhandled = Unhandled::new(callback);
-        self
-    }
-
-    /// Is told when a forwarded port comes or goes, on either side. It must not block.
-    pub fn on_port(mut self, callback: impl Fn(PortEvent) + Send + Sync + 'static) -> Self {
-        self.hooks.on_port = Some(Box::new(callback));
-        self
-    }
-
-    /// Who listens, for forwards of both sides; [`SystemListeners`] otherwise.
-    pub fn listeners(mut self, factory: impl ListenerFactory + 'static) -> Self {
-        self.hooks.listeners = Arc::new(factory);
-        self
-    }
-
-    /// What is appended to messages; nothing otherwise.
-    pub fn messages(mut self, factory: impl MessageFactory + 'static) -> Self {
-        self.hooks.messages = Arc::new(factory);
-        self
-    }
-
-    /// Who decides about connections through forwarded ports, and may wrap them.
-    pub fn on_connecting(mut self, hook: impl ConnectingHook + 'static) -> Self {
-        self.hooks.connecting = Some(Arc::new(hook));
-        self
-    }
-
-    /// Whether ports that the peer asked to forward are listened on here, which they are unless it is said otherwise. If
-    /// not, they are granted all the same (but port 0 is not), for
-    /// [`connect_to_forwarded_port`](PortForwarding::connect_to_forwarded_port).
-    pub fn accept_local_connections(mut self, accept: bool) -> Self {
-        self.hooks.switches.accept_local = accept;
-        self
-    }
-
-    /// Whether the peer may connect to what the policy permits without a forwarded port (`direct-tcpip`). On.
-    pub fn accept_non_forwarded(mut self, accept: bool) -> Self {
-        self.hooks.switches.accept_direct = accept;
-        self
-    }
-
-    /// Hands connections to ports that this side forwards to `callback`, and connects to no target. The callback must not
-    /// block.
-    pub fn streams(mut self, callback: impl Fn(PortStream) + Send + Sync + 'static) -> Self {
-        self.hooks.switches.connect_to_local = false;
-        self.hooks.on_stream = Some(Box::new(callback));
-        self
-    }
-
-    /// Starts to serve the peer. It needs a tokio runtime.
-    #[must_use = "dropping it stops everything"]
-    pub fn start(self) -> PortForwarding {
-        let policy = match self.session.principal() {
-            Some(principal) => self.policy.for_permissions(&principal.permissions),
-            None => self.policy,
-        };
-        let shared = Arc::new(Shared {
-            connections: Arc::new(Semaphore::new(policy.max_connections.min(Semaphore::MAX_PERMITS))),
-            session: self.session,
-            policy,
-            events: self.events,
-            hooks: self.hooks,
-            tasks: Tasks::default(),
-            listeners: Tasks::default(),
-            requested: Requested::default(),
-            granted: Granted::default(),
-        });
-        shared.tasks.spawn(serve::run(Arc::clone(&shared), self.unhandled));
-        PortForwarding { shared }
-    }
-}
-
 impl PortForwarding {
     /// Starts to serve the peer within `policy`. It needs a tokio runtime.
     #[must_use = "dropping it stops everything"]
@@ -268,13 +112,7 @@ impl PortForwarding {
 
     /// To start with more than a policy.
     pub fn builder(session: Session) -> PortForwardingBuilder {
-        PortForwardingBuilder {
-            session,
-            policy: ForwardPolicy::deny_all(),
-            events: Events::default(),
-            hooks: Hooks::default(),
-            unhandled: Unhandled::default(),
-        }
+        PortForwardingBuilder::new(session)
     }
 
     /// The session.
