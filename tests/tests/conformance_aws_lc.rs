@@ -1,7 +1,7 @@
 //! The conformance suite on the other backend.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-#[path = "conformance/authentication.rs"]
+#[path = "conformance/authentication/mod.rs"]
 mod authentication;
 #[path = "conformance/connection/mod.rs"]
 mod connection;
