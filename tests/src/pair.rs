@@ -242,15 +242,6 @@ impl Pair {
             || lost(&self.server, &self.attempt.1)
     }
 
-    /// Whether both sides have a stream, and it is the same one.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.attempt.0.is_none()
-            && self.attempt.1.is_none()
-            && self.client.engine.detached().is_none()
-            && self.server.engine.detached().is_none()
-    }
-
     /// Does for an attempt what drivers do.
     fn settle_attempt(&mut self) {
         let now = self.now;

@@ -131,7 +131,7 @@ impl Bench {
 }
 
 fn client<'a>(port: u16, host_key: &'a KeyFile, login: Login<'a>, suite: &'a Suite) -> ClientSettings<'a> {
-    ClientSettings { port, host_key, login, suite, local: None, remote: None, rekey_bytes: None }
+    ClientSettings::new(port, host_key, login, suite)
 }
 
 fn authority(names: &str, ca: &KeyFile) -> Outcome<String> {

@@ -18,7 +18,7 @@ use tests::adit::Adit;
 use tests::algorithms::Suite;
 use tests::endpoint::connect;
 use tests::keys::{KeyFile, KeyKind, output};
-use tests::outcome::{Outcome, ensure};
+use tests::outcome::{Outcome, STEP, ensure, within};
 use tests::peers::asyncssh::AsyncSsh;
 use tests::peers::openssh::OpenSsh;
 use tests::peers::{Keyring, PASSWORD, RunningServer, ServerSettings, USER};
@@ -264,13 +264,14 @@ impl RunningAgent {
     async fn start(directory: &Path) -> Outcome<Self> {
         let socket = directory.join("agent.socket").display().to_string();
         let process = Process::spawn("ssh-agent", Command::new("ssh-agent").args(["-D", "-a", &socket]))?;
-        for _ in 0..100 {
+        within(STEP, "starting the agent", async {
             // The socket is there a moment before it can be connected to.
-            if tokio::net::UnixStream::connect(&socket).await.is_ok() {
-                break;
+            while tokio::net::UnixStream::connect(&socket).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            Ok(())
+        })
+        .await?;
         Ok(Self { socket, _process: process })
     }
 

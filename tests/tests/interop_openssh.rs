@@ -141,15 +141,7 @@ async fn stdio_forward_as_server() -> Outcome {
     let server = adit.serve(ServerSettings { host_key, user_key, suite: &suite, rekey_bytes: None }).await?;
     let target = Target::echo().await?;
 
-    let settings = ClientSettings {
-        port: server.port,
-        host_key,
-        login: Login::Key(user_key),
-        suite: &suite,
-        local: None,
-        remote: None,
-        rekey_bytes: None,
-    };
+    let settings = ClientSettings::new(server.port, host_key, Login::Key(user_key), &suite);
     let mut command = openssh.client(settings, keys.directory())?;
     command.args(["-W", &format!("127.0.0.1:{}", target.port), "127.0.0.1"]);
     check_stdio(&mut command).await
@@ -187,15 +179,7 @@ async fn key_files_are_read_by_each_other() -> Outcome {
             .serve(ServerSettings { host_key: &made, user_key: &made, suite: &suite, rekey_bytes: None })
             .await?;
         let login = Login::Key(&made);
-        let settings = ClientSettings {
-            port: server.port,
-            host_key: &made,
-            login,
-            suite: &suite,
-            local: None,
-            remote: None,
-            rekey_bytes: None,
-        };
+        let settings = ClientSettings::new(server.port, &made, login, &suite);
         openssh.connect(settings).await?;
         let server = openssh
             .serve(ServerSettings { host_key: &made, user_key: &made, suite: &suite, rekey_bytes: None })

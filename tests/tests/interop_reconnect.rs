@@ -103,7 +103,7 @@ async fn open(entry: Option<&Endpoint>) -> Outcome<Box<dyn Duplex>> {
         ensure(echoed == b'1', || format!("the first byte came back as {echoed}"))
     })
     .await?;
-    // Both sides have long agreed by then.
+    // Both enable it behind the login and say so to nobody; on loopback that has long been done by then.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     Ok(stream)
 }

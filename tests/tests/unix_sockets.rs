@@ -142,15 +142,7 @@ async fn serve_openssh(
     let suite = Suite::default();
     let settings = ServerSettings { host_key, user_key, suite: &suite, rekey_bytes: None };
     let server = adit.serve_with(settings, server).await?;
-    let settings = ClientSettings {
-        port: server.port,
-        host_key,
-        login: Login::Key(user_key),
-        suite: &suite,
-        local: None,
-        remote: None,
-        rekey_bytes: None,
-    };
+    let settings = ClientSettings::new(server.port, host_key, Login::Key(user_key), &suite);
     let files = TempDir::new()?;
     let mut command = openssh.client(settings, files.path())?;
     command.args(["-N", "-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo ready"]);

@@ -14,6 +14,7 @@ use ssh_core::{Channel, Session};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::common::{PATIENCE, TestRelay, read_answer, start};
 
@@ -76,6 +77,7 @@ async fn a_client_that_came_first_is_served_when_its_host_comes() {
     relay.tunnel("abc", json!({})).await;
     let token = relay.token(Some("abc"), "connect");
     let (client, host) = tokio::join!(relay.upgrade("/t/abc/client", CLIENT, &token), async {
+        // Nobody is told that a client waits for its host; on loopback it has begun to by then.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let host = host(&relay, HOST).await;
         let channels = channels(&host);
@@ -132,6 +134,7 @@ async fn a_second_host_ends_the_first_for_good() {
         let second = host(&relay, protocol).await;
         assert_told(&ended(&first).await, DisconnectReason::TOO_MANY_CONNECTIONS);
         drop(first);
+        // Long enough for the relay to notice that the first has gone, which nobody is told.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(relay.relay.live_counts("abc").host, "the end of the first took the second along");
         drop(second);
@@ -193,26 +196,15 @@ async fn a_relay_that_stops_sends_everybody_away() {
     until("somebody is still counted", || relay.relay.connected() == 0).await;
 }
 
-/// A client of v1 that reads nothing stops its own stream of the host and no other. On its way for it is at most the
-/// window of its channel, what sockets hold, and what the host's own side holds.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_reader_holds_little_and_nobody_else_up() {
-    /// Windows and buffers of three sockets and two sessions on loopback.
+/// Writes to somebody who reads nothing, as long as that takes anything; the task goes on trying until the stream's end.
+async fn flood(mut to: Channel) -> JoinHandle<()> {
+    /// The windows of two sessions, what is between them, and the buffers of three sockets on loopback.
     const MOST: usize = 16 * 1024 * 1024;
-    let relay = start(|_| {}).await;
-    relay.tunnel("abc", json!({})).await;
-    let host = host(&relay, HOST).await;
-    let mut channels = channels(&host);
-    let token = relay.token(Some("abc"), "connect");
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(64 * 1024).unwrap();
-    let slow = relay.upgrade_on(socket, "/t/abc/client", CLIENT, &token).await.unwrap();
-    let mut to_slow = channels.recv().await.unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&sent);
     let flood = tokio::spawn(async move {
         let block = vec![7; 32 * 1024];
-        while to_slow.write_all(&block).await.is_ok() {
+        while to.write_all(&block).await.is_ok() {
             count.fetch_add(block.len(), Ordering::Relaxed);
         }
     });
@@ -225,6 +217,22 @@ async fn a_slow_reader_holds_little_and_nobody_else_up() {
     println!("a reader that reads nothing is owed {} KiB", before / 1024);
     assert!(before > 64 * 1024, "nothing was sent");
     assert!(before <= MOST, "{before} bytes are on their way");
+    flood
+}
+
+/// A client of v1 that reads nothing stops its own stream of the host and no other. On its way for it is at most the
+/// window of its channel, what sockets hold, and what the host's own side holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_holds_little_and_nobody_else_up() {
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    let host = host(&relay, HOST).await;
+    let mut channels = channels(&host);
+    let token = relay.token(Some("abc"), "connect");
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let slow = relay.upgrade_on(socket, "/t/abc/client", CLIENT, &token).await.unwrap();
+    let flood = flood(channels.recv().await.unwrap()).await;
 
     let mut quick = relay.websocket("/t/abc/client", CLIENT, &token).await;
     let mut to_quick = channels.recv().await.unwrap();
@@ -246,8 +254,6 @@ async fn a_slow_reader_holds_little_and_nobody_else_up() {
 /// The same by v2, and in both directions: of two channels that are joined, one is not read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_of_v2_holds_little_and_nobody_else_up() {
-    /// The windows of both sessions, what is between them, and what sockets hold.
-    const MOST: usize = 16 * 1024 * 1024;
     let relay = start(|_| {}).await;
     relay.tunnel("abc", json!({})).await;
     let host = host(&relay, HOST_V2).await;
@@ -258,23 +264,8 @@ async fn a_slow_reader_of_v2_holds_little_and_nobody_else_up() {
         let client = session(&relay, "/t/abc/client", CLIENT_V2, &token).await;
         let near = client.open_channel_with("forwarded-tcpip", &fields(3000, true)).await.unwrap().0;
         let far = channels.recv().await.unwrap();
-        let (silent, mut loud) = if host_is_slow { (far, near) } else { (near, far) };
-        let sent = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&sent);
-        let flood = tokio::spawn(async move {
-            let block = vec![7; 32 * 1024];
-            while loud.write_all(&block).await.is_ok() {
-                count.fetch_add(block.len(), Ordering::Relaxed);
-            }
-        });
-        let mut before = usize::MAX;
-        while before != sent.load(Ordering::Relaxed) {
-            before = sent.load(Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(700)).await;
-        }
-        println!("a reader that reads nothing is owed {} KiB", before / 1024);
-        assert!(before > 64 * 1024, "nothing was sent");
-        assert!(before <= MOST, "{before} bytes are on their way");
+        let (silent, loud) = if host_is_slow { (far, near) } else { (near, far) };
+        let flood = flood(loud).await;
 
         let other = session(&relay, "/t/abc/client", CLIENT_V2, &token).await;
         for quick in [&client, &other] {

@@ -90,6 +90,14 @@ pub struct ClientSettings<'a> {
     pub rekey_bytes: Option<u64>,
 }
 
+impl<'a> ClientSettings<'a> {
+    /// To log in and nothing else.
+    #[must_use]
+    pub fn new(port: u16, host_key: &'a KeyFile, login: Login<'a>, suite: &'a Suite) -> Self {
+        Self { port, host_key, login, suite, local: None, remote: None, rekey_bytes: None }
+    }
+}
+
 /// A server; it ends when this is dropped.
 pub struct RunningServer {
     /// Its port on 127.0.0.1.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tempfile::TempDir;
-use tests::adit::{self, Adit};
+use tests::adit::Adit;
 use tests::algorithms::Suite;
 use tests::endpoint::Endpoint;
 use tests::keys::{KeyFile, KeyKind};
@@ -50,15 +50,7 @@ impl World {
         let user_key = &KeyFile { public: authorized.to_owned(), ..key.clone() };
         let server =
             server.serve(ServerSettings { host_key, user_key, suite: &suite, rekey_bytes: None }).await?;
-        let settings = ClientSettings {
-            port: server.port,
-            host_key,
-            login: Login::Key(key),
-            suite: &suite,
-            local: None,
-            remote: None,
-            rekey_bytes: None,
-        };
+        let settings = ClientSettings::new(server.port, host_key, Login::Key(key), &suite);
         let client = match self.openssh.connect(settings).await {
             Ok(client) => client,
             Err(failure) if failure.to_string().contains("Permission denied") => return Ok(NOTHING),

@@ -184,6 +184,7 @@ async fn concurrent_requests(session: &Session) -> Outcome {
         Ok(())
     };
     let data = async {
+        // The request goes first; the server takes a second to answer it.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let started = started();
         let same = echoes(&mut second, b"CONCURRENT_TEST_DATA").await?;
