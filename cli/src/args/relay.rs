@@ -41,7 +41,7 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) limit: Vec<String>,
 
-    /// Append the access and audit log there, as JSON lines; `-` is stderr
+    /// Append the access and audit log there, with warnings, as JSON lines; `-` is stderr
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub(crate) log: PathBuf,
 }

@@ -191,3 +191,20 @@ fn make_private_folder(folder: &Path) -> Result<(), CliError> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_changed_by_name() {
+        let changed =
+            |changes: &[&str]| limits(&changes.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let set = changed(&["clients_per_tunnel=7", "host_wait=3", "clients_per_tunnel=8"]).unwrap();
+        assert_eq!((set.clients_per_tunnel, set.host_wait), (8, Duration::from_secs(3)));
+        assert_eq!(changed(&[]).unwrap(), Limits::default());
+        let error = changed(&["clients=1"]).unwrap_err();
+        assert_eq!(error.code, Code::Usage);
+        assert!(error.message.contains("clients_per_owner"), "it says which there are: {}", error.message);
+    }
+}
