@@ -175,7 +175,7 @@ async fn serve(
             },
             () = tokio::time::sleep_until(at), if settled.is_some() => {
                 settled = None;
-                ports.settle(shared);
+                ports.settle(shared).await?;
             }
         }
     }
