@@ -11,4 +11,5 @@ mod common;
 mod frames;
 mod management;
 mod requests;
+mod rights;
 mod sessions;
