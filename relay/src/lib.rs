@@ -7,6 +7,7 @@ pub mod client;
 mod client_leg;
 pub mod config;
 pub mod dial;
+mod forwarded;
 mod guard;
 pub mod host;
 mod host_leg;

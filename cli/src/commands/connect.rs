@@ -55,7 +55,7 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
             .warning("without end-to-end encryption, whoever runs the relay can read and change everything");
     }
     let map: BTreeMap<u16, u16> = args.port.iter().map(|pair| (pair.remote, pair.local)).collect();
-    let for_events = output.clone();
+    let (for_events, wanted) = (output.clone(), map.keys().copied().collect::<Vec<_>>());
     let config = Config {
         url: link.client_url(),
         token: token(&args, &link)?,
@@ -69,7 +69,18 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
             (None, true) => PortPolicy::Same(map),
             (None, false) => PortPolicy::Next(map),
         },
-        on_event: Arc::new(move |event| report(event, &for_events)),
+        on_event: Arc::new(move |event| {
+            let missing = match &event {
+                ClientEvent::Ready { ports } => missing(&wanted, ports),
+                _ => Vec::new(),
+            };
+            report(event, &for_events);
+            for port in missing {
+                for_events.warning(format!(
+                    "the host does not offer port {port} of -p now; it is listened on once the host does"
+                ));
+            }
+        }),
     };
     let mut client = tokio::select! {
         name = &mut signal => return Ok(Ended::Closed(name)),
@@ -113,8 +124,9 @@ fn link(args: &ConnectArgs) -> Result<Link, CliError> {
         let read = io::stdin().lock().take(MAX_LINK).read_to_string(&mut text);
         read.map_err(|error| CliError::usage(format!("cannot read a link from stdin: {error}; pipe it in")))?;
     }
-    // People copy the whole line.
-    let text = text.trim().trim_start_matches("adit connect ").trim().trim_matches('\'');
+    // People copy the whole line, and mail programs change its quotes.
+    let text = text.trim().trim_start_matches("adit connect ").trim();
+    let text = text.trim_matches(['\'', '"', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}']);
     if !text.contains("://") {
         let relay = args.relay.as_ref().ok_or_else(|| {
             CliError::usage(format!(
@@ -166,6 +178,12 @@ fn report(event: ClientEvent, output: &Output) {
         }
         _ => {}
     }
+}
+
+/// The ports of `-p` that the host does not offer.
+fn missing(wanted: &[u16], ports: &[relay::client::Mapping]) -> Vec<u16> {
+    let is_there = |port: &u16| ports.iter().any(|mapping| mapping.remote == *port);
+    wanted.iter().copied().filter(|port| !is_there(port)).collect()
 }
 
 pub(crate) fn millis(time: std::time::Duration) -> u64 {

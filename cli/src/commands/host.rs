@@ -68,7 +68,7 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         None => {
             let direct =
                 Dialer::new(None, Proxies::default()).map_err(|error| dial_error(&error, End::Host))?;
-            (embedded::prepare(&args, &blob).await?, direct)
+            (embedded::prepare(&args, &blob, output).await?, direct)
         }
     };
     let for_events = output.clone();

@@ -1,9 +1,10 @@
 //! A relay in the host's own process, for this one tunnel.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay::access::parse_range;
 use relay::model::{AccessControl, CLUSTER, Endpoint, Port, Tunnel, is_tunnel_id};
 use relay::scopes::{Scope, Scopes};
 use relay::store::{Record, StoreError};
@@ -15,12 +16,13 @@ use super::{Place, lifetime};
 use crate::args::{HostArgs, Who};
 use crate::commands::tunnel::{entries, random_id};
 use crate::error::{CliError, Code, chain};
+use crate::output::Output;
 
 /// Who owns the tunnel.
 const OWNER: &str = "host";
 
 /// Starts the relay. It runs until the process ends.
-pub(super) async fn prepare(args: &HostArgs, key: &[u8]) -> Result<Place, CliError> {
+pub(super) async fn prepare(args: &HostArgs, key: &[u8], output: &Output) -> Result<Place, CliError> {
     let tunnel = match &args.tunnel {
         Some(id) if is_tunnel_id(id) => id.clone(),
         Some(id) => {
@@ -31,6 +33,7 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8]) -> Result<Place, CliErr
     };
     let broken =
         |error: StoreError| CliError::new(Code::Internal, format!("the relay failed: {}", chain(&error)));
+    check_rules(&args.allow)?;
     let relay = Relay::new(Config::default()).map_err(broken)?;
     let address = address(args).await?;
     let server = Server::bind(std::sync::Arc::clone(&relay), address)
@@ -40,6 +43,11 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8]) -> Result<Place, CliErr
     let shown =
         if bound.ip().is_unspecified() { SocketAddr::new(own_address(), bound.port()) } else { bound };
     let base = format!("http://{shown}");
+    if shown.ip().is_loopback() && args.listen.is_none() {
+        output.warning(
+            "the link is good on this machine alone; give an address of another network with --listen",
+        );
+    }
 
     let (host_url, client_url) =
         (format!("ws://{shown}/t/{tunnel}/host"), format!("ws://{shown}/t/{tunnel}/client"));
@@ -83,6 +91,27 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8]) -> Result<Place, CliErr
     Ok(Place { relay: base, tunnel, host_url, host_token, connect_token })
 }
 
+/// Rules that could let nobody in are a mistake.
+fn check_rules(rules: &[Who]) -> Result<(), CliError> {
+    for rule in rules {
+        match rule {
+            Who::Anonymous => {}
+            Who::User(name) => {
+                return Err(CliError::usage(format!(
+                    "--allow user:{name} needs --relay: this machine's own relay knows no users"
+                )));
+            }
+            Who::Range(range) if parse_range(range).is_err() => {
+                return Err(CliError::usage(format!(
+                    "{range:?} is no address and no range such as 10.0.0.0/8"
+                )));
+            }
+            Who::Range(_) => {}
+        }
+    }
+    Ok(())
+}
+
 async fn address(args: &HostArgs) -> Result<SocketAddr, CliError> {
     let Some(listen) = args.listen.as_ref().map(|spec| &spec.listen) else {
         return Ok(SocketAddr::new(own_address(), 0));
@@ -97,10 +126,15 @@ async fn address(args: &HostArgs) -> Result<SocketAddr, CliError> {
 
 /// The address that packets to elsewhere leave from; nothing is sent to find out.
 fn own_address() -> IpAddr {
-    // An address for documentation (RFC 5737): it is routed like any other.
-    let route = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        socket.local_addr()
+    // Addresses for documentation (RFC 5737, RFC 3849): they are routed like any other.
+    let far: [(IpAddr, IpAddr); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    ];
+    let route = far.into_iter().find_map(|(any, far)| {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((far, 9)).ok()?;
+        socket.local_addr().ok()
     });
     route.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }

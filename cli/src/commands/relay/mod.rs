@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay::access::parse_range;
 use relay::tls::{Tls, TlsFiles};
 use relay::{Config, Relay, Server};
 use tokio::runtime::{Builder, Runtime};
@@ -56,6 +57,7 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     config.public_url = args.public_url.clone();
     config.host_names = args.host_name.clone();
     config.origins = args.origin.clone();
+    config.proxies = args.proxy.iter().filter_map(|range| parse_range(range).ok()).collect();
     config.tls = tls.is_some();
     config.admin_token = Some(token);
     let relay = Relay::new(config).map_err(|error| {
@@ -78,7 +80,7 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     output.event(&Event::AdminToken { file: token_file.display().to_string(), made });
     if tls.is_none() && !addr.ip().is_loopback() {
         output.warning(
-            "without --tls-cert and --tls-key, tokens can be read on the way; put a proxy with TLS in front",
+            "without --tls-cert and --tls-key, tokens can be read on the way; put a proxy with TLS in front, and name it with --proxy",
         );
     }
 
