@@ -73,7 +73,11 @@ pub(crate) async fn run_v2<S>(
         }
     };
     let mut incoming = session.incoming();
-    let offers = offer_ports(&tunnel, &session);
+    let offers = async {
+        offer_ports(&tunnel, &session).await;
+        // It has been told why.
+        session.closed().await;
+    };
     tokio::pin!(offers);
     loop {
         tokio::select! {
@@ -99,12 +103,17 @@ pub(crate) async fn run_v2<S>(
     }
 }
 
-/// Shows the client the ports of whichever host there is, for as long as the session lasts.
+/// Shows the client the ports of whichever host there is, for as long as the session lasts and the host speaks v2 too.
 async fn offer_ports(tunnel: &LiveTunnel, session: &Session) {
     let mut hosts = tunnel.host.subscribe();
     let mut shown = BTreeSet::new();
     loop {
         let host = hosts.borrow_and_update().clone();
+        if host.as_ref().is_some_and(|host| host.version == Version::V1) {
+            // It comes back by the version that goes with this host, or is told that it speaks none.
+            session.disconnect(DisconnectReason::CONNECTION_LOST, "the host now speaks the first version");
+            return;
+        }
         let mut ports = host.as_ref().map(|host| host.ports.subscribe());
         let wanted = ports.as_mut().map(|ports| ports.borrow_and_update().clone()).unwrap_or_default();
         for port in shown.difference(&wanted) {

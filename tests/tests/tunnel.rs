@@ -156,11 +156,34 @@ async fn ports_are_where_they_are_wanted() -> Outcome {
     client.stop().await?;
     let (exit, message) = machine.refused(&[&host.link, "--same-ports"]).await?;
     ensure(exit.code == Some(6) && message.contains(&port), || format!("{exit:?}"))?;
+    // A port that is taken here does not take the number of the next one, which is not.
+    if let Some(next) = target.port.checked_add(1)
+        && let Ok(free) = std::net::TcpListener::bind(("127.0.0.1", next))
+    {
+        drop(free);
+        let both = machine.host(&[&port, &next.to_string(), "--listen", "127.0.0.1:0"]).await?;
+        let client = machine.connect(&[&both.link]).await?;
+        ensure(client.ports.contains(&(next, next)) && client.ports.len() == 2, || {
+            format!("{:?}", client.ports)
+        })?;
+        client.stop().await?;
+    }
+    // One that the host has not is named.
+    let mut client = machine.connect(&[&host.link, "-p", &format!("{wanted}:1")]).await?;
+    let warned = event(&mut client.process, "warning").await?;
+    ensure(text(&warned, "message")?.contains("port 1 "), || warned.to_string())?;
+    client.stop().await?;
     // As an OpenSSH ProxyCommand.
     let mut command = machine.command(&["connect", &host.link, "-W", &format!("anything:{port}")]);
     let sent = pattern(7, 100_000);
     let echoed = tests::process::pipe_through("adit connect -W", &mut command, sent.clone(), STEP).await?;
-    ensure(echoed == sent, || format!("{} bytes came back", echoed.len()))
+    ensure(echoed == sent, || format!("{} bytes came back", echoed.len()))?;
+    // The same with the link before it, where nobody sees it in a list of processes.
+    let mut command = machine.command(&["connect", "-", "-W", &port]);
+    let line = format!("{}\n", host.link).into_bytes();
+    let all = [line, sent.clone()].concat();
+    let echoed = tests::process::pipe_through("adit connect - -W", &mut command, all, STEP).await?;
+    ensure(echoed == sent, || format!("{} bytes came back after the link", echoed.len()))
 }
 
 #[tokio::test]
@@ -188,6 +211,10 @@ async fn a_link_that_is_not_right_is_refused_by_name() -> Outcome {
         ensure(exit.code == Some(code) && message.contains(words), || format!("{link}: {exit:?}"))?;
         ensure(!message.contains(token), || format!("the token is in {message}"))?;
     }
+    // What people and their mail programs make of it is understood.
+    for link in [host.link.replacen("http:", "HTTP:", 1), format!("\u{201c}{}\u{201d}", host.link)] {
+        machine.connect(&[&link]).await?.stop().await?;
+    }
     // A relay does not tell apart what does not exist and what the token is not for.
     ensure(!host.process.log().contains(token), || "the token is in the log".into())
 }
@@ -199,7 +226,14 @@ async fn everybody_may_come_where_that_is_allowed() -> Outcome {
     let host = machine.host(&[&port, "--listen", "127.0.0.1:0", "--allow", "anonymous"]).await?;
     ensure(!host.link.contains("t="), || host.link.clone())?;
     let client = machine.connect(&[&host.link]).await?;
-    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await
+    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await?;
+    // Rules that could let nobody in are mistakes.
+    for rule in ["user:bob", "10.0.0.0/99"] {
+        let mut command = machine.command(&["host", "--json", &port, "--allow", rule]);
+        let exit = run_to_end(&mut command, STEP).await?;
+        ensure(exit.code == Some(2), || format!("{rule}: {exit:?}"))?;
+    }
+    Ok(())
 }
 
 fn on_relay(relay: &TestRelay) -> Outcome<Vec<String>> {

@@ -1,7 +1,7 @@
 //! `adit connect`: brings the ports of a host here.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, Read as _};
 use std::sync::Arc;
 
 use relay::client::{Client, ClientError, Config, Event as ClientEvent, Pin, PortPolicy, Protocol};
@@ -55,6 +55,9 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
             .warning("without end-to-end encryption, whoever runs the relay can read and change everything");
     }
     let map: BTreeMap<u16, u16> = args.port.iter().map(|pair| (pair.remote, pair.local)).collect();
+    if map.len() < args.port.len() {
+        return Err(CliError::usage("-p names a port of the host twice; it is listened on once"));
+    }
     let (for_events, wanted) = (output.clone(), map.keys().copied().collect::<Vec<_>>());
     let config = Config {
         url: link.client_url(),
@@ -121,7 +124,8 @@ fn link(args: &ConnectArgs) -> Result<Link, CliError> {
     let mut text = Zeroizing::new(args.tunnel.clone());
     if *text == "-" {
         text.clear();
-        let read = io::stdin().lock().take(MAX_LINK).read_to_string(&mut text);
+        // What follows the line is for the host, with -W.
+        let read = io::stdin().lock().take(MAX_LINK).read_line(&mut text);
         read.map_err(|error| CliError::usage(format!("cannot read a link from stdin: {error}; pipe it in")))?;
     }
     // People copy the whole line, and mail programs change its quotes.

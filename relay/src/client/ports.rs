@@ -62,10 +62,6 @@ impl Ports {
     /// If a port cannot be listened on.
     pub(super) async fn settle(&mut self, shared: &Arc<Shared>) -> Result<(), ClientError> {
         self.is_settled = true;
-        let gone: Vec<u16> = self.rows.iter().filter(|(_, row)| row.stale).map(|(port, _)| *port).collect();
-        for port in gone {
-            self.remove(shared, port);
-        }
         let waiting: Vec<u16> =
             self.rows.iter().filter(|(_, row)| row.waits).map(|(port, _)| *port).collect();
         for port in waiting {
@@ -76,6 +72,10 @@ impl Ports {
                     shared.tell(Event::PortAdded(mapping));
                 }
             }
+        }
+        let gone: Vec<u16> = self.rows.iter().filter(|(_, row)| row.stale).map(|(port, _)| *port).collect();
+        for port in gone {
+            self.remove(shared, port);
         }
         if !std::mem::replace(&mut self.announced, true) {
             let ports = self.rows.iter().filter_map(|(port, row)| row.mapping(*port)).collect();

@@ -129,6 +129,19 @@ async fn a_client_of_v2_alone_has_no_way_to_a_host_of_v1() {
     relay.upgrade("/t/abc/client", &both, &token).await.unwrap();
 }
 
+/// A client of v2 is of no use with a host of v1, and does not stay without ports and without a word.
+#[tokio::test]
+async fn a_host_of_another_version_sends_clients_away_that_do_not_fit() {
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    let _first = host(&relay, HOST_V2).await;
+    until("no host", || relay.relay.live_counts("abc").host).await;
+    let client = session(&relay, "/t/abc/client", CLIENT_V2, &relay.token(Some("abc"), "connect")).await;
+    let _second = host(&relay, HOST).await;
+    assert_told(&ended(&client).await, DisconnectReason::CONNECTION_LOST);
+    until("the client is still counted", || relay.relay.live_counts("abc").clients == 0).await;
+}
+
 #[tokio::test]
 async fn a_second_host_ends_the_first_for_good() {
     let relay = start(|_| {}).await;
