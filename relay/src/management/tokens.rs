@@ -75,7 +75,7 @@ pub(super) async fn create(
     }
     let is_admin = caller.credential == Credential::Admin;
     let subject = match wanted.subject {
-        Some(_) if !is_admin => return Err(Refusal::Scope.into()),
+        Some(_) if !is_admin => return Err(Refusal::Operator.into()),
         Some(subject) if subject.is_empty() || subject.len() > MAX_SUBJECT => {
             return Err(Problem::field("subject", format!("has 1 to {MAX_SUBJECT} bytes")));
         }
@@ -95,7 +95,7 @@ pub(super) async fn create(
             let grant = Grant { subject, tunnel: None, scopes };
             (relay.tokens.issue(&grant, lifetime, relay.now())?, grant)
         }
-        None => return Err(caller.refusal().into()),
+        None => return Err(caller.is_no_operator().into()),
         Some(id) if is_admin => {
             let record = relay.admit(id, &caller, super::READ)?;
             let grant = Grant { subject, tunnel: Some(record.tunnel.tunnel_id.clone()), scopes };
@@ -103,7 +103,9 @@ pub(super) async fn create(
         }
         Some(id) => {
             let record = relay.admit(id, &caller, super::READ)?;
-            relay.token_by(&caller, &record, scopes, lifetime)?.ok_or_else(|| caller.refusal())?
+            relay
+                .token_by(&caller, &record, scopes, lifetime)?
+                .ok_or_else(|| caller.lacks(scopes.union(Scope::Manage.into())))?
         }
     };
     tracing::info!(
@@ -150,7 +152,7 @@ pub(super) async fn revoke(
         Credential::None | Credential::Bad(_) => false,
     };
     if !may {
-        return Err(caller.refusal().into());
+        return Err(caller.lacks(Scope::Manage.into()).into());
     }
     // Those that were made with it may live longer.
     let until = if verified.grant.scopes.has(Scope::Manage) { forgotten(&relay) } else { verified.expires };
@@ -164,7 +166,7 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     if caller.credential != Credential::Admin {
-        return Err(caller.refusal().into());
+        return Err(caller.is_no_operator().into());
     }
     // Ids are 16 characters of base64url.
     if id.len() != 16 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {

@@ -56,7 +56,7 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Problem> {
     // An empty list would say that there are none.
     if let Credential::None | Credential::Bad(_) = caller.credential {
-        return Err(caller.refusal().into());
+        return Err(caller.is_no_operator().into());
     }
     let wanted = |text: &Option<String>| -> Vec<String> {
         text.iter()
