@@ -403,7 +403,12 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 
-    /// Append the access and audit log there, as JSON lines; `-` is stderr
+    /// Change a limit, by the name that those who meet it are told: clients_per_tunnel=200,
+    /// bytes_per_second_per_owner=10000000. A name that does not exist shows those that do
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) limit: Vec<String>,
+
+    /// Append the access and audit log there, with warnings, as JSON lines; `-` is stderr
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub(crate) log: PathBuf,
 }

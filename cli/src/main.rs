@@ -162,7 +162,7 @@ fn start_log(verbose: u8, output: &Output, audit: Option<AuditLog>) {
         lines.with_writer(audit).with_filter(filter_fn(AuditLog::takes))
     });
     // The WebSocket library writes payloads and tokens into its log, whatever is asked for elsewhere.
-    let unsafe_targets = ["tungstenite", "tokio_tungstenite", "ureq", "ureq_proto"];
+    let unsafe_targets = ["tungstenite", "tokio_tungstenite"];
     let is_safe = filter_fn(move |metadata| {
         let crate_name = metadata.target().split("::").next().unwrap_or_default();
         !unsafe_targets.contains(&crate_name)

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::access::Caller;
+use crate::bandwidth::Paced;
 use crate::join::join;
 use crate::live::{ClientLink, HostLink, LiveTunnel, Version, Why};
 use crate::relay::Relay;
@@ -38,6 +39,7 @@ pub(crate) async fn run_v1<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let stream = Paced::new(stream, client.bandwidth.clone());
     let (mut input, mut output) = tokio::io::split(stream);
     let (result, code, reason) = tokio::select! {
         // The host's end of the data is the end: the WebSocket closes, and the client knows to come back.
@@ -52,7 +54,7 @@ where
         }
     };
     let (code, reason) = if relay.is_draining() { RESTARTS } else { (code, reason) };
-    input.unsplit(output).close(code, reason).await;
+    input.unsplit(output).into_inner().close(code, reason).await;
     result
 }
 
@@ -169,7 +171,7 @@ async fn connect(relay: &Relay, tunnel: &LiveTunnel, client: &ClientLink, offer:
     match open(relay, tunnel, client, &offer).await {
         Ok((far, confirmation)) => {
             if let Ok(near) = offer.accept_with(&confirmation) {
-                join(near, far).await;
+                join(near, far, client.bandwidth.as_deref()).await;
             }
         }
         Err((reason, text)) => offer.reject(reason, &text),

@@ -1,5 +1,6 @@
 //! What a relay is told when it starts.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +82,77 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// A tunnel that nobody uses goes after this.
     pub tunnel_lifetime: Duration,
+    /// Payload of all tunnels of one owner, both ways and every connection together, in bytes a second. Whoever has more to
+    /// send waits; nothing is dropped. As much as the machine carries if there is none.
+    pub bytes_per_second_per_owner: Option<NonZeroU64>,
+}
+
+/// A limit cannot be set to this.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// There is none of this name.
+    #[error("there is no limit of this name; there are {}", Limits::NAMES.join(", "))]
+    Unknown,
+    /// It takes other values.
+    #[error("it takes a number from 1 to {0}")]
+    Value(u64),
+}
+
+impl Limits {
+    /// What [`set`](Self::set) knows: the names that refusals give.
+    pub const NAMES: [&str; 15] = [
+        "tunnels_per_owner",
+        "ports_per_tunnel",
+        "clients_per_tunnel",
+        "clients_per_owner",
+        "connections_per_address",
+        "connections",
+        "requests_per_minute",
+        "header_time",
+        "header_bytes",
+        "body_bytes",
+        "request_time",
+        "host_wait",
+        "handshake_time",
+        "tunnel_lifetime",
+        "bytes_per_second_per_owner",
+    ];
+
+    /// Sets one by its name; times in seconds.
+    ///
+    /// # Errors
+    /// [`LimitError`]; nothing has changed then.
+    pub fn set(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
+        let count = || match u32::try_from(value) {
+            Ok(value @ 1..) => Ok(value),
+            _ => Err(LimitError::Value(u32::MAX.into())),
+        };
+        let time = || Ok(Duration::from_secs(count()?.into()));
+        let bytes = || count().map(|value| usize::try_from(value).unwrap_or(usize::MAX));
+        match name {
+            "tunnels_per_owner" => self.tunnels_per_owner = count()?,
+            "ports_per_tunnel" => self.ports_per_tunnel = count()?,
+            "clients_per_tunnel" => self.clients_per_tunnel = count()?,
+            "clients_per_owner" => self.clients_per_owner = count()?,
+            "connections_per_address" => self.connections_per_address = count()?,
+            "connections" => self.connections = count()?,
+            "requests_per_minute" => self.requests_per_minute = count()?,
+            "header_time" => self.header_time = time()?,
+            "header_bytes" => self.header_bytes = bytes()?,
+            "body_bytes" => self.body_bytes = bytes()?,
+            "request_time" => self.request_time = time()?,
+            "host_wait" => self.host_wait = time()?,
+            "handshake_time" => self.handshake_time = time()?,
+            "tunnel_lifetime" => self.tunnel_lifetime = time()?,
+            "bytes_per_second_per_owner" => {
+                self.bytes_per_second_per_owner =
+                    Some(NonZeroU64::new(value).ok_or(LimitError::Value(u64::MAX))?);
+            }
+            _ => return Err(LimitError::Unknown),
+        }
+        Ok(())
+    }
 }
 
 impl Default for Limits {
@@ -100,6 +172,29 @@ impl Default for Limits {
             host_wait: Duration::from_secs(20),
             handshake_time: Duration::from_secs(15),
             tunnel_lifetime: Duration::from_secs(30 * 24 * 3600),
+            bytes_per_second_per_owner: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_can_be_set_by_its_name() {
+        for name in Limits::NAMES {
+            let mut limits = Limits::default();
+            assert!(limits.set(name, 0).is_err(), "{name}");
+            assert_eq!(limits, Limits::default(), "{name}");
+            limits.set(name, 12_345).unwrap();
+            assert_ne!(limits, Limits::default(), "{name}");
+        }
+        let mut limits = Limits::default();
+        assert_eq!(limits.set("header_lines", 1), Err(LimitError::Unknown));
+        assert!(LimitError::Unknown.to_string().contains("clients_per_owner"));
+        assert_eq!(limits.set("clients_per_owner", 1 << 32), Err(LimitError::Value(u32::MAX.into())));
+        limits.set("host_wait", 7).unwrap();
+        assert_eq!(limits.host_wait, Duration::from_secs(7));
     }
 }

@@ -3,11 +3,13 @@
 
 pub mod access;
 mod backoff;
+mod bandwidth;
 pub mod client;
 mod client_leg;
 pub mod config;
 pub mod dial;
 mod forwarded;
+mod frame_guard;
 mod guard;
 pub mod host;
 mod host_leg;

@@ -10,6 +10,7 @@ use ssh_core::error::DisconnectReason;
 use tokio::sync::{Notify, watch};
 
 use crate::access::Caller;
+use crate::bandwidth::Bandwidth;
 use crate::relay::LiveCounts;
 use crate::scopes::Scope;
 
@@ -56,6 +57,8 @@ pub(crate) struct ClientLink {
     pub(crate) owner: String,
     pub(crate) admission: Admission,
     pub(crate) leave: Leave,
+    /// What its bytes are taken from, if they are.
+    pub(crate) bandwidth: Option<Arc<Bandwidth>>,
 }
 
 /// Tells a client's task that it is to go.

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::bandwidth::Waited;
 use crate::live::Version;
 
 /// The counters.
@@ -22,6 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_connections: Counter,
     pub(crate) received: Counter<u64, AtomicU64>,
     pub(crate) sent: Counter<u64, AtomicU64>,
+    pub(crate) bandwidth_wait: Waited,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +74,7 @@ impl Metrics {
             Counter::default(),
         );
         let (upgrades, requests, connected, connections, refused_connections, received, sent) = metrics;
+        let bandwidth_wait = Waited::default();
         registry.register("upgrades", "WebSocket upgrades that were decided", upgrades.clone());
         registry.register("http_requests", "HTTP requests by status", requests.clone());
         registry.register("connected", "hosts and clients that are connected", connected.clone());
@@ -79,7 +82,22 @@ impl Metrics {
         registry.register("refused_connections", "TCP connections past a limit", refused_connections.clone());
         registry.register("received_bytes", "payload received over WebSockets", received.clone());
         registry.register("sent_bytes", "payload sent over WebSockets", sent.clone());
-        Self { registry, upgrades, requests, connected, connections, refused_connections, received, sent }
+        registry.register(
+            "bandwidth_wait_seconds",
+            "time that connections have waited for the bandwidth of their owner",
+            bandwidth_wait.clone(),
+        );
+        Self {
+            registry,
+            upgrades,
+            requests,
+            connected,
+            connections,
+            refused_connections,
+            received,
+            sent,
+            bandwidth_wait,
+        }
     }
 
     pub(crate) fn upgrade(&self, role: Role, accepted: bool) {

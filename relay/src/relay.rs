@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::access::{Caller, Credential, Refusal};
+use crate::bandwidth::Bandwidths;
 use crate::config::{AdminToken, Config};
 use crate::live::{Admission, Live, LiveTunnel, Why};
 use crate::metrics::Metrics;
@@ -28,6 +29,7 @@ pub struct Relay {
     pub(crate) live: Live,
     pub(crate) metrics: Metrics,
     pub(crate) rates: Rates,
+    pub(crate) bandwidths: Bandwidths,
     draining: AtomicBool,
 }
 
@@ -56,13 +58,17 @@ impl Relay {
         };
         let tokens = Tokens::load(&store, seconds())?;
         let (live, draining) = (Live::default(), AtomicBool::new(false));
+        let metrics = Metrics::new();
+        let rate = config.limits.bytes_per_second_per_owner;
+        let bandwidths = Bandwidths::new(rate, metrics.bandwidth_wait.clone());
         Ok(Arc::new(Self {
             config,
             store,
             tokens,
             live,
-            metrics: Metrics::new(),
+            metrics,
             rates: Rates::default(),
+            bandwidths,
             draining,
         }))
     }

@@ -105,6 +105,7 @@ async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Resul
         owner: record.owner.clone(),
         admission: Admission { caller, scope: Scope::Connect },
         leave: Leave::default(),
+        bandwidth: relay.bandwidths.of(&record.owner),
     });
     let of_tunnel = live.client_came(Arc::clone(&client));
     let gone = Gone { tunnel, number: client.number };

@@ -16,6 +16,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use crate::frame_guard::{Breach, FrameGuard};
+
 /// The payloads of binary messages as one stream each way; where a message ends means nothing.
 ///
 /// What is written goes out in unfragmented messages of at most [`MAX_MESSAGE`], which every SDK takes. Pings are answered
@@ -23,7 +25,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 /// that says which (RFC 6455 §7.4.1). Shutting down sends a close frame with code 1000.
 #[derive(Debug)]
 pub struct WebSocketStream<S> {
-    frames: Frames<S>,
+    frames: Frames<FrameGuard<S>>,
     /// What has been received of the last message and not been read yet.
     unread: Bytes,
     count: Option<Counted>,
@@ -42,6 +44,9 @@ pub(crate) struct Counted {
 
 /// A message that is sent has no more bytes than this: a Java SDK takes no larger frame.
 pub const MAX_MESSAGE: usize = 64 * 1024;
+/// A read from the socket, in bytes. The library keeps a buffer of this size for as long as the connection stands, and clears
+/// it before every read, so a larger one costs more than the system calls that it saves.
+const READ: usize = 32 * 1024;
 /// A peer that reads nothing more is closed without being told after this.
 const CLOSE: Duration = Duration::from_secs(2);
 /// Pings and pongs in [`CONTROL_PERIOD`]: a thousand a second.
@@ -53,11 +58,11 @@ pub const MAX_RECEIVED: usize = 1024 * 1024;
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketStream<S> {
     /// Over a stream on which the upgrade is done.
     pub async fn new(stream: S, role: Role) -> Self {
-        Self::from_frames(Frames::from_raw_socket(stream, role, Some(config())).await)
+        Self::from_frames(Frames::from_raw_socket(FrameGuard::new(stream), role, Some(config())).await)
     }
 
     /// Over a WebSocket that was opened with [`config`].
-    pub(crate) fn from_frames(frames: Frames<S>) -> Self {
+    pub(crate) fn from_frames(frames: Frames<FrameGuard<S>>) -> Self {
         Self { frames, unread: Bytes::new(), count: None, controls: (0, None), failed: false }
     }
 
@@ -136,6 +141,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketStream<S> {
                         Error::Protocol(_) | Error::Utf8(_) => {
                             self.fail(cx, CloseCode::Protocol, "that is against RFC 6455");
                         }
+                        Error::Io(error) => {
+                            if let Some(breach) = Breach::of(error) {
+                                self.fail(cx, breach.code(), breach.reason());
+                            }
+                        }
                         _ => {}
                     }
                     return Poll::Ready(ended(error).map_or(Ok(()), Err));
@@ -179,6 +189,7 @@ pub(crate) fn config() -> WebSocketConfig {
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(MAX_RECEIVED);
     config.max_frame_size = Some(MAX_RECEIVED);
+    config.read_buffer_size = READ;
     config.write_buffer_size = MAX_MESSAGE;
     // One message beyond what is buffered before it is written; more than that waits in `poll_write`.
     config.max_write_buffer_size = 4 * MAX_MESSAGE;

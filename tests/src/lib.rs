@@ -6,6 +6,8 @@ pub mod adit;
 pub mod algorithms;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod backend;
+#[cfg(target_os = "linux")]
+pub mod bench;
 pub mod cases;
 pub mod delay;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]

@@ -81,6 +81,12 @@ impl TestRelay {
         self.folder.path().join("data/admin-token")
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// What it has taken down.
     #[must_use]
     pub fn log(&self) -> String {

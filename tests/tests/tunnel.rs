@@ -38,6 +38,7 @@ struct Machine {
 struct Host {
     process: Process,
     link: String,
+    tunnel: String,
 }
 
 /// A running `adit connect`.
@@ -62,7 +63,8 @@ impl Machine {
         let ready = event(&mut process, "ready").await?;
         let link = text(&ready, "link")?.to_owned();
         ensure(text(&ready, "management_uri").is_ok_and(|url| link.starts_with(url)), || ready.to_string())?;
-        Ok(Host { process, link })
+        let tunnel = text(&ready, "tunnel")?.to_owned();
+        Ok(Host { process, link, tunnel })
     }
 
     async fn connect(&self, arguments: &[&str]) -> Outcome<Client> {
@@ -506,8 +508,36 @@ async fn tls_by_an_authority_of_ones_own_and_through_proxies() -> Outcome {
         let (_, local) = pair(&ready["ports"][0])?;
         exchange(Endpoint::Tcp(local).connect().await?, 1, 100_000, Ending::HalfClose).await?;
         ensure(asks.try_recv() == Ok(kind), || format!("no proxy was asked by {kind}"))?;
+
+        // The relay's API is asked in the same way: once for each request, and a host asks before it connects.
+        let by_name = format!("https://{NAME}:{}", url.rsplit(':').next().unwrap_or_default());
+        let api = ["--relay", &by_name, "--token-file", &token, "--ca-file", &certificate].map(str::to_owned);
+        for verb in
+            [&["tunnel", "list"][..], &["token", "create", "--tunnel", &host.tunnel, "--scope", "connect"]]
+        {
+            let mut command = machine.command(&with(verb, &api));
+            let exit = run_to_end(command.arg("--json").env("https_proxy", &variable), STEP).await?;
+            ensure(exit.code == Some(0), || format!("{verb:?}: {exit:?}"))?;
+            ensure(asks.try_recv() == Ok(kind) && asks.try_recv().is_err(), || {
+                format!("{verb:?} by {kind}")
+            })?;
+            // Nobody but the proxy knows the name.
+            let mut command = machine.command(&with(verb, &api));
+            command.arg("--json").env("https_proxy", &variable).env("no_proxy", "else.test,.relay.test");
+            let exit = run_to_end(&mut command, STEP).await?;
+            ensure(exit.code == Some(5) && asks.try_recv().is_err(), || format!("{verb:?}: {exit:?}"))?;
+        }
+        let mut command = machine.command(&with(&["host", "--json", &port], &api));
+        let mut process = Process::spawn("adit host", command.env("all_proxy", &variable))?;
+        event(&mut process, "ready").await?;
+        let asked: Vec<_> = std::iter::from_fn(|| asks.try_recv().ok()).collect();
+        ensure(asked.len() > 2 && asked.iter().all(|how| *how == kind), || {
+            format!("a host asked {asked:?}")
+        })?;
     }
-    Ok(())
+    let mut command = machine.command(&["tunnel", "list", "--json", "--relay", &url]);
+    let exit = run_to_end(command.env("https_proxy", "ftp://127.0.0.1"), STEP).await?;
+    ensure(exit.code == Some(2), || format!("{exit:?}"))
 }
 
 /// Streams that run until they are told to stop.

@@ -1,35 +1,31 @@
 //! The management API of a relay, from the other end.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
+use bytes::Bytes;
+use relay::dial::Dialer;
+use relay::dial::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use relay::dial::http::{self, HeaderValue, Method, Request, StatusCode};
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::{Method, Request, StatusCode};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use zeroize::Zeroizing;
 
 use super::token_file;
+use super::tunnel_ends::{End, dial_error, dialer};
 use crate::args::ApiArgs;
-use crate::error::{CliError, Code, chain};
+use crate::error::{CliError, Code};
 
 /// A relay, and by what right it is asked.
 #[derive(Clone)]
 pub(crate) struct Api {
-    agent: Agent,
+    dialer: Dialer,
     base: String,
     token: Option<Zeroizing<String>>,
 }
 
-/// A request and its answer together take no longer.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// An answer is not longer, in bytes: a thousand tunnels.
-const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 impl Api {
     /// # Errors
-    /// The URL makes no sense, or a file cannot be used.
+    /// The URL makes no sense, or a file or the environment cannot be used.
     pub(crate) fn new(args: &ApiArgs) -> Result<Self, CliError> {
         let base = args.relay.trim_end_matches('/').to_owned();
         if !base.starts_with("http://") && !base.starts_with("https://") {
@@ -37,27 +33,8 @@ impl Api {
                 "{base:?} is no URL of a relay; it begins with http:// or https://"
             )));
         }
-        let roots = match &args.ca_file {
-            Some(file) => certificates(file)?,
-            None if base.starts_with("https://") => system_certificates(),
-            None => Vec::new(),
-        };
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .build();
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            // A token is for the relay that was named.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("adit/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls)
-            .build()
-            .new_agent();
-        Ok(Self { agent, base, token: token_file::given(args.token_file.as_deref())? })
+        let dialer = dialer(args.ca_file.as_deref())?;
+        Ok(Self { dialer, base, token: token_file::given(args.token_file.as_deref())? })
     }
 
     /// Whether there is a token.
@@ -95,51 +72,13 @@ impl Api {
         body: Option<Value>,
         condition: Option<&'static str>,
     ) -> Result<Value, CliError> {
-        let (api, path) = (self.clone(), path.to_owned());
-        let asked = tokio::task::spawn_blocking(move || api.send(method, &path, body, condition));
-        asked.await.unwrap_or_else(|error| Err(CliError::new(Code::Internal, error.to_string())))
-    }
-
-    fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-        condition: Option<&'static str>,
-    ) -> Result<Value, CliError> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        request = request.header("accept", "application/json");
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {}", **token));
-        }
-        if let Some(condition) = condition {
-            request = request.header(condition, "*");
-        }
-        let unsendable = |error: ureq::http::Error| CliError::usage(format!("{}: {error}", self.base));
-        let answer = match body {
-            Some(body) => {
-                let request = request.header("content-type", "application/json");
-                self.agent.run(request.body(body.to_string()).map_err(unsendable)?)
-            }
-            None => self.agent.run(request.body(()).map_err(unsendable)?),
-        };
-        let mut answer = answer.map_err(|error| {
-            let base = &self.base;
-            CliError::new(
-                Code::Network,
-                format!(
-                    "cannot ask the relay {base}: {}; check that it runs and that the URL is right",
-                    chain(&error)
-                ),
-            )
-        })?;
-        let status = answer.status();
-        let text = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string().map_err(|error| {
-            CliError::new(Code::Network, format!("lost the relay {} in mid answer: {error}", self.base))
-        })?;
-        let text = Zeroizing::new(text);
-        if !status.is_success() {
-            return Err(self.refused(status, &text));
+        let request = self.request(method, path, body, condition);
+        let request = request.map_err(|error| CliError::usage(format!("{}: {error}", self.base)))?;
+        let asked = self.dialer.request(request, MAX_ANSWER).await;
+        let (head, body) = asked.map_err(|error| dial_error(&error, End::Host))?.into_parts();
+        let text = Zeroizing::new(String::from_utf8_lossy(&body).into_owned());
+        if !head.status.is_success() {
+            return Err(self.refused(head.status, &text));
         }
         if text.is_empty() {
             return Ok(Value::Null);
@@ -150,6 +89,30 @@ impl Api {
                 format!("{} is no Adit relay: it does not answer in JSON", self.base),
             )
         })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        condition: Option<&'static str>,
+    ) -> Result<Request<Bytes>, http::Error> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        request = request.header(ACCEPT, "application/json");
+        request = request.header(USER_AGENT, concat!("adit/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", **token))?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(condition) = condition {
+            request = request.header(condition, "*");
+        }
+        match body {
+            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body.to_string().into()),
+            None => request.body(Bytes::new()),
+        }
     }
 
     fn refused(&self, status: StatusCode, body: &str) -> CliError {
@@ -170,30 +133,6 @@ impl Api {
         };
         CliError::new(code, format!("the relay refuses: {} ({}){hint}", printable(detail), status.as_u16()))
     }
-}
-
-/// Those that the system trusts. Without any, no server is believed, and the error says so.
-fn system_certificates() -> Vec<Certificate<'static>> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::debug!(%error, "a certificate of the system");
-    }
-    found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
-}
-
-fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, CliError> {
-    let failed = |why: &dyn std::fmt::Display| {
-        let shown = file.display();
-        CliError::new(Code::File, format!("cannot use {shown}: {why}; it has to hold certificates as PEM"))
-    };
-    let pem = std::fs::read(file).map_err(|error| failed(&error))?;
-    let mut found = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| failed(&error))? {
-            found.push(certificate);
-        }
-    }
-    if found.is_empty() { Err(failed(&"there is no certificate in it")) } else { Ok(found) }
 }
 
 /// What a peer chose, fit for a terminal.

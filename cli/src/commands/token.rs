@@ -4,8 +4,8 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use relay::dial::http::Method;
 use serde_json::{Value, json};
-use ureq::http::Method;
 
 use super::api::{Api, printable, segment};
 use super::{session, token_file};

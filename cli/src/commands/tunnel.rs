@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use relay::dial::http::Method;
 use serde_json::{Value, json};
-use ureq::http::Method;
 
 use super::api::{Api, printable, segment};
 use crate::args::{TunnelAccessArgs, TunnelAction, TunnelCreateArgs, TunnelPortsArgs, Who};

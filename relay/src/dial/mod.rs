@@ -1,6 +1,7 @@
-//! From a URL to a WebSocket: name, proxy, TLS and upgrade.
+//! From a URL to a WebSocket: name, proxy, TLS and upgrade; or to an answer.
 
 mod proxy;
+mod request;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,9 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
 use zeroize::Zeroizing;
 
 pub use self::proxy::{BadProxy, Proxies};
+use crate::frame_guard::FrameGuard;
 use crate::websocket_stream::{self, WebSocketStream};
+pub use axum::http;
 
 /// A connection to a relay.
 pub(crate) type RelayStream = WebSocketStream<Box<dyn Transport>>;
@@ -32,14 +35,14 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::De
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug> Transport for T {}
 
-/// Opens WebSockets at relays.
+/// Opens WebSockets at relays, and asks them.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     tls: Arc<ClientConfig>,
     proxies: Proxies,
 }
 
-/// A WebSocket could not be opened.
+/// A WebSocket could not be opened, or there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -175,8 +178,11 @@ impl Dialer {
         let stream = tokio::time::timeout(CONNECT, self.connect(&target)).await.unwrap_or_else(|_| {
             Err(DialError::Unreachable { at: at.clone(), why: "it did not answer in time".into() })
         })?;
-        let upgrade =
-            tokio_tungstenite::client_async_with_config(request, stream, Some(websocket_stream::config()));
+        let upgrade = tokio_tungstenite::client_async_with_config(
+            request,
+            FrameGuard::passive(stream),
+            Some(websocket_stream::config()),
+        );
         match tokio::time::timeout(UPGRADE, upgrade).await {
             Err(_) => Err(DialError::Unreachable { at, why: "it did not answer the upgrade in time".into() }),
             Ok(Err(error)) => Err(not_upgraded(at, error)),
@@ -236,8 +242,8 @@ struct Target {
 impl Target {
     fn of(uri: &Uri) -> Option<Self> {
         let is_tls = match uri.scheme_str()? {
-            "ws" => false,
-            "wss" => true,
+            "ws" | "http" => false,
+            "wss" | "https" => true,
             _ => return None,
         };
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
@@ -284,6 +290,18 @@ fn not_upgraded(at: String, error: tungstenite::Error) -> DialError {
         }
         error => DialError::NoRelay { at, why: error.to_string() },
     }
+}
+
+/// An error and what is behind it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }
 
 /// What the relay says about a refusal (RFC 9457).

@@ -88,6 +88,10 @@ async fn broken_rules_end_the_connection() {
         ("a message inside another", [frame(0x02, b"x"), frame(0x82, b"y")].concat(), 1002),
         ("a ping in fragments", frame(0x09, b"x"), 1002),
         ("a long ping", frame(0x89, &[0; 126]), 1002),
+        ("two bytes of length for what fits in one", [&[0x82, 0xfe, 0, 3][..], &[0; 7]].concat(), 1002),
+        ("eight for what fits in two", [&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 1, 0][..], &[0; 4]].concat(), 1002),
+        ("a flood of empty fragments", [frame(0x02, b""), frame(0x00, b"").repeat(200)].concat(), 1008),
+        ("a flood of empty messages", frame(0x82, b"").repeat(200), 1008),
         ("a long frame", [head(0x82, (1 << 20) + 1), vec![0; 4]].concat(), 1009),
         ("an endless frame", [head(0x82, i64::MAX as u64), vec![0; 4]].concat(), 1009),
     ];

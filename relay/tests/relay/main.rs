@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod bandwidth;
 mod common;
 mod frames;
 mod management;

@@ -60,6 +60,49 @@ async fn bad_upgrades_are_refused_before_the_101() {
     assert_eq!(refused("/t/abc/client", &relay.token(Some("abc"), "host")).await, 403);
 }
 
+/// Row "token in URL" of the threat model: what stands there is seen by everybody on the way and in every log, so it counts
+/// for nothing; a token that has been cut or has expired counts for nothing either.
+#[tokio::test]
+async fn a_token_counts_whole_in_time_and_in_its_header() {
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    let token = relay.token(Some("abc"), "host");
+    let asked = async |query: &str, token: Option<&str>| {
+        let mut all = relay.upgrade_lines(&format!("/t/abc/host{query}"), HOST, "");
+        all.retain(|line| !line.starts_with("Authorization"));
+        all.extend(token.map(|token| format!("Authorization: tunnel {token}")));
+        relay.raw(lines(&all).as_bytes()).await.status
+    };
+    for name in ["token", "access_token", "authorization", "t"] {
+        assert_eq!(asked(&format!("?{name}={token}"), None).await, 401, "{name}");
+    }
+    let in_path = relay.ask("GET", &format!("/t/{token}/host"), &[], None).await;
+    assert_ne!(in_path.status, 101);
+    assert!(!in_path.body.contains(&token), "{in_path:?}");
+    let cut = &token[..token.len() - 1];
+    let (head, signature) = token.rsplit_once('.').unwrap();
+    for bad in [cut, &token[1..], head, &format!("{head}."), &format!("{head}.{}", &signature[..10]), ""] {
+        assert_eq!(asked("", Some(bad)).await, 401, "{bad:?}");
+    }
+    let expired = relay.token_for("ada", Some("abc"), "host", Duration::ZERO);
+    // One clock has made it and judges it.
+    assert_eq!(asked("", Some(&expired)).await, 401);
+    assert_eq!(asked("", Some(&token)).await, 101);
+}
+
+/// Whoever has a token for something else learns nothing about which tunnels there are.
+#[tokio::test]
+async fn somebody_elses_tunnel_looks_like_none() {
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    let token = relay.token(Some("other"), "host connect manage");
+    for (protocol, path) in [(HOST, "host"), (CLIENT, "client")] {
+        let there = relay.upgrade(&format!("/t/abc/{path}"), protocol, &token).await.unwrap_err();
+        let nowhere = relay.upgrade(&format!("/t/xyz/{path}"), protocol, &token).await.unwrap_err();
+        assert_eq!((there.status, &there.body), (404, &nowhere.body));
+    }
+}
+
 #[tokio::test]
 async fn the_answer_names_the_protocol_and_nothing_else() {
     let relay = start(|_| {}).await;

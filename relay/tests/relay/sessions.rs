@@ -263,6 +263,69 @@ async fn a_slow_reader_holds_little_and_nobody_else_up() {
     tokio::time::timeout(PATIENCE, flood).await.expect("the channel is left open").unwrap();
 }
 
+/// The same by v2, and in both directions: of two channels that are joined, one is not read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_of_v2_holds_little_and_nobody_else_up() {
+    /// The windows of both sessions, what is between them, and what sockets hold.
+    const MOST: usize = 16 * 1024 * 1024;
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    let host = host(&relay, HOST_V2).await;
+    host.request("tcpip-forward", &fields(3000, false)).await.unwrap().unwrap();
+    let mut channels = channels(&host);
+    let token = relay.token(Some("abc"), "connect");
+    for host_is_slow in [false, true] {
+        let client = session(&relay, "/t/abc/client", CLIENT_V2, &token).await;
+        let near = client.open_channel_with("forwarded-tcpip", &fields(3000, true)).await.unwrap().0;
+        let far = channels.recv().await.unwrap();
+        let (silent, mut loud) = if host_is_slow { (far, near) } else { (near, far) };
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        let flood = tokio::spawn(async move {
+            let block = vec![7; 32 * 1024];
+            while loud.write_all(&block).await.is_ok() {
+                count.fetch_add(block.len(), Ordering::Relaxed);
+            }
+        });
+        let mut before = usize::MAX;
+        while before != sent.load(Ordering::Relaxed) {
+            before = sent.load(Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        println!("a reader that reads nothing is owed {} KiB", before / 1024);
+        assert!(before > 64 * 1024, "nothing was sent");
+        assert!(before <= MOST, "{before} bytes are on their way");
+
+        let other = session(&relay, "/t/abc/client", CLIENT_V2, &token).await;
+        for quick in [&client, &other] {
+            let (mut near, _) =
+                quick.open_channel_with("forwarded-tcpip", &fields(3000, true)).await.unwrap();
+            let mut far = channels.recv().await.unwrap();
+            let data = vec![3; 4 * 1024 * 1024];
+            let (mut there, mut back) = (vec![0; data.len()], vec![0; data.len()]);
+            let passing = async {
+                tokio::try_join!(far.write_all(&data), near.read_exact(&mut back)).unwrap();
+                tokio::try_join!(near.write_all(&data), far.read_exact(&mut there)).unwrap();
+            };
+            tokio::time::timeout(PATIENCE, passing).await.expect("it is held up");
+            assert!(there == data && back == data);
+        }
+        drop(silent);
+        tokio::time::timeout(PATIENCE, flood).await.expect("the channel is left open").unwrap();
+    }
+}
+
+/// The fields of `tcpip-forward`, or those of a channel.
+fn fields(port: u32, of_channel: bool) -> Vec<u8> {
+    let mut fields = Vec::new();
+    for port in [Some(port), of_channel.then_some(1)].into_iter().flatten() {
+        fields.extend(9_u32.to_be_bytes());
+        fields.extend(b"127.0.0.1");
+        fields.extend(port.to_be_bytes());
+    }
+    fields
+}
+
 /// A host's session takes the ports that its tunnel may have, and a client of v2 is shown them.
 #[tokio::test]
 async fn ports_of_a_host_of_v2() {

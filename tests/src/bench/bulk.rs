@@ -7,14 +7,14 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use super::error::{BenchError, Context, Result};
-use super::options::Options;
+use super::options::Load;
 use super::pattern::Pattern;
 use super::report::{Better, Metric, Sample};
 use super::target::{self, op};
 use super::tunnel::Tunnel;
 
-pub(crate) fn measure(tunnel: &Tunnel, options: &Options) -> Result<Vec<Sample>> {
-    let bytes = options.bulk_bytes();
+pub(crate) fn measure(tunnel: &Tunnel, load: &Load) -> Result<Vec<Sample>> {
+    let bytes = load.bulk_bytes();
     let mut samples = upload(tunnel, bytes).context("upload")?;
     samples.extend(download(tunnel, bytes).context("download")?);
     Ok(samples)

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::error::{BenchError, Context, Result};
-use super::options::Options;
+use super::options::Load;
 use super::report::{Better, Metric, Sample};
 use super::target::{self, op};
 use super::tunnel::Tunnel;
 
-pub(crate) fn measure(tunnel: &Tunnel, options: &Options) -> Result<Vec<Sample>> {
+pub(crate) fn measure(tunnel: &Tunnel, load: &Load) -> Result<Vec<Sample>> {
     touch_in_a_row(tunnel.entry(), WARM_UP_CONNECTIONS)?;
-    let count = options.connections;
+    let count = load.connections;
     let sequential = rate(tunnel, count, || touch_in_a_row(tunnel.entry(), count))?;
     let each = count.div_ceil(PARALLEL);
     let parallel = rate(tunnel, each * PARALLEL, || touch_in_parallel(tunnel.entry(), each))?;

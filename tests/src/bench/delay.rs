@@ -4,18 +4,18 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tests::delay::Path;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::error::{Context, Result};
-use super::options::Options;
+use crate::delay::Path;
 
-/// Where to connect to reach `server` over the delay that the options ask for; `server` itself if they ask for none.
-pub(crate) fn in_front_of(server: SocketAddr, options: &Options) -> Result<SocketAddr> {
-    if options.delay == 0 {
+use super::error::{Context, Result};
+
+/// Where to connect to reach `server` over a way whose round trip takes so many milliseconds; `server` itself if it takes none.
+pub(crate) fn in_front_of(server: SocketAddr, round_trip: u64) -> Result<SocketAddr> {
+    if round_trip == 0 {
         return Ok(server);
     }
-    let one_way = Duration::from_millis(options.delay) / 2;
+    let one_way = Duration::from_millis(round_trip) / 2;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("delay")?;
     let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).context("delay")?;
     let address = listener.local_addr().context("delay")?;

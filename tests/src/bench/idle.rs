@@ -4,30 +4,34 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::error::{BenchError, Context, Result};
-use super::options::Options;
+use super::options::ForwardOptions;
 use super::report::{Better, Metric, Sample};
 use super::target::{self, op};
 use super::tunnel::Tunnel;
 
 /// Wants a fresh tunnel: heap that earlier transfers left behind would hide what the streams take.
-pub(crate) fn measure(tunnel: &Tunnel, options: &Options) -> Result<Vec<Sample>> {
+pub(crate) fn measure(tunnel: &Tunnel, options: &ForwardOptions) -> Result<Vec<Sample>> {
     tunnel.target().wait_untouched()?;
     std::thread::sleep(SETTLE);
-    let Some(before) = tunnel.resident()? else { return Ok(Vec::new()) };
+    let before = ends(tunnel)?;
     let streams = open(tunnel, options.idle_streams)?;
     std::thread::sleep(SETTLE);
-    let Some(after) = tunnel.resident()? else { return Ok(Vec::new()) };
+    let after = ends(tunnel)?;
 
     let count = streams.len() as f64;
-    let client = (after.client_kib as f64 - before.client_kib as f64) / count;
-    let server = (after.server_kib as f64 - before.server_kib as f64) / count;
+    let [client, server] = [0, 1].map(|end| (after[end] as f64 - before[end] as f64) / count);
     Ok(vec![
         (&PER_STREAM, client + server),
         (&PER_STREAM_CLIENT, client),
         (&PER_STREAM_SERVER, server),
-        (&BASE, (before.client_kib + before.server_kib) as f64),
+        (&BASE, (before[0] + before[1]) as f64),
         (&STREAMS, count),
     ])
+}
+
+/// KiB of client and server.
+fn ends(tunnel: &Tunnel) -> Result<[u64; 2]> {
+    <[u64; 2]>::try_from(tunnel.resident()?).map_err(|_| BenchError::new("a forward has two ends"))
 }
 
 /// Opens as many as work, up to `wanted`; a few hundred still give a usable average.

@@ -8,7 +8,7 @@ use super::error::{Context, Result};
 use super::process;
 
 /// Kills all tunnels, removes `scratch` and exits when the user interrupts us.
-pub(crate) fn install(scratch: PathBuf) -> Result<()> {
+pub(crate) fn install(program: &'static str, scratch: PathBuf) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().build().context("interrupt handler")?;
     let (mut interrupt, mut terminate) = {
@@ -25,7 +25,7 @@ pub(crate) fn install(scratch: PathBuf) -> Result<()> {
         });
         process::kill_all();
         let _ = std::fs::remove_dir_all(&scratch);
-        eprintln!("bench-forward: interrupted");
+        eprintln!("{program}: interrupted");
         std::process::exit(130);
     };
     std::thread::Builder::new().name("interrupt".into()).spawn(wait).context("interrupt handler")?;

@@ -7,16 +7,16 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::error::{BenchError, Context, Result};
-use super::options::Options;
+use super::options::Load;
 use super::report::{Better, Metric, Sample};
 use super::target::{self, op};
 use super::tunnel::Tunnel;
 
-pub(crate) fn measure(tunnel: &Tunnel, options: &Options) -> Result<Vec<Sample>> {
+pub(crate) fn measure(tunnel: &Tunnel, load: &Load) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for (size, p50, p99) in [(1, &BYTE_P50, &BYTE_P99), (1024, &KIB_P50, &KIB_P99)] {
         let times =
-            ping_pong(tunnel, size, options.round_trips).context(format!("ping-pong of {size} bytes"))?;
+            ping_pong(tunnel, size, load.round_trips).context(format!("ping-pong of {size} bytes"))?;
         samples.push((p50, micros(percentile(&times, 50))));
         samples.push((p99, micros(percentile(&times, 99))));
     }

@@ -2,9 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::options::Options;
-use super::tunnel::Side;
-
 /// What a number means.
 #[derive(Debug)]
 pub(crate) struct Metric {
@@ -29,28 +26,47 @@ pub(crate) enum Better {
 /// One number from one run.
 pub(crate) type Sample = (&'static Metric, f64);
 
-/// All samples, by metric and side, in the order of the pairs.
-#[derive(Default)]
+/// All samples, by metric and column, in the order of the runs.
 pub(crate) struct Report {
+    columns: Vec<Column>,
+    ratios: Vec<Ratio>,
     rows: Vec<Row>,
+}
+
+/// One of the things that are compared.
+pub(crate) struct Column {
+    /// In JSON.
+    pub(crate) key: &'static str,
+    /// In the table.
+    pub(crate) title: String,
+}
+
+/// One column by another, taken inside each run.
+pub(crate) struct Ratio {
+    /// In JSON.
+    pub(crate) key: &'static str,
+    /// In the table.
+    pub(crate) title: &'static str,
+    /// The number of the column that is divided.
+    pub(crate) of: usize,
+    /// The number of the column that it is divided by.
+    pub(crate) by: usize,
 }
 
 struct Row {
     metric: &'static Metric,
-    direct: Vec<f64>,
-    adit: Vec<f64>,
-    openssh: Vec<f64>,
+    /// By column.
+    samples: Vec<Vec<f64>>,
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, side: Side, samples: Vec<Sample>) {
+    pub(crate) fn new(columns: Vec<Column>, ratios: Vec<Ratio>) -> Self {
+        Self { columns, ratios, rows: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, column: usize, samples: Vec<Sample>) {
         for (metric, value) in samples {
-            let row = self.row(metric);
-            match side {
-                Side::Direct => row.direct.push(value),
-                Side::Adit => row.adit.push(value),
-                Side::OpenSsh | Side::AditWithout => row.openssh.push(value),
-            }
+            self.row(metric).samples[column].push(value);
         }
     }
 
@@ -59,71 +75,66 @@ impl Report {
     }
 
     /// Each cell is min / median / max.
-    pub(crate) fn table(&self, reconnect_cost: bool) -> String {
-        let other = if reconnect_cost { "--no-reconnect (B)" } else { "openssh (B)" };
-        let mut lines = vec![table_line("", "", "direct", "adit (A)", other, "A/B", "")];
+    pub(crate) fn table(&self) -> String {
+        let titles: Vec<&str> = self.columns.iter().map(|column| column.title.as_str()).collect();
+        let ratios: Vec<&str> = self.ratios.iter().map(|ratio| ratio.title).collect();
+        let mut lines = vec![table_line("", "", &titles, &ratios, "")];
         for row in &self.rows {
-            let ratio = Spread::of(&row.ratios()).map_or_else(String::new, |ratio| ratio.cell(2));
-            let better = match row.metric.better {
-                Better::Higher => "higher",
-                Better::Lower => "lower",
+            let cells: Vec<String> = row.samples.iter().map(|values| cell(values)).collect();
+            let ratio = |ratio: &Ratio| {
+                Spread::of(&row.ratios(ratio)).map_or_else(String::new, |spread| spread.cell(2))
             };
-            let (direct, adit, openssh) = (cell(&row.direct), cell(&row.adit), cell(&row.openssh));
-            lines.push(table_line(
-                row.metric.name,
-                row.metric.unit,
-                &direct,
-                &adit,
-                &openssh,
-                &ratio,
-                better,
-            ));
+            let ratios: Vec<String> = self.ratios.iter().map(ratio).collect();
+            let (name, unit) = (row.metric.name, row.metric.unit);
+            lines.push(table_line(name, unit, &cells, &ratios, row.metric.better.name()));
         }
         lines.join("\n")
     }
 
-    pub(crate) fn json(&self, options: &Options, openssh_version: &str) -> Value {
-        let metrics: Vec<Value> = self.rows.iter().map(Row::json).collect();
-        json!({
-            "settings": {
-                "runs": options.runs,
-                "mib": options.mib,
-                "cipher": options.cipher,
-                "round_trips": options.round_trips,
-                "connections": options.connections,
-                "openssh": openssh_version,
-                "reconnect_cost": options.reconnect_cost,
-            },
-            "metrics": metrics,
-        })
+    /// The settings as they are given, and the metrics.
+    pub(crate) fn json(&self, settings: Value) -> Value {
+        let metrics: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
+        json!({ "settings": settings, "metrics": metrics })
+    }
+
+    fn row_json(&self, row: &Row) -> Value {
+        let mut object = json!({
+            "name": row.metric.name,
+            "unit": row.metric.unit,
+            "better": row.metric.better.name(),
+        });
+        for (column, values) in self.columns.iter().zip(&row.samples) {
+            object[column.key] = spread_json(values);
+        }
+        for ratio in &self.ratios {
+            object[ratio.key] = spread_json(&row.ratios(ratio));
+        }
+        object
     }
 
     fn row(&mut self, metric: &'static Metric) -> &mut Row {
         let index = self.rows.iter().position(|row| row.metric.name == metric.name).unwrap_or_else(|| {
-            self.rows.push(Row { metric, direct: Vec::new(), adit: Vec::new(), openssh: Vec::new() });
+            self.rows.push(Row { metric, samples: vec![Vec::new(); self.columns.len()] });
             self.rows.len() - 1
         });
         &mut self.rows[index]
     }
 }
 
-impl Row {
-    /// A/B within each pair; a pair without a meaningful quotient is left out.
-    fn ratios(&self) -> Vec<f64> {
-        let pairs = self.adit.iter().zip(&self.openssh);
-        pairs.filter(|(_, b)| **b > 0.0).map(|(a, b)| a / b).collect()
+impl Better {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+        }
     }
+}
 
-    fn json(&self) -> Value {
-        json!({
-            "name": self.metric.name,
-            "unit": self.metric.unit,
-            "better": match self.metric.better { Better::Higher => "higher", Better::Lower => "lower" },
-            "direct": spread_json(&self.direct),
-            "adit": spread_json(&self.adit),
-            "openssh": spread_json(&self.openssh),
-            "ratio": spread_json(&self.ratios()),
-        })
+impl Row {
+    /// The ratio within each run; a run without a meaningful quotient is left out.
+    fn ratios(&self, ratio: &Ratio) -> Vec<f64> {
+        let pairs = self.samples[ratio.of].iter().zip(&self.samples[ratio.by]);
+        pairs.filter(|(_, by)| **by > 0.0).map(|(of, by)| of / by).collect()
     }
 }
 
@@ -164,16 +175,21 @@ fn spread_json(values: &[f64]) -> Value {
     }
 }
 
-fn table_line(
+fn table_line<T: AsRef<str>, U: AsRef<str>>(
     name: &str,
     unit: &str,
-    direct: &str,
-    adit: &str,
-    openssh: &str,
-    ratio: &str,
+    cells: &[T],
+    ratios: &[U],
     better: &str,
 ) -> String {
-    let line = format!("{name:<22} {unit:<6} {direct:>24} {adit:>24} {openssh:>24} {ratio:>20}  {better}");
+    let mut line = format!("{name:<22} {unit:<6}");
+    for cell in cells {
+        line.push_str(&format!(" {:>24}", cell.as_ref()));
+    }
+    for ratio in ratios {
+        line.push_str(&format!(" {:>20}", ratio.as_ref()));
+    }
+    line.push_str(&format!("  {better}"));
     line.trim_end().to_owned()
 }
 
@@ -191,14 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn ratios_stay_inside_their_pairs() {
-        let mut report = Report::default();
+    fn ratios_stay_inside_their_runs() {
+        let column = |key: &'static str| Column { key, title: key.into() };
+        let ratio = Ratio { key: "ratio", title: "A/B", of: 0, by: 1 };
+        let mut report = Report::new(vec![column("a"), column("b")], vec![ratio]);
         for (a, b) in [(2.0, 1.0), (30.0, 10.0), (1.0, 0.0)] {
-            report.add(Side::OpenSsh, vec![(&SPEED, b)]);
-            report.add(Side::Adit, vec![(&SPEED, a)]);
+            report.add(1, vec![(&SPEED, b)]);
+            report.add(0, vec![(&SPEED, a)]);
         }
         assert_eq!(report.rows.len(), 1);
-        assert_eq!(report.rows[0].ratios(), [2.0, 3.0]);
-        assert!(report.table(false).contains("2.00 / 2.50 / 3.00"));
+        assert!(report.table().contains("2.00 / 2.50 / 3.00"));
+        let json = report.json(Value::Null);
+        assert_eq!(json["metrics"][0]["ratio"]["runs"], json!([2.0, 3.0]));
+        assert_eq!(json["metrics"][0]["b"]["max"], json!(10.0));
     }
 }

@@ -7,12 +7,8 @@
 //! swapped from pair to pair. Read the ratio column: it is computed inside the pairs.
 
 #[cfg(target_os = "linux")]
-#[path = "../bench/mod.rs"]
-mod bench;
-
-#[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    bench::main()
+    tests::bench::forward()
 }
 
 #[cfg(not(target_os = "linux"))]

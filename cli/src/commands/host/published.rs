@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay::dial::http::Method;
 use serde_json::{Value, json};
-use ureq::http::Method;
 use zeroize::Zeroizing;
 
 use super::{Place, lifetime};

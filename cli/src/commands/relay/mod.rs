@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::access::parse_range;
+use relay::config::Limits;
 use relay::tls::{Tls, TlsFiles};
 use relay::{Config, Relay, Server};
 use tokio::runtime::{Builder, Runtime};
@@ -39,6 +40,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliError> {
     let internal = |what: &str, error: io::Error| CliError::new(Code::Internal, format!("{what}: {error}"));
     let signal = signals::first().map_err(|error| internal("cannot listen to signals", error))?;
+    let limits = limits(&args.limit)?;
     let data_dir = match &args.data_dir {
         Some(folder) => folder.clone(),
         None => paths::in_data("relay")?,
@@ -60,6 +62,7 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     config.proxies = args.proxy.iter().filter_map(|range| parse_range(range).ok()).collect();
     config.tls = tls.is_some();
     config.admin_token = Some(token);
+    config.limits = limits;
     let relay = Relay::new(config).map_err(|error| {
         let folder = data_dir.display();
         let remedy = "check that no other relay uses it and that you may write there";
@@ -108,6 +111,18 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
         output.warning(format!("{} hosts and clients did not go by themselves", relay.connected()));
     }
     Ok(Ended::Closed(name))
+}
+
+/// The limits, each changed by the last that was said of it.
+fn limits(changes: &[String]) -> Result<Limits, CliError> {
+    let mut limits = Limits::default();
+    for change in changes {
+        let wrong = |why: &str| CliError::usage(format!("--limit {change}: {why}"));
+        let (name, value) = change.split_once('=').ok_or_else(|| wrong("it is written NAME=VALUE"))?;
+        let value = value.parse().map_err(|_| wrong("the value has to be a whole number"))?;
+        limits.set(name, value).map_err(|error| wrong(&error.to_string()))?;
+    }
+    Ok(limits)
 }
 
 /// A runtime that may be dropped where nobody may wait.
@@ -177,4 +192,21 @@ fn make_private_folder(folder: &Path) -> Result<(), CliError> {
             format!("cannot make the data directory {shown}: {error}; choose another --data-dir"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_changed_by_name() {
+        let changed =
+            |changes: &[&str]| limits(&changes.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let set = changed(&["clients_per_tunnel=7", "host_wait=3", "clients_per_tunnel=8"]).unwrap();
+        assert_eq!((set.clients_per_tunnel, set.host_wait), (8, Duration::from_secs(3)));
+        assert_eq!(changed(&[]).unwrap(), Limits::default());
+        let error = changed(&["clients=1"]).unwrap_err();
+        assert_eq!(error.code, Code::Usage);
+        assert!(error.message.contains("clients_per_owner"), "it says which there are: {}", error.message);
+    }
 }

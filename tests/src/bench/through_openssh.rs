@@ -1,4 +1,4 @@
-//! Side B: `sshd` and `ssh -N -L`, set up to be as fast as they can be.
+//! `sshd` and `ssh -N -L`, set up to be as fast as they can be.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark asks the clock")]
 
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::delay;
 use super::error::{BenchError, Context, Result};
-use super::options::Options;
+use super::options::ForwardOptions;
 use super::process::Process;
 use super::scratch::Scratch;
-use super::tunnel::{Ends, START_LIMIT};
+use super::tunnel::START_LIMIT;
 
 /// Checks that the programs exist and prepares what sshd asks for.
-pub(crate) fn prepare(options: &Options) -> Result<()> {
+pub(crate) fn prepare(options: &ForwardOptions) -> Result<()> {
     if !options.sshd.is_file() {
         return Err(BenchError::new(format!(
             "no sshd at {}; install the openssh-server package, name it with --sshd, or use --only-adit",
@@ -37,8 +37,12 @@ pub(crate) fn version() -> String {
     String::from_utf8_lossy(&output).trim().to_owned()
 }
 
-/// Starts both ends; returns where the forward listens (or soon will).
-pub(crate) fn start(target: SocketAddr, options: &Options, scratch: &Scratch) -> Result<(SocketAddr, Ends)> {
+/// Starts both ends; returns where the forward listens (or soon will), the client and the server.
+pub(crate) fn start(
+    target: SocketAddr,
+    options: &ForwardOptions,
+    scratch: &Scratch,
+) -> Result<(SocketAddr, Vec<Process>)> {
     let server_port = free_port()?;
     let config = scratch.path().join("sshd_config");
     fs::write(&config, sshd_config(server_port, options, scratch)).context(config.display())?;
@@ -48,7 +52,7 @@ pub(crate) fn start(target: SocketAddr, options: &Options, scratch: &Scratch) ->
     wait_for_log(&mut server, "Server listening on")?;
 
     let server_address = SocketAddr::from((Ipv4Addr::LOCALHOST, server_port));
-    let server_port = delay::in_front_of(server_address, options)?.port();
+    let server_port = delay::in_front_of(server_address, options.delay)?.port();
 
     let known_hosts = scratch.path().join("known_hosts");
     let host_key = fs::read_to_string(scratch.host_key().with_extension("pub")).context("host key")?;
@@ -59,10 +63,10 @@ pub(crate) fn start(target: SocketAddr, options: &Options, scratch: &Scratch) ->
     ssh.arg("-L").arg(format!("{entry}:{target}"));
     ssh.args(["-p", &server_port.to_string(), "-l", &scratch.user, "127.0.0.1"]);
     let client = Process::spawn("ssh", &mut ssh, &scratch.path().join("ssh.log"))?;
-    Ok((entry, Ends { client, server }))
+    Ok((entry, vec![client, server]))
 }
 
-fn ssh_command(options: &Options, scratch: &Scratch, known_hosts: &Path) -> Command {
+fn ssh_command(options: &ForwardOptions, scratch: &Scratch, known_hosts: &Path) -> Command {
     let mut ssh = Command::new("ssh");
     ssh.args(["-F", "none", "-N", "-n", "-T", "-c", &options.cipher]).arg("-i").arg(scratch.user_key());
     ssh.arg("-o").arg(format!("UserKnownHostsFile={}", known_hosts.display()));
@@ -72,7 +76,7 @@ fn ssh_command(options: &Options, scratch: &Scratch, known_hosts: &Path) -> Comm
     ssh
 }
 
-fn sshd_config(port: u16, options: &Options, scratch: &Scratch) -> String {
+fn sshd_config(port: u16, options: &ForwardOptions, scratch: &Scratch) -> String {
     format!(
         "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nCiphers {}\n{SSHD_OPTIONS}",
         scratch.host_key().display(),
