@@ -12,3 +12,4 @@ mod frames;
 mod management;
 mod requests;
 mod sessions;
+mod storm;
