@@ -13,6 +13,8 @@ pub mod delay;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod driven;
 pub mod endpoint;
+pub mod evil_relay;
+pub mod flows;
 pub mod keys;
 pub mod link;
 #[cfg(target_os = "linux")]
@@ -36,6 +38,7 @@ pub mod simulation;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 pub mod traffic;
+pub mod tunnel;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;
 pub mod wire;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, Read as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use relay::client::{Client, ClientError, Config, Event as ClientEvent, Pin, PortPolicy, Protocol};
 use relay::link::{Link, is_name};
 use ssh_core::Error;
-use ssh_core::services::port_forward::pump_streams;
 use zeroize::Zeroizing;
 
 use super::session::PROVIDER;
@@ -96,29 +96,37 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
         },
         Some(port) => tokio::select! {
             name = &mut signal => Ok(Ended::Closed(name)),
-            ended = stdio(&client, port) => ended,
+            ended = stdio(&mut client, port) => ended,
         },
     };
     client.close().await;
     ended
 }
 
-async fn stdio(client: &Client, port: u16) -> Result<Ended, CliError> {
+async fn stdio(client: &mut Client, port: u16) -> Result<Ended, CliError> {
     let connection = client.open(port).await.map_err(|error| failed(&error))?;
-    match pump_streams(tokio::io::stdin(), tokio::io::stdout(), connection.channel).await {
-        Ok(()) => Ok(Ended::Closed("end of file")),
+    let ended = tokio::select! {
+        ended = connection.carry(tokio::io::stdin(), tokio::io::stdout()) => ended,
+        error = client.ended() => return Err(failed(&error)),
+    };
+    let error = match ended {
+        Ok(()) => return Ok(Ended::Closed("end of file")),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(Ended::Closed("standard output was closed"))
+            return Ok(Ended::Closed("standard output was closed"));
         }
-        Err(error) => {
-            let code = error
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<Error>())
-                .map_or(Code::Network, Code::of);
-            Err(CliError::new(code, format!("the connection to port {port} of the host broke: {error}")))
-        }
+        Err(error) => error,
+    };
+    // If all is over, the client knows more about it.
+    if let Ok(error) = tokio::time::timeout(WHOLE, client.ended()).await {
+        return Err(failed(&error));
     }
+    let code =
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).map_or(Code::Network, Code::of);
+    Err(CliError::new(code, format!("the connection to port {port} of the host broke: {error}")))
 }
+
+/// For the end of a connection to turn out as the end of everything.
+const WHOLE: Duration = Duration::from_millis(300);
 
 fn link(args: &ConnectArgs) -> Result<Link, CliError> {
     let mut text = Zeroizing::new(args.tunnel.clone());
@@ -190,7 +198,7 @@ fn missing(wanted: &[u16], ports: &[relay::client::Mapping]) -> Vec<u16> {
     wanted.iter().copied().filter(|port| !is_there(port)).collect()
 }
 
-pub(crate) fn millis(time: std::time::Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -217,7 +225,7 @@ fn failed(error: &ClientError) -> CliError {
             CliError::bind(&format!("cannot listen on port {port}: {error}"), &source)
         }
         ClientError::Stripped => CliError::new(Code::Protocol, error.to_string()),
-        ClientError::NotOffered(_) | ClientError::Refused(_) => CliError::new(
+        ClientError::NotOffered { .. } | ClientError::Refused(_) => CliError::new(
             Code::RemoteRefused,
             format!("{error}; check the port, and what `adit host` offers"),
         ),

@@ -151,6 +151,9 @@ fn report(event: HostEvent, output: &Output) {
         HostEvent::ClientGone { number, reason } => {
             output.event(&Event::ClientGone { client: number, reason });
         }
+        HostEvent::ClientFailed { reason } => {
+            output.event(&Event::Refused { message: format!("a client did not get through: {reason}") });
+        }
         HostEvent::Failed { port, reason } => {
             output.event(&Event::Refused {
                 message: format!("cannot connect a client to port {port}: {reason}"),

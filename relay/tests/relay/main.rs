@@ -14,3 +14,4 @@ mod management;
 mod requests;
 mod rights;
 mod sessions;
+mod storm;

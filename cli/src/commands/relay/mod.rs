@@ -180,7 +180,7 @@ async fn sweep(relay: Arc<Relay>) {
 }
 
 /// It holds keys, so it is nobody else's.
-fn make_private_folder(folder: &Path) -> Result<(), CliError> {
+pub(crate) fn make_private_folder(folder: &Path) -> Result<(), CliError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -189,7 +189,7 @@ fn make_private_folder(folder: &Path) -> Result<(), CliError> {
         let shown = folder.display();
         CliError::new(
             Code::File,
-            format!("cannot make the data directory {shown}: {error}; choose another --data-dir"),
+            format!("cannot make the data directory {shown}: {error}; choose another one"),
         )
     })
 }
