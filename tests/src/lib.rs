@@ -14,6 +14,8 @@ pub mod delay;
 pub mod driven;
 pub mod endpoint;
 pub mod interop_driver;
+pub mod evil_relay;
+pub mod flows;
 pub mod keys;
 pub mod link;
 #[cfg(target_os = "linux")]
@@ -37,6 +39,7 @@ pub mod simulation;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 pub mod traffic;
+pub mod tunnel;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;
 pub mod wire;
