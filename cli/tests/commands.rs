@@ -131,6 +131,24 @@ async fn a_wrong_password_is_exit_code_3() {
 }
 
 #[tokio::test]
+async fn more_keys_than_the_server_hears_out_are_exit_code_3_too() {
+    let home = Home::new();
+    let (_server, address) =
+        home.serve(&["--authorized-keys", &home.write("authorized", "# nobody\n")]).await;
+    let target = format!("ada@{address}");
+    let keys: Vec<String> = (0..7).map(|number| home.text(&format!("key{number}"))).collect();
+    let mut arguments = vec!["forward", &target, "-D", "0", "--accept-new"];
+    for key in &keys {
+        assert_eq!(home.run(&["keygen", "-f", key]).await.code, Some(0));
+        arguments.extend(["-i", key]);
+    }
+    // The server ends the login while there are keys left to try. To come back would not help.
+    let exit = home.run(&arguments).await;
+    assert_eq!(exit.code, Some(3), "{exit:?}");
+    assert!(exit.stderr.contains("no more attempts") && exit.stderr.contains(&target), "{exit:?}");
+}
+
+#[tokio::test]
 async fn an_unknown_host_key_is_exit_code_4_and_is_shown() {
     let home = Home::new();
     let (_server, address) = home.serve(&[]).await;

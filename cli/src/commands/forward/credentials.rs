@@ -76,7 +76,7 @@ pub(super) async fn gather(
         }
     } else {
         for file in &args.identity {
-            keys.extend(files.named(file, &mut agent).await?);
+            keys.extend(files.named(&paths::expand(file), &mut agent).await?);
         }
     }
     // ssh puts them in front of keys that only a file has. What was named, or is cheap to try, is the better guess.

@@ -60,7 +60,7 @@ impl Login {
     pub(super) async fn prepare(args: &ForwardArgs, output: &Output) -> Result<Self, CliError> {
         let user = args.target.user()?;
         let peer = format!("{user}@{}", args.target);
-        let terminal = Terminal::find(output);
+        let terminal = Terminal::find(output, args.stdio.is_some());
         let verifier = Verifier::new(args, terminal.clone(), output)?;
         let mut algorithms = session::algorithms(&args.session)?;
         if verifier.may_expect(KeyKind::Ecdsa(Curve::P521)) {
