@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use ssh_core::Error;
-use ssh_core::error::ReconnectFailure;
+use ssh_core::error::{DisconnectReason, ReconnectFailure};
 
 /// Why a command ends without success. The message is one line that names the culprit and, where there is one, the
 /// remedy.
@@ -125,8 +125,15 @@ impl CliError {
             (Code::Network, Error::Timeout(ssh_core::error::Timeout::KeepAlive)) => {
                 format!("{peer} stopped answering; check the network and whether the server still runs")
             }
+            (Code::Auth, Error::Disconnected { reason, text }) => {
+                format!(
+                    "cannot log in as {peer}: the server takes no more attempts: {} (reason {}); name the right key with -i KEYFILE, and with --no-agent no other is tried",
+                    words(text),
+                    reason.0
+                )
+            }
             (_, Error::Disconnected { reason, text }) => {
-                let text = if text.is_empty() { "it gave no words" } else { text };
+                let text = words(text);
                 format!("{peer} ended the session: {text} (reason {})", reason.0)
             }
             (Code::Network, _) => {
@@ -148,6 +155,7 @@ impl CliError {
 impl Code {
     pub(crate) fn of(error: &Error) -> Self {
         match error {
+            Error::Disconnected { reason, text } if ends_attempts(*reason, text) => Self::Auth,
             Error::Io(_) | Error::Disconnected { .. } | Error::Timeout(_) => Self::Network,
             Error::PeerMisbehaved(_) | Error::PeerIncompatible(_) => Self::Protocol,
             Error::HostKey(_) | Error::Reconnect(ReconnectFailure::DifferentHostKey) => Self::HostKey,
@@ -165,6 +173,18 @@ impl fmt::Display for CliError {
 }
 
 impl StdError for CliError {}
+
+/// Whether a server has ended a login because too many attempts failed. More of the same would get no better answer.
+fn ends_attempts(reason: DisconnectReason, text: &str) -> bool {
+    reason == DisconnectReason::NO_MORE_AUTH_METHODS
+        // OpenSSH's way to say it.
+        || (reason == DisconnectReason::PROTOCOL_ERROR && text.starts_with("Too many authentication failures"))
+}
+
+/// What a peer said, or that it said nothing.
+fn words(text: &str) -> &str {
+    if text.is_empty() { "it gave no words" } else { text }
+}
 
 /// An error and its causes, joined by colons.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
@@ -188,7 +208,7 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ssh_core::error::{AuthFailure, DisconnectReason, PeerMisbehaved, Timeout};
+    use ssh_core::error::{AuthFailure, PeerMisbehaved, Timeout};
 
     use super::*;
 
@@ -207,10 +227,14 @@ mod tests {
     fn errors_of_the_session_have_their_codes() {
         let refused = AuthFailure::Refused { tried: vec!["password"], accepts: vec!["password".into()] };
         let reset: Error = std::io::Error::from(std::io::ErrorKind::ConnectionReset).into();
-        let told = Error::Disconnected { reason: DisconnectReason::BY_APPLICATION, text: "bye".into() };
+        let of_server = |reason, text: &str| Error::Disconnected { reason, text: text.into() };
+        let told = of_server(DisconnectReason::BY_APPLICATION, "bye");
         for (error, code) in [
             (reset, Code::Network),
             (told, Code::Network),
+            (of_server(DisconnectReason::NO_MORE_AUTH_METHODS, ""), Code::Auth),
+            (of_server(DisconnectReason::PROTOCOL_ERROR, "Too many authentication failures"), Code::Auth),
+            (of_server(DisconnectReason::PROTOCOL_ERROR, "Too many words"), Code::Network),
             (Error::Timeout(Timeout::KeepAlive), Code::Network),
             (PeerMisbehaved::BadMac.into(), Code::Protocol),
             (Error::Auth(refused), Code::Auth),

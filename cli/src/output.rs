@@ -329,6 +329,11 @@ impl Event<'_> {
     }
 }
 
+/// Without the words that the line begins with, which the library's errors begin with too.
+fn bare(reason: &str) -> &str {
+    reason.strip_prefix("the connection was lost: ").unwrap_or(reason)
+}
+
 fn json(event: &Event<'_>) -> String {
     serde_json::to_string(event).unwrap_or_default()
 }
@@ -408,10 +413,14 @@ impl fmt::Display for Event<'_> {
                 write!(f, "adit: the connection from {from} was lost: {reason}; its session waits")
             }
             Self::Disconnected { from: None, reason, resumable: true } => {
-                write!(f, "adit: the connection was lost: {reason}; streams wait until there is another")
+                write!(
+                    f,
+                    "adit: the connection was lost: {}; streams wait until there is another",
+                    bare(reason)
+                )
             }
             Self::Disconnected { from: None, reason, resumable: false } => {
-                write!(f, "adit: the connection was lost: {reason}; logging in again")
+                write!(f, "adit: the connection was lost: {}; logging in again", bare(reason))
             }
             Self::Reconnecting { attempt, delay_ms } => {
                 write!(f, "adit: connecting again in {delay_ms} ms (attempt {attempt})")

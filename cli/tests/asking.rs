@@ -66,6 +66,40 @@ async fn the_time_that_an_agent_takes_to_sign_is_not_counted_against_the_server(
 }
 
 #[tokio::test]
+async fn an_agents_key_is_found_by_either_half_of_its_file_and_no_passphrase_is_asked_for() {
+    let home = Home::new();
+    let (key, public, socket) = (home.text("key"), home.text("key.pub"), home.path("agent"));
+    let Some(_agent) = agent(&socket).await else { return eprintln!("skipped: there is no ssh-agent") };
+    assert_eq!(home.run(&["keygen", "-f", &key]).await.code, Some(0));
+    let mut add = Command::new("ssh-add");
+    let added = add.args(["-q", &key]).env("SSH_AUTH_SOCK", &socket).status().await.unwrap();
+    assert!(added.success());
+    let authorized = home.text("authorized");
+    std::fs::copy(&public, &authorized).unwrap();
+    // From here on nobody gets at the private half without the passphrase.
+    let phrase = home.write("phrase", "three unlikely words\n");
+    assert_eq!(home.run(&["keygen", "-p", "-f", &key, "--new-passphrase-file", &phrase]).await.code, Some(0));
+    let (_server, address) = home.serve(&["--authorized-keys", &authorized]).await;
+    let target = format!("ada@{address}");
+    let arguments = |key| ["forward", &target, "--accept-new", "-D", "0", "-i", key].map(str::to_owned);
+    let from_home = "~/key".to_owned();
+    for (named, removed) in [(&key, &public), (&from_home, &public), (&public, &key)] {
+        let kept = std::fs::read(removed).unwrap();
+        std::fs::remove_file(removed).unwrap();
+        let arguments = arguments(named);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut client = home.start_with(&arguments, &[("SSH_AUTH_SOCK", &socket.display().to_string())]);
+        client.event("ready").await;
+        std::fs::write(removed, kept).unwrap();
+    }
+    // Without an agent the public half is no use, and that is what is said.
+    let arguments = arguments(&public);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let exit = home.run(&arguments).await;
+    assert!(exit.code == Some(8) && exit.stderr.contains("no agent has its private half"), "{exit:?}");
+}
+
+#[tokio::test]
 async fn a_password_typed_for_a_script_is_not_shown() {
     let command = format!("{} hash-password --json", env!("CARGO_BIN_EXE_adit"));
     // A terminal for it.

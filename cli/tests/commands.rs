@@ -131,6 +131,24 @@ async fn a_wrong_password_is_exit_code_3() {
 }
 
 #[tokio::test]
+async fn more_keys_than_the_server_hears_out_are_exit_code_3_too() {
+    let home = Home::new();
+    let (_server, address) =
+        home.serve(&["--authorized-keys", &home.write("authorized", "# nobody\n")]).await;
+    let target = format!("ada@{address}");
+    let keys: Vec<String> = (0..7).map(|number| home.text(&format!("key{number}"))).collect();
+    let mut arguments = vec!["forward", &target, "-D", "0", "--accept-new"];
+    for key in &keys {
+        assert_eq!(home.run(&["keygen", "-f", key]).await.code, Some(0));
+        arguments.extend(["-i", key]);
+    }
+    // The server ends the login while there are keys left to try. To come back would not help.
+    let exit = home.run(&arguments).await;
+    assert_eq!(exit.code, Some(3), "{exit:?}");
+    assert!(exit.stderr.contains("no more attempts") && exit.stderr.contains(&target), "{exit:?}");
+}
+
+#[tokio::test]
 async fn an_unknown_host_key_is_exit_code_4_and_is_shown() {
     let home = Home::new();
     let (_server, address) = home.serve(&[]).await;
@@ -307,4 +325,43 @@ async fn messages_name_the_remedy() {
     let serve = ["serve", "--permit-open", "any", "--user", &user, "--listen", "192.0.2.1:0"];
     let exit = home.run(&serve).await;
     assert!(exit.code == Some(6) && exit.stderr.contains("not one of this machine"), "{exit:?}");
+}
+
+/// `--password-file <(program)` is a pipe, and the program may never say anything.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_is_heard_while_a_file_is_a_pipe_that_nobody_writes_to() {
+    let home = Home::new();
+    let pipe = home.text("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let forward = ["forward", "ada@127.0.0.1:1", "-D", "0", "--no-agent", "--password-file", &pipe];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--permit-open", "any", "--authorized-keys", &pipe];
+    for command in [&forward[..], &serve[..]] {
+        let mut running = home.start(command);
+        let path = pipe.clone();
+        // This waits until the command has opened it to read.
+        let writer = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(path));
+        let limit = std::time::Duration::from_secs(30);
+        let held = tokio::time::timeout(limit, writer).await.unwrap().unwrap().unwrap();
+        running.signal(rustix::process::Signal::TERM);
+        assert_eq!(running.event("closed").await["reason"], "SIGTERM", "{command:?}");
+        assert_eq!(running.exit_code().await, Some(0), "{command:?}");
+        drop(held);
+    }
+}
+
+#[tokio::test]
+async fn an_ipv4_client_of_a_server_on_all_interfaces_has_an_ipv4_address() {
+    let home = Home::new();
+    let user = format!("ada:{}", home.write("password", "secret\n"));
+    let arguments = ["serve", "--listen", "*:0", "--permit-open", "any", "--user", &user];
+    let mut server = home.start(&arguments);
+    let address = server.event("listening").await["addr"].as_str().unwrap().to_owned();
+    let target = format!("ada@127.0.0.1:{}", address.rsplit_once(':').unwrap().1);
+    let password = home.text("password");
+    let mut client =
+        home.start(&["forward", &target, "-D", "0", "--accept-new", "--password-file", &password]);
+    client.event("ready").await;
+    let from = server.event("logged_in").await["from"].as_str().unwrap().to_owned();
+    assert!(from.starts_with("127.0.0.1:"), "{from}");
 }

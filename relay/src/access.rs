@@ -63,27 +63,36 @@ impl Caller {
     /// What it may do with a tunnel: what its token gives and what the tunnel's rules give, without what they deny.
     #[must_use]
     pub fn scopes(&self, record: &Record) -> Scopes {
-        let own = match &self.credential {
-            Credential::Admin => return Scopes::ALL,
-            Credential::Token(token) => match &token.grant.tunnel {
-                Some(tunnel) if *tunnel == record.tunnel.tunnel_id => token.grant.scopes,
-                None if token.grant.subject == record.owner => token.grant.scopes,
-                _ => Scopes::NONE,
-            },
-            Credential::None | Credential::Bad(_) => Scopes::NONE,
-        };
+        let own = self.own_scopes(record);
+        if self.credential == Credential::Admin {
+            return own;
+        }
         let entries = record.tunnel.access_control.iter().flat_map(|control| &control.entries);
         let (mut given, mut denied) = (own, Scopes::NONE);
-        for entry in entries.filter(|entry| self.is_meant(entry)) {
+        for entry in entries {
             let scopes = Scopes::known(entry.scopes.iter().map(String::as_str));
             if entry.is_deny {
-                denied = denied.union(scopes);
+                denied = if self.is_denied(entry, record) { denied.union(scopes) } else { denied };
             } else {
-                given = given.union(scopes);
+                given = given.union(scopes.intersection(self.most_by(entry, record)));
             }
         }
         // Whoever may manage could take the denial back, so that is not what it takes away.
         given.without(denied).union(own.intersection(Scope::Manage.into()))
+    }
+
+    /// What its token gives by itself, whatever the rules say.
+    #[must_use]
+    pub(crate) fn own_scopes(&self, record: &Record) -> Scopes {
+        match &self.credential {
+            Credential::Admin => Scopes::ALL,
+            Credential::Token(token) if !token.by_rules => match &token.grant.tunnel {
+                Some(tunnel) if *tunnel == record.tunnel.tunnel_id => token.grant.scopes,
+                None if token.grant.subject == record.owner => token.grant.scopes,
+                _ => Scopes::NONE,
+            },
+            Credential::Token(_) | Credential::None | Credential::Bad(_) => Scopes::NONE,
+        }
     }
 
     /// Fails unless one of the scopes is there.
@@ -140,30 +149,74 @@ impl Caller {
         }
     }
 
-    /// Whether a rule is about this caller. A rule that cannot be read gives nothing and denies.
-    fn is_meant(&self, entry: &AccessControlEntry) -> bool {
+    /// What an allowing rule can give to this caller; nothing if it is not about them, or cannot be read. A principal's
+    /// token gets no more by its name than it may do with the principal's own tunnels.
+    fn most_by(&self, entry: &AccessControlEntry, record: &Record) -> Scopes {
         let listed = match entry.kind.as_str() {
-            "Anonymous" => Some(true),
-            "Users" => {
-                let subject = self.subject();
-                Some(!subject.is_empty() && entry.subjects.iter().any(|name| name == subject))
+            "Users" => match &self.credential {
+                Credential::Token(token) if is_listed(entry, &token.grant.subject) => {
+                    let speaks = token.speaks_at(&record.tunnel.tunnel_id);
+                    let most = token.grant.scopes;
+                    let most = if most.has(Scope::Manage) { Scopes::ALL } else { most };
+                    return if speaks && !entry.is_inverse { most } else { Scopes::NONE };
+                }
+                _ => false,
+            },
+            _ => match self.is_in(entry) {
+                Some(listed) => listed,
+                None => return Scopes::NONE,
+            },
+        };
+        if listed != entry.is_inverse { Scopes::ALL } else { Scopes::NONE }
+    }
+
+    /// Whether a denying rule is about this caller. One that cannot be read is.
+    fn is_denied(&self, entry: &AccessControlEntry, record: &Record) -> bool {
+        let listed = match (entry.kind.as_str(), &self.credential) {
+            ("Users", Credential::Token(token)) => {
+                let elsewhere = token.grant.tunnel.as_ref().is_some_and(|id| *id != record.tunnel.tunnel_id);
+                // A name of another tunnel's token excuses nobody.
+                is_listed(entry, &token.grant.subject) && !(entry.is_inverse && elsewhere)
             }
+            ("Users", _) => false,
+            _ => match self.is_in(entry) {
+                Some(listed) => listed,
+                None => return true,
+            },
+        };
+        listed != entry.is_inverse
+    }
+
+    /// Whether a rule that asks for no name lists this caller; none if it cannot be read.
+    fn is_in(&self, entry: &AccessControlEntry) -> Option<bool> {
+        match entry.kind.as_str() {
+            "Anonymous" => Some(true),
             "IPAddressRanges" => {
                 let ranges: Result<Vec<IpNet>, _> =
                     entry.subjects.iter().map(|range| parse_range(range)).collect();
-                ranges
-                    .ok()
-                    .map(|ranges| ranges.iter().any(|range| range.contains(&self.address.to_canonical())))
+                let address = self.address.to_canonical();
+                ranges.ok().map(|ranges| ranges.iter().any(|range| range.contains(&address)))
             }
             _ => None,
-        };
-        listed.map_or(entry.is_deny, |listed| listed != entry.is_inverse)
+        }
     }
 }
 
-/// A range or an address.
-pub(crate) fn parse_range(text: &str) -> Result<IpNet, ipnet::AddrParseError> {
-    text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse())
+fn is_listed(entry: &AccessControlEntry, subject: &str) -> bool {
+    !subject.is_empty() && entry.subjects.iter().any(|name| name == subject)
+}
+
+/// A range or an address. One of IPv4 in IPv6's clothes is IPv4's, as are the addresses that it is compared with.
+///
+/// # Errors
+/// It is neither.
+pub fn parse_range(text: &str) -> Result<IpNet, ipnet::AddrParseError> {
+    let range = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse())?;
+    let mapped = match range {
+        IpNet::V6(net) => net.addr().to_ipv4_mapped().zip(net.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    Ok(mapped.and_then(|(address, length)| IpNet::new(address.into(), length).ok()).unwrap_or(range))
 }
 
 fn all_of(scopes: &[Scope]) -> Scopes {
@@ -209,7 +262,7 @@ mod tests {
             tunnel: tunnel.map(Into::into),
             scopes: Scopes::parse(scopes).unwrap(),
         };
-        Credential::Token(Verified { grant, id: "t".into(), expires: 0 })
+        Credential::Token(Verified { grant, id: "t".into(), expires: 0, parent: None, by_rules: false })
     }
 
     #[test]

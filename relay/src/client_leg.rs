@@ -5,16 +5,17 @@ use std::io;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use ssh_core::error::DisconnectReason;
 use ssh_core::services::port_forward::pump_streams;
 use ssh_core::session::{Incoming, IncomingChannel, IncomingRequest, OpenFailureReason};
 use ssh_core::{Channel, OpenError, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::access::Credential;
-use crate::bandwidth::{Bandwidth, Paced};
+use crate::access::Caller;
+use crate::bandwidth::Paced;
 use crate::join::join;
-use crate::live::{ClientLink, HostLink, LiveTunnel, Version};
+use crate::live::{ClientLink, HostLink, LiveTunnel, Version, Why};
 use crate::relay::Relay;
 use crate::scopes::Scope;
 use crate::sessions;
@@ -23,6 +24,10 @@ use crate::wire::{Connection, Forward, LOOPBACK};
 
 /// The channel of a host that a client of the first version gets.
 pub(crate) const CLIENT_STREAM: &str = "client-ssh-session-stream";
+
+const WITHDRAWN: &str = "the right to connect to this tunnel was withdrawn";
+const EXPIRED: &str = "the token has expired";
+const RESTARTS: (CloseCode, &str) = (CloseCode::Restart, "the relay restarts");
 
 /// Carries the bytes of a client of v1 and of its channel at the host until one of them ends.
 pub(crate) async fn run_v1<S>(
@@ -39,12 +44,16 @@ where
     let (result, code, reason) = tokio::select! {
         // The host's end of the data is the end: the WebSocket closes, and the client knows to come back.
         result = pump_streams(&mut input, &mut output, channel) => (result, CloseCode::Away, "the host has gone"),
-        () = client.leave.notified() => {
-            (Ok(()), CloseCode::Policy, "the right to connect to this tunnel was withdrawn")
+        why = client.leave.told() => {
+            let (code, reason) = match why {
+                Why::Withdrawn => (CloseCode::Policy, WITHDRAWN),
+                Why::Expired => (CloseCode::Away, EXPIRED),
+                Why::Restart => RESTARTS,
+            };
+            (Ok(()), code, reason)
         }
     };
-    let restarts = (CloseCode::Restart, "the relay restarts");
-    let (code, reason) = if relay.is_draining() { restarts } else { (code, reason) };
+    let (code, reason) = if relay.is_draining() { RESTARTS } else { (code, reason) };
     input.unsplit(output).into_inner().close(code, reason).await;
     result
 }
@@ -66,39 +75,47 @@ pub(crate) async fn run_v2<S>(
         }
     };
     let mut incoming = session.incoming();
-    let offers = offer_ports(&tunnel, &session);
+    let offers = async {
+        offer_ports(&tunnel, &session).await;
+        // It has been told why.
+        session.closed().await;
+    };
     tokio::pin!(offers);
     loop {
         tokio::select! {
             item = incoming.next() => match item {
                 Some(Incoming::Channel(offer)) => {
-                    let (relay, tunnel) = (Arc::clone(&relay), Arc::clone(&tunnel));
-                    let bandwidth = client.bandwidth.clone();
-                    tokio::spawn(async move { connect(&relay, &tunnel, bandwidth.as_deref(), offer).await });
+                    let (relay, tunnel, client) = (Arc::clone(&relay), Arc::clone(&tunnel), Arc::clone(&client));
+                    tokio::spawn(async move { connect(&relay, &tunnel, &client, offer).await });
                 }
                 Some(Incoming::Request(request)) => on_request(&tunnel, request),
                 None => break,
             },
             () = &mut offers => break,
-            () = client.leave.notified() => {
-                // Whoever still may comes back at once after this reason; nobody does after the other.
-                if relay.is_draining() {
-                    session.disconnect(ssh_core::error::DisconnectReason::CONNECTION_LOST, "the relay restarts");
-                } else {
-                    let text = "the right to connect to this tunnel was withdrawn";
-                    session.disconnect(ssh_core::error::DisconnectReason::BY_APPLICATION, text);
-                }
+            why = client.leave.told() => {
+                // Whoever still may comes back at once after the first reason; nobody does after the other.
+                let (reason, text) = match why {
+                    Why::Restart => (DisconnectReason::CONNECTION_LOST, RESTARTS.1),
+                    Why::Expired => (DisconnectReason::CONNECTION_LOST, EXPIRED),
+                    Why::Withdrawn => (DisconnectReason::BY_APPLICATION, WITHDRAWN),
+                };
+                session.disconnect(reason, text);
             }
         }
     }
 }
 
-/// Shows the client the ports of whichever host there is, for as long as the session lasts.
+/// Shows the client the ports of whichever host there is, for as long as the session lasts and the host speaks v2 too.
 async fn offer_ports(tunnel: &LiveTunnel, session: &Session) {
     let mut hosts = tunnel.host.subscribe();
     let mut shown = BTreeSet::new();
     loop {
         let host = hosts.borrow_and_update().clone();
+        if host.as_ref().is_some_and(|host| host.version == Version::V1) {
+            // It comes back by the version that goes with this host, or is told that it speaks none.
+            session.disconnect(DisconnectReason::CONNECTION_LOST, "the host now speaks the first version");
+            return;
+        }
         let mut ports = host.as_ref().map(|host| host.ports.subscribe());
         let wanted = ports.as_mut().map(|ports| ports.borrow_and_update().clone()).unwrap_or_default();
         for port in shown.difference(&wanted) {
@@ -150,11 +167,11 @@ fn on_request(tunnel: &LiveTunnel, request: IncomingRequest) {
 const REFRESH: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Joins a client's channel with one of the host's.
-async fn connect(relay: &Relay, tunnel: &LiveTunnel, bandwidth: Option<&Bandwidth>, offer: IncomingChannel) {
-    match open(relay, tunnel, &offer).await {
+async fn connect(relay: &Relay, tunnel: &LiveTunnel, client: &ClientLink, offer: IncomingChannel) {
+    match open(relay, tunnel, client, &offer).await {
         Ok((far, confirmation)) => {
             if let Ok(near) = offer.accept_with(&confirmation) {
-                join(near, far, bandwidth).await;
+                join(near, far, client.bandwidth.as_deref()).await;
             }
         }
         Err((reason, text)) => offer.reject(reason, &text),
@@ -166,6 +183,7 @@ type Refused = (OpenFailureReason, String);
 async fn open(
     relay: &Relay,
     tunnel: &LiveTunnel,
+    client: &ClientLink,
     offer: &IncomingChannel,
 ) -> Result<(Channel, bytes::Bytes), Refused> {
     if !matches!(offer.kind(), "forwarded-tcpip" | "direct-tcpip") {
@@ -175,7 +193,7 @@ async fn open(
     let malformed =
         |_| (OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, "the request cannot be read".to_owned());
     let connection = Connection::decode(offer.fields()).map_err(malformed)?;
-    if !may_connect(relay, tunnel, connection.token) {
+    if !may_connect(relay, tunnel, client, connection.token) {
         return Err((
             OpenFailureReason::ADMINISTRATIVELY_PROHIBITED,
             "the token does not hold here".to_owned(),
@@ -203,17 +221,11 @@ fn forwards(host: &HostLink, port: u16) -> bool {
 
 /// The upgrade has let the client in; a token that comes with a channel is looked at all the same, and so shows when it
 /// has been revoked.
-fn may_connect(relay: &Relay, tunnel: &LiveTunnel, token: &str) -> bool {
+fn may_connect(relay: &Relay, tunnel: &LiveTunnel, client: &ClientLink, token: &str) -> bool {
     if token.is_empty() {
         return true;
     }
-    let Some(record) = relay.store.tunnel(&tunnel.id) else { return false };
-    match relay.credential(token) {
-        Credential::Admin => true,
-        Credential::Token(token) => match &token.grant.tunnel {
-            Some(id) => *id == tunnel.id && token.grant.scopes.has(Scope::Connect),
-            None => token.grant.subject == record.owner || record.tunnel.access_control.is_some(),
-        },
-        Credential::None | Credential::Bad(_) => false,
-    }
+    let caller = Caller { address: client.admission.caller.address, credential: relay.credential(token) };
+    let record = relay.store.tunnel(&tunnel.id);
+    record.is_some_and(|record| caller.require(&record, &[Scope::Connect]).is_ok())
 }

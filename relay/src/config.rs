@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 /// How a relay works. [`Config::default`] keeps everything in memory and lets nobody make tunnels but the operator.
@@ -19,6 +20,9 @@ pub struct Config {
     pub host_names: Vec<String>,
     /// Origins of pages that may use it, as `https://editor.example`; its own may always.
     pub origins: Vec<String>,
+    /// Proxies in front of it. What they say in `X-Forwarded-For` counts, and nobody else's does; they are spared the limits
+    /// for one address, which then hold for those behind them.
+    pub proxies: Vec<IpNet>,
     /// It is reached by TLS; for URLs where there is no `public_url`.
     pub tls: bool,
     /// The operator's secret, for `Authorization: Bearer`. Without one nobody is the operator.
@@ -70,6 +74,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// A request's body, in bytes.
     pub body_bytes: usize,
+    /// For a request of the management API, from its headers to its answer.
+    pub request_time: Duration,
     /// How long a client waits for its host before it is told to come back.
     pub host_wait: Duration,
     /// From the upgrade to the end of the SSH handshake.
@@ -95,7 +101,7 @@ pub enum LimitError {
 
 impl Limits {
     /// What [`set`](Self::set) knows: the names that refusals give.
-    pub const NAMES: [&str; 14] = [
+    pub const NAMES: [&str; 15] = [
         "tunnels_per_owner",
         "ports_per_tunnel",
         "clients_per_tunnel",
@@ -106,6 +112,7 @@ impl Limits {
         "header_time",
         "header_bytes",
         "body_bytes",
+        "request_time",
         "host_wait",
         "handshake_time",
         "tunnel_lifetime",
@@ -134,6 +141,7 @@ impl Limits {
             "header_time" => self.header_time = time()?,
             "header_bytes" => self.header_bytes = bytes()?,
             "body_bytes" => self.body_bytes = bytes()?,
+            "request_time" => self.request_time = time()?,
             "host_wait" => self.host_wait = time()?,
             "handshake_time" => self.handshake_time = time()?,
             "tunnel_lifetime" => self.tunnel_lifetime = time()?,
@@ -160,6 +168,7 @@ impl Default for Limits {
             header_time: Duration::from_secs(10),
             header_bytes: 16 * 1024,
             body_bytes: 256 * 1024,
+            request_time: Duration::from_secs(20),
             host_wait: Duration::from_secs(20),
             handshake_time: Duration::from_secs(15),
             tunnel_lifetime: Duration::from_secs(30 * 24 * 3600),

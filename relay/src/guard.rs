@@ -65,6 +65,11 @@ fn check(config: &Config, version: Version, headers: &HeaderMap) -> Result<(), P
 /// address cannot do.
 fn is_ours(config: &Config, host: &str) -> bool {
     let name = name_of(host);
+    // What stands behind the name goes into URLs.
+    let port = host.get(name.len()..).unwrap_or_default();
+    if !port.strip_prefix(':').unwrap_or(port).bytes().all(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
     let address = name.trim_start_matches('[').trim_end_matches(']');
     if address.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") {
         return true;
@@ -126,9 +131,17 @@ mod tests {
         ] {
             assert!(is_ours(&config(), ours), "{ours}");
         }
-        for other in
-            ["", "evil.example", "relay.example.evil", "xlocal.relay.example", "127.0.0.1.evil.example"]
-        {
+        for other in [
+            "",
+            "evil.example",
+            "relay.example.evil",
+            "xlocal.relay.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.1:1@evil.example",
+            "127.0.0.1:80/x",
+            "[::1]x:80",
+            "[::1]@evil.example",
+        ] {
             assert!(!is_ours(&config(), other), "{other}");
         }
         assert!(!is_ours(&Config::default(), "relay.example"));

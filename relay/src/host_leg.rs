@@ -6,9 +6,10 @@ use futures::StreamExt as _;
 use ssh_core::session::{Incoming, IncomingRequest, OpenFailureReason};
 use tokio::sync::watch;
 
-use crate::access::Credential;
+use crate::access::Caller;
 use crate::live::{Admission, HostLink, LiveTunnel, Version};
 use crate::relay::Relay;
+use crate::scopes::Scope;
 use crate::sessions;
 use crate::websocket_stream::WebSocketStream;
 use crate::wire::Forward;
@@ -40,6 +41,7 @@ pub(crate) async fn run<S>(
     let (who, address) = (host.admission.caller.shown(), host.admission.caller.address);
     tracing::info!(target: "audit", tunnel = %tunnel.id, host = host.number, ?version, by = %who, from = %address, "host connected");
     tunnel.host_came(Arc::clone(&host));
+    relay.check_admissions(&tunnel);
     let mut incoming = host.session.incoming();
     while let Some(item) = incoming.next().await {
         match item {
@@ -68,7 +70,7 @@ fn on_request(relay: &Relay, tunnel: &LiveTunnel, host: &HostLink, request: Inco
         return if removed { request.accept(&[]) } else { request.refuse() };
     }
     let limit = relay.config.limits.ports_per_tunnel as usize;
-    if port == 0 || !may_forward(relay, tunnel, forward.token) {
+    if port == 0 || !may_forward(relay, tunnel, host, forward.token) {
         return request.refuse();
     }
     let mut fits = true;
@@ -80,14 +82,11 @@ fn on_request(relay: &Relay, tunnel: &LiveTunnel, host: &HostLink, request: Inco
 }
 
 /// The upgrade has let the host in; a token that comes with a port is looked at all the same.
-fn may_forward(relay: &Relay, tunnel: &LiveTunnel, token: &str) -> bool {
-    token.is_empty()
-        || match relay.credential(token) {
-            Credential::Admin => true,
-            Credential::Token(token) => {
-                let grant = token.grant;
-                grant.tunnel.is_none_or(|id| id == tunnel.id)
-            }
-            Credential::None | Credential::Bad(_) => false,
-        }
+fn may_forward(relay: &Relay, tunnel: &LiveTunnel, host: &HostLink, token: &str) -> bool {
+    if token.is_empty() {
+        return true;
+    }
+    let caller = Caller { address: host.admission.caller.address, credential: relay.credential(token) };
+    let record = relay.store.tunnel(&tunnel.id);
+    record.is_some_and(|record| caller.require(&record, &[Scope::Host]).is_ok())
 }

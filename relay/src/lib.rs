@@ -8,6 +8,7 @@ pub mod client;
 mod client_leg;
 pub mod config;
 pub mod dial;
+mod forwarded;
 mod frame_guard;
 mod guard;
 pub mod host;

@@ -81,19 +81,26 @@ impl FromStr for Link {
 
     fn from_str(text: &str) -> Result<Self, LinkError> {
         let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
-        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-        let rest = rest.ok_or(LinkError::NoUrl)?;
+        let (scheme, rest) = url.split_once("://").ok_or(LinkError::NoUrl)?;
+        // Some keyboards begin every sentence with a capital.
+        let scheme = scheme.to_ascii_lowercase();
+        if !matches!(scheme.as_str(), "http" | "https") {
+            return Err(LinkError::NoUrl);
+        }
         if !url.bytes().all(|byte| byte.is_ascii_graphic()) || url.contains('?') || rest.contains('@') {
             return Err(LinkError::NoUrl);
         }
-        let (relay, tunnel) = url.trim_end_matches('/').rsplit_once("/t/").ok_or(LinkError::NoTunnel)?;
-        if !is_name(tunnel) || relay.split("://").nth(1).is_none_or(|host| host.is_empty()) {
+        let (host, tunnel) = rest.trim_end_matches('/').rsplit_once("/t/").ok_or(LinkError::NoTunnel)?;
+        if !is_name(tunnel) || host.is_empty() || host.starts_with('/') {
             return Err(LinkError::NoTunnel);
         }
-        let mut link =
-            Self { relay: relay.to_owned(), tunnel: tunnel.to_owned(), host_key: None, token: None };
+        let relay = format!("{scheme}://{host}");
+        let mut link = Self { relay, tunnel: tunnel.to_owned(), host_key: None, token: None };
         for part in fragment.split('&').filter(|part| !part.is_empty()) {
             match part.split_once('=') {
+                // Two would leave open which of them counts.
+                Some(("hk", _)) if link.host_key.is_some() => return Err(LinkError::BadHostKey),
+                Some(("t", _)) if link.token.is_some() => return Err(LinkError::BadToken),
                 Some(("hk", key)) => link.host_key = Some(decode_key(key).ok_or(LinkError::BadHostKey)?),
                 Some(("t", token)) if is_token(token) => link.token = Some(Zeroizing::new(token.to_owned())),
                 Some(("t", _)) => return Err(LinkError::BadToken),
@@ -165,6 +172,8 @@ mod tests {
         let bare: Link = "http://h/t/x".parse().unwrap();
         assert_eq!((bare.host_key, bare.token.clone()), (None, None));
         assert_eq!(*bare.to_secret_text(), "http://h/t/x");
+        let shouted: Link = "HTTPS://Relay.Example/t/x/".parse().unwrap();
+        assert_eq!(shouted.client_url(), "wss://Relay.Example/t/x/client");
     }
 
     #[test]
@@ -185,6 +194,10 @@ mod tests {
             (&format!("http://h/t/x#hk={key}A"), LinkError::BadHostKey),
             ("http://h/t/x#t=", LinkError::BadToken),
             ("http://h/t/x#t=a b", LinkError::BadToken),
+            (&format!("http://h/t/x#hk={key}&hk={key}"), LinkError::BadHostKey),
+            ("http://h/t/x#t=a&t=b", LinkError::BadToken),
+            ("://h/t/x", LinkError::NoUrl),
+            ("http:///h/t/x", LinkError::NoTunnel),
             ("http://h/t/x#hk2=A", LinkError::Unknown("hk2".into())),
         ] {
             assert_eq!(text.parse::<Link>().unwrap_err(), error, "{text}");

@@ -1,8 +1,8 @@
 //! What is connected now.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use ssh_core::Session;
@@ -56,10 +56,41 @@ pub(crate) struct ClientLink {
     pub(crate) number: u64,
     pub(crate) owner: String,
     pub(crate) admission: Admission,
-    /// It is to go.
-    pub(crate) leave: Notify,
+    pub(crate) leave: Leave,
     /// What its bytes are taken from, if they are.
     pub(crate) bandwidth: Option<Arc<Bandwidth>>,
+}
+
+/// Tells a client's task that it is to go.
+#[derive(Debug, Default)]
+pub(crate) struct Leave {
+    told: Notify,
+    why: OnceLock<Why>,
+}
+
+/// Why somebody is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The right was withdrawn.
+    Withdrawn,
+    /// The token has expired; whoever has another may come back at once.
+    Expired,
+    /// The relay stops, and another one follows.
+    Restart,
+}
+
+impl Leave {
+    /// The first reason counts.
+    fn tell(&self, why: Why) {
+        let _ = self.why.set(why);
+        // Kept until it is waited for.
+        self.told.notify_one();
+    }
+
+    pub(crate) async fn told(&self) -> Why {
+        self.told.notified().await;
+        self.why.get().copied().unwrap_or(Why::Withdrawn)
+    }
 }
 
 /// By what right a connection is here, to be looked at again when rights change.
@@ -155,33 +186,44 @@ impl LiveTunnel {
         })
     }
 
-    pub(crate) fn client_came(&self, client: Arc<ClientLink>) {
+    /// Takes a client on the list, and says how many there are with it.
+    pub(crate) fn client_came(&self, client: Arc<ClientLink>) -> u32 {
         self.clients.insert(client.number, client);
+        self.client_count()
     }
 
     pub(crate) fn client_went(&self, number: u64) {
         self.clients.remove(&number);
     }
 
-    /// Ends the connections whose admission does not hold any more.
-    pub(crate) fn retain(&self, holds: impl Fn(&Admission) -> bool) {
-        if let Some(host) = self.current_host().filter(|host| !holds(&host.admission)) {
-            host.session
-                .disconnect(DisconnectReason::BY_APPLICATION, "the right to host this tunnel was withdrawn");
+    /// Ends the connections that there is a reason to end.
+    pub(crate) fn end(&self, reason: impl Fn(&Admission) -> Option<Why>) {
+        if let Some(host) = self.current_host()
+            && let Some(why) = reason(&host.admission)
+        {
+            match why {
+                Why::Withdrawn => host.session.disconnect(
+                    DisconnectReason::BY_APPLICATION,
+                    "the right to host this tunnel was withdrawn",
+                ),
+                // A lost connection is what SDKs come back from, after asking for another token.
+                Why::Expired => {
+                    host.session.disconnect(DisconnectReason::CONNECTION_LOST, "the token has expired");
+                }
+                Why::Restart => {
+                    host.session.disconnect(DisconnectReason::CONNECTION_LOST, "the relay restarts");
+                }
+            }
         }
-        for client in self.clients.iter().filter(|client| !holds(&client.admission)) {
-            // Kept until it is waited for.
-            client.leave.notify_one();
+        for client in &self.clients {
+            if let Some(why) = reason(&client.admission) {
+                client.leave.tell(why);
+            }
         }
     }
 
     /// Asks everybody to come back: a lost connection is what every SDK comes back from at once.
     pub(crate) fn send_away(&self) {
-        if let Some(host) = self.current_host() {
-            host.session.disconnect(DisconnectReason::CONNECTION_LOST, "the relay restarts");
-        }
-        for client in &self.clients {
-            client.leave.notify_one();
-        }
+        self.end(|_| Some(Why::Restart));
     }
 }

@@ -87,6 +87,9 @@ impl From<Refusal> for Problem {
 /// What happened inside is for the log, not for whoever asks.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::TooLarge) {
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string());
+        }
         tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the relay could not keep this; its log says why")
     }

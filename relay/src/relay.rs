@@ -9,16 +9,16 @@ use axum::http::{HeaderMap, Uri, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::access::{Caller, Credential};
+use crate::access::{Caller, Credential, Refusal};
 use crate::bandwidth::Bandwidths;
 use crate::config::{AdminToken, Config};
-use crate::live::{Live, LiveTunnel};
+use crate::live::{Admission, Live, LiveTunnel, Why};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rate::Rates;
-use crate::scopes::Scope;
+use crate::scopes::{Scope, Scopes};
 use crate::store::{Record, Store, StoreError};
-use crate::tokens::Tokens;
+use crate::tokens::{Grant, Issued, TokenError, Tokens};
 
 /// A relay, without its listener.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct LiveCounts {
 }
 
 /// Tokens that come with a tunnel's JSON live this long; SDKs ask again.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const STORE_FILE: &str = "relay.redb";
 
 impl Relay {
@@ -133,14 +133,45 @@ impl Relay {
         format!("{scheme}://{host}")
     }
 
-    /// How long the tokens live that a caller is given: no longer than its own.
-    pub(crate) fn token_lifetime(&self, caller: &Caller) -> Duration {
-        match &caller.credential {
-            Credential::Token(own) if !own.grant.scopes.has(Scope::Manage) => {
-                TOKEN_LIFETIME.min(Duration::from_secs(own.expires.saturating_sub(self.now())))
-            }
-            _ => TOKEN_LIFETIME,
+    /// Makes a token for one tunnel with the caller's right, if it has the right to: a manager may give everything away,
+    /// others what they have. Nobody gets one that outlives their own, save the hosts and clients of a manager: a right
+    /// to manage that could renew itself would have no end.
+    pub(crate) fn token_by(
+        &self,
+        caller: &Caller,
+        record: &Record,
+        scopes: Scopes,
+        lifetime: Duration,
+    ) -> Result<Option<(Issued, Grant)>, StoreError> {
+        let now = self.now();
+        let (all, own) = (caller.scopes(record), caller.own_scopes(record));
+        let grant = Grant {
+            subject: caller.subject().to_owned(),
+            tunnel: Some(record.tunnel.tunnel_id.clone()),
+            scopes,
+        };
+        let manages = all.has(Scope::Manage);
+        let by_rules = !manages && !own.contains(scopes);
+        if !manages && !all.contains(scopes) {
+            return Ok(None);
         }
+        let issued = match &caller.credential {
+            Credential::Admin => self.tokens.issue(&grant, lifetime, now)?,
+            // A token for a tunnel names nobody at another one.
+            Credential::Token(from) if by_rules && !from.speaks_at(&record.tunnel.tunnel_id) => {
+                return Ok(None);
+            }
+            Credential::Token(from) => {
+                let left = Duration::from_secs(from.expires.saturating_sub(now));
+                let may_outlive =
+                    from.grant.scopes.has(Scope::Manage) && manages && !scopes.has(Scope::Manage);
+                let lifetime = if may_outlive { lifetime } else { lifetime.min(left) };
+                self.tokens.derive(from, &grant, lifetime, now, by_rules)?
+            }
+            // What everybody may needs no token, which would go on holding when the rule is gone.
+            Credential::None | Credential::Bad(_) => return Ok(None),
+        };
+        Ok(Some((issued, grant)))
     }
 
     /// How much goes on in a tunnel.
@@ -199,19 +230,50 @@ impl Relay {
     /// Ends everything of a tunnel.
     pub(crate) fn tunnel_deleted(&self, tunnel: &str) {
         if let Some(tunnel) = self.live.get(tunnel) {
-            tunnel.retain(|_| false);
+            tunnel.end(|_| Some(Why::Withdrawn));
         }
     }
 
-    fn check_admissions(&self, tunnel: &LiveTunnel) {
-        let Some(record) = self.store.tunnel(&tunnel.id) else { return tunnel.retain(|_| false) };
-        tunnel.retain(|admission| {
-            let revoked = match &admission.caller.credential {
-                Credential::Token(token) => self.store.is_revoked(&token.id),
-                _ => false,
-            };
-            !revoked && admission.caller.require(&record, &[admission.scope]).is_ok()
+    /// Ends the connections whose token's time is over. Call it every few seconds; [`Server`](crate::Server) does.
+    pub fn end_expired(&self) {
+        let now = self.now();
+        for tunnel in self.live.all() {
+            tunnel.end(|admission| match &admission.caller.credential {
+                Credential::Token(token) if token.expires <= now => Some(Why::Expired),
+                _ => None,
+            });
+        }
+    }
+
+    /// Ends what is not allowed any more, which whoever has just come in has to look at too: rights may have changed
+    /// between the request and the place on the list.
+    pub(crate) fn check_admissions(&self, tunnel: &LiveTunnel) {
+        let record = self.store.tunnel(&tunnel.id);
+        tunnel.end(|admission| {
+            let holds = record.as_ref().is_some_and(|record| self.holds(record, admission));
+            (!holds).then_some(Why::Withdrawn)
         });
+    }
+
+    /// Fails if a token has been revoked, or has expired, since it was verified.
+    pub(crate) fn still_holds(&self, admission: &Admission) -> Result<(), Problem> {
+        match &admission.caller.credential {
+            Credential::Token(token) if token.expires <= self.now() => {
+                Err(Refusal::BadToken(TokenError::Expired).into())
+            }
+            Credential::Token(token) if token.is_revoked(&self.store) => {
+                Err(Refusal::BadToken(TokenError::Revoked).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn holds(&self, record: &Record, admission: &Admission) -> bool {
+        let revoked = match &admission.caller.credential {
+            Credential::Token(token) => token.is_revoked(&self.store),
+            _ => false,
+        };
+        !revoked && admission.caller.require(record, &[admission.scope]).is_ok()
     }
 
     /// Forgets the tunnels that nobody has used for their time. Call it now and then.
@@ -223,12 +285,20 @@ impl Relay {
         let mut gone = 0_usize;
         for record in self.store.tunnels() {
             let id = &record.tunnel.tunnel_id;
+            let is_live = self.live.counts(id) != LiveCounts::default();
             let lifetime =
                 record.tunnel.custom_expiration.map_or(self.config.limits.tunnel_lifetime, |seconds| {
                     Duration::from_secs(seconds).min(self.config.limits.tunnel_lifetime)
                 });
-            let is_over = record.used.saturating_add(lifetime.as_secs()) <= now;
-            if is_over && self.live.counts(id) == LiveCounts::default() && self.store.delete(id)? {
+            // Noted while it is used too, or a relay that is killed would take it for unused when it is started again;
+            // and seldom, since each note is a write.
+            let since = now.saturating_sub(record.used);
+            if is_live && since > lifetime.as_secs() / 8 {
+                self.store.update(id, |old| Some(Record { used: now, ..old.clone() }))?;
+            }
+            if !is_live && since >= lifetime.as_secs() && self.store.delete(id)? {
+                // Somebody may have come meanwhile.
+                self.tunnel_deleted(id);
                 tracing::info!(target: "audit", tunnel = %id, "tunnel expired");
                 gone = gone.saturating_add(1);
             }

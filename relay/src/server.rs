@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::gauge::Gauge;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,7 +29,7 @@ use crate::management::{self, PeerAddress};
 use crate::problem::Problem;
 use crate::relay::{Relay, source};
 use crate::tls::Tls;
-use crate::{status, upgrade};
+use crate::{forwarded, status, upgrade};
 
 /// Accepts connections and serves them, for as long as it is polled.
 #[derive(Debug)]
@@ -77,6 +78,15 @@ impl Server {
     /// Connections that have been accepted are served.
     pub async fn run(self) {
         let router = router(Arc::clone(&self.relay));
+        let relay = Arc::clone(&self.relay);
+        // It ends with this future.
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                relay.end_expired();
+            }
+        });
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         loop {
             let (stream, address) = match self.listener.accept().await {
@@ -101,6 +111,9 @@ impl Server {
             tokio::spawn(async move {
                 // Small packets of interactive streams must not wait for the acknowledgement of the ones before.
                 let _ = stream.set_nodelay(true);
+                // A client of v1 may have gone without a word, and nothing that is sent to it would show it.
+                let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBE);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
                 match tls {
                     None => serve(&relay, router, stream, address).await,
                     Some(tls) => {
@@ -145,14 +158,21 @@ const REFUSED: Duration = Duration::from_secs(10);
 /// Connections past a limit that are told so at once; more are closed without a word.
 const MAX_REFUSALS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A connection on which nothing passes is probed after this, and then at this interval; the system gives up after nine
+/// probes, which is before 80 s.
+const SILENCE: Duration = Duration::from_secs(30);
+const PROBE: Duration = Duration::from_secs(5);
+/// Connections with an expired token are looked for this often.
+const LOOK: Duration = Duration::from_secs(2);
 
 async fn serve<S>(relay: &Relay, router: Router, stream: S, address: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = PeerAddress(address.ip());
+    let proxies = relay.config.proxies.clone();
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer);
+        let peer = forwarded::source(&proxies, address.ip(), request.headers());
+        request.extensions_mut().insert(PeerAddress(peer));
         request
     });
     let limits = &relay.config.limits;
@@ -169,6 +189,10 @@ where
     }
 }
 
+/// What a browser shows for a link, whose secrets stay behind its `#`. Whether there is such a tunnel is not looked at.
+const LINK_HELP: &str = "This is the link of a tunnel. Bring its ports to your machine with:\n\n    adit connect 'LINK'\n\n\
+    LINK being all of the address, with what stands behind the #.\n";
+
 /// Header lines of a request.
 const MAX_HEADERS: usize = 64;
 /// Less is not taken below.
@@ -178,6 +202,7 @@ fn router(relay: Arc<Relay>) -> Router {
     let live = Router::new()
         .route("/t/{id}/host", get(upgrade::host))
         .route("/t/{id}/client", get(upgrade::client))
+        .route("/t/{id}", get(async || LINK_HELP))
         .route("/status", get(status::show))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -252,7 +277,8 @@ impl Connections {
         let limits = &relay.config.limits;
         let source = source(address);
         let mut of_source = connections.by_source.entry(source).or_insert(0);
-        let over = if *of_source >= limits.connections_per_address {
+        let is_proxy = forwarded::is_among(&relay.config.proxies, address);
+        let over = if !is_proxy && *of_source >= limits.connections_per_address {
             Some(Over { limit: "connections_per_address", value: limits.connections_per_address })
         } else if connections.all.load(Ordering::Relaxed) >= limits.connections {
             Some(Over { limit: "connections", value: limits.connections })

@@ -67,6 +67,9 @@ pub enum StoreError {
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     NoRandomness,
+    /// A tunnel has too much to it: texts, options, rules.
+    #[error("a tunnel may have {MAX_RECORD} bytes with all its ports and rules")]
+    TooLarge,
     /// A row does not hold what it should.
     #[error("the relay's store holds a broken row in {0}")]
     Broken(&'static str),
@@ -78,6 +81,8 @@ const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("signing_key
 const REVOKED: TableDefinition<'_, &str, u64> = TableDefinition::new("revoked_tokens");
 /// The layout of the tables. A change that older programs cannot read counts it up.
 const SCHEMA: u64 = 1;
+/// A tunnel with everything that belongs to it, as JSON in bytes: all of them are held in memory.
+const MAX_RECORD: usize = 128 * 1024;
 
 impl Store {
     /// Opens or makes the file.
@@ -178,6 +183,9 @@ impl Store {
         let Some(record) = change(old.as_deref()) else { return Ok(None) };
         {
             let bytes = serde_json::to_vec(&record).map_err(|_| StoreError::Broken("tunnels"))?;
+            if bytes.len() > MAX_RECORD {
+                return Err(StoreError::TooLarge);
+            }
             let mut table = write.open_table(TUNNELS).map_err(failed)?;
             table.insert(id, bytes.as_slice()).map_err(failed)?;
         }
@@ -275,7 +283,12 @@ fn make_private(file: &Path) -> std::io::Result<()> {
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(file).map(drop)
+    let opened = options.open(file)?;
+    // A copy from elsewhere may have any mode.
+    #[cfg(unix)]
+    opened.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    drop(opened);
+    Ok(())
 }
 
 impl std::fmt::Debug for Store {

@@ -55,6 +55,7 @@ impl std::fmt::Debug for Issued {
 
 /// A token that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verified {
     /// What it gives.
     pub grant: Grant,
@@ -62,6 +63,24 @@ pub struct Verified {
     pub id: String,
     /// In seconds since 1970.
     pub expires: u64,
+    /// The token that it was made with; it ends when that is revoked.
+    pub parent: Option<String>,
+    /// It gives nothing by itself: it says to its tunnel's rules who comes, and they give at most what it names.
+    pub by_rules: bool,
+}
+
+impl Verified {
+    /// Whether it, or the token that it was made with, was revoked.
+    #[must_use]
+    pub fn is_revoked(&self, store: &Store) -> bool {
+        store.is_revoked(&self.id) || self.parent.as_ref().is_some_and(|parent| store.is_revoked(parent))
+    }
+
+    /// Whether the rules of a tunnel that name its subject are about its holder. A token for one tunnel is handed on, as
+    /// in a link, so it does not stand for the principal that it came from.
+    pub(crate) fn speaks_at(&self, tunnel: &str) -> bool {
+        self.grant.tunnel.as_ref().is_none_or(|id| self.by_rules && id == tunnel)
+    }
 }
 
 /// A token that does not hold.
@@ -101,6 +120,10 @@ struct Claims {
     tunnel_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_rules: bool,
 }
 
 impl Tokens {
@@ -146,9 +169,40 @@ impl Tokens {
     /// # Errors
     /// [`StoreError`] if there is no randomness.
     pub fn issue(&self, grant: &Grant, lifetime: Duration, now: u64) -> Result<Issued, StoreError> {
+        self.sign(grant, lifetime, now, random_id()?, None, false)
+    }
+
+    /// Makes a token with another one, `from`: revoking that revokes this. With `by_rules` see [`Verified::by_rules`].
+    ///
+    /// # Errors
+    /// As for [`issue`](Self::issue).
+    pub fn derive(
+        &self,
+        from: &Verified,
+        grant: &Grant,
+        lifetime: Duration,
+        now: u64,
+        by_rules: bool,
+    ) -> Result<Issued, StoreError> {
+        // A family has two generations that are told apart; those after share the second one's id, and so end with it.
+        let (id, parent) = match &from.parent {
+            Some(parent) => (from.id.clone(), parent.clone()),
+            None => (random_id()?, from.id.clone()),
+        };
+        self.sign(grant, lifetime, now, id, Some(parent), by_rules)
+    }
+
+    fn sign(
+        &self,
+        grant: &Grant,
+        lifetime: Duration,
+        now: u64,
+        id: String,
+        parent: Option<String>,
+        by_rules: bool,
+    ) -> Result<Issued, StoreError> {
         let keys = self.keys.read();
         let key = keys.last().ok_or(StoreError::Broken("signing_keys"))?;
-        let id = random_id()?;
         let expires = now.saturating_add(lifetime.min(MAX_LIFETIME).as_secs());
         let claims = Claims {
             iss: ISSUER.into(),
@@ -159,6 +213,8 @@ impl Tokens {
             scp: grant.scopes.to_string(),
             cluster_id: grant.tunnel.is_some().then(|| crate::model::CLUSTER.into()),
             tunnel_id: grant.tunnel.clone(),
+            parent,
+            by_rules,
         };
         let header = Header { kid: Some(key.stored.id.clone()), ..Header::new(Algorithm::HS256) };
         let token = jsonwebtoken::encode(&header, &claims, &key.encoding)
@@ -194,12 +250,10 @@ impl Tokens {
         if claims.exp <= now {
             return Err(TokenError::Expired);
         }
-        if store.is_revoked(&claims.jti) {
-            return Err(TokenError::Revoked);
-        }
-        let scopes = Scopes::known(claims.scp.split(' '));
-        let grant = Grant { subject: claims.sub, tunnel: claims.tunnel_id, scopes };
-        Ok(Verified { grant, id: claims.jti, expires: claims.exp })
+        let Claims { sub, jti, exp, scp, tunnel_id, parent, by_rules, .. } = claims;
+        let grant = Grant { subject: sub, tunnel: tunnel_id, scopes: Scopes::known(scp.split(' ')) };
+        let verified = Verified { grant, id: jti, expires: exp, parent, by_rules };
+        if verified.is_revoked(store) { Err(TokenError::Revoked) } else { Ok(verified) }
     }
 }
 

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use crate::access::{Caller, Credential};
 use crate::client_leg::{self, CLIENT_STREAM};
 use crate::host_leg;
-use crate::live::{Admission, ClientLink, HostLink, LiveTunnel, Version};
+use crate::live::{Admission, ClientLink, HostLink, Leave, LiveTunnel, Version};
 use crate::management::RequestCaller;
 use crate::metrics;
 use crate::problem::Problem;
@@ -87,16 +87,12 @@ async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Resul
     let record = relay.admit(&id, &caller, &[Scope::Connect])?;
     refuse_while_draining(&relay)?;
     offer.first(CLIENT).ok_or_else(|| unknown_protocol(CLIENT))?;
-    let tunnel =
-        Tidy { relay: Arc::clone(&relay), tunnel: Some(relay.live.tunnel(&record.tunnel.tunnel_id)) };
+    // What was asked for may be a name, which another tunnel may have later.
+    let id = record.tunnel.tunnel_id.clone();
+    let tunnel = Tidy { relay: Arc::clone(&relay), tunnel: Some(relay.live.tunnel(&id)) };
     let live = tunnel.tunnel();
     let limits = &relay.config.limits;
-    if live.client_count() >= limits.clients_per_tunnel {
-        return Err(Problem::limited("clients_per_tunnel", limits.clients_per_tunnel.into(), COME_BACK));
-    }
-    if relay.live.clients_of(&record.owner) >= limits.clients_per_owner as usize {
-        return Err(Problem::limited("clients_per_owner", limits.clients_per_owner.into(), COME_BACK));
-    }
+    check_room(&relay, live.client_count(), relay.live.clients_of(&record.owner), 1)?;
     let host = wait_for_host(live, limits.host_wait).await?;
     let (name, version) = offer.fitting(CLIENT, host.version).ok_or_else(|| {
         Problem::new(
@@ -104,22 +100,25 @@ async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Resul
             "the host speaks the first version of the protocol, which this client does not",
         )
     })?;
-    // The right may have been withdrawn, or the relay told to stop, while the host was waited for.
-    let record = relay.admit(&id, &caller, &[Scope::Connect])?;
+    let client = Arc::new(ClientLink {
+        number: relay.live.number(),
+        owner: record.owner.clone(),
+        admission: Admission { caller, scope: Scope::Connect },
+        leave: Leave::default(),
+        bandwidth: relay.bandwidths.of(&record.owner),
+    });
+    let of_tunnel = live.client_came(Arc::clone(&client));
+    let gone = Gone { tunnel, number: client.number };
+    // Many may have waited for the host with this one, the right may have been withdrawn meanwhile, the relay told to
+    // stop. What changes from here on finds the client on the list.
+    check_room(&relay, of_tunnel, relay.live.clients_of(&record.owner), 0)?;
+    relay.admit(&id, &client.admission.caller, &[Scope::Connect])?;
+    relay.still_holds(&client.admission)?;
     refuse_while_draining(&relay)?;
     let channel = match version {
         Version::V1 => Some(client_stream(&host).await?),
         Version::V2 => None,
     };
-    let client = Arc::new(ClientLink {
-        number: relay.live.number(),
-        owner: record.owner.clone(),
-        admission: Admission { caller, scope: Scope::Connect },
-        leave: tokio::sync::Notify::new(),
-        bandwidth: relay.bandwidths.of(&record.owner),
-    });
-    live.client_came(Arc::clone(&client));
-    let gone = Gone { tunnel, number: client.number };
     let accepted = offer.accepted(name);
     let counted = relay.metrics.connect(metrics::Role::Client, version);
     let (who, address) = (client.admission.caller.shown(), client.admission.caller.address);
@@ -171,6 +170,18 @@ impl Drop for Gone {
     fn drop(&mut self) {
         self.tunnel.tunnel().client_went(self.number);
     }
+}
+
+/// Fails if there is no room for so many more.
+fn check_room(relay: &Relay, of_tunnel: u32, of_owner: usize, more: u32) -> Result<(), Problem> {
+    let limits = &relay.config.limits;
+    if of_tunnel.saturating_add(more) > limits.clients_per_tunnel {
+        return Err(Problem::limited("clients_per_tunnel", limits.clients_per_tunnel.into(), COME_BACK));
+    }
+    if of_owner.saturating_add(more as usize) > limits.clients_per_owner as usize {
+        return Err(Problem::limited("clients_per_owner", limits.clients_per_owner.into(), COME_BACK));
+    }
+    Ok(())
 }
 
 async fn wait_for_host(tunnel: &LiveTunnel, wait: Duration) -> Result<Arc<HostLink>, Problem> {

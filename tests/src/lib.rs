@@ -13,6 +13,8 @@ pub mod delay;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod driven;
 pub mod endpoint;
+pub mod evil_relay;
+pub mod flows;
 pub mod interop_driver;
 pub mod keys;
 pub mod link;
@@ -37,6 +39,7 @@ pub mod simulation;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 pub mod traffic;
+pub mod tunnel;
 #[expect(clippy::panic, reason = "a harness fails by panicking")]
 pub mod vectors;
 pub mod wire;

@@ -22,6 +22,14 @@ pub struct Found {
     pub address: u64,
 }
 
+/// The most memory that a process has had resident (`VmHWM`), in KiB; nothing once it has ended.
+#[must_use]
+pub fn peak_kib(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 impl Pieces {
     /// Looks for these.
     ///

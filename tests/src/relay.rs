@@ -61,6 +61,12 @@ impl TestRelay {
         Ok(())
     }
 
+    /// Its process id, until it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// The URL that everybody is given.
     #[must_use]
     pub fn url(&self) -> String {

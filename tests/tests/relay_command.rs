@@ -80,6 +80,9 @@ async fn what_cannot_be() -> Outcome {
         (vec!["--listen", "127.0.0.1:0", "--tls-cert", &file], 2, "usage"),
         (vec!["--listen", "127.0.0.1:0", "--public-url", "relay.example"], 2, "usage"),
         (vec!["--listen", "127.0.0.1:0", "--log", "/nowhere/log"], 8, "file"),
+        (vec!["--listen", "127.0.0.1:0", "--limit", "clients_per_tunnel"], 2, "usage"),
+        (vec!["--listen", "127.0.0.1:0", "--limit", "clients_per_tunnel=many"], 2, "usage"),
+        (vec!["--listen", "127.0.0.1:0", "--limit", "clients=7"], 2, "usage"),
         (vec![], 2, "usage"),
     ] {
         let exit = adit.run(["relay", "--json"].into_iter().chain(arguments.iter().copied()), STEP).await?;

@@ -106,9 +106,7 @@ fn size() -> Outcome<(u64, u64)> {
 
 /// The most memory that a process has had, in KiB, where the system tells.
 fn most_memory(process: &Process) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()?)).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+    tests::memory::peak_kib(process.id()?)
 }
 
 /// The full size is `ADIT_SURVIVE_MIB=1024 ADIT_SURVIVE_KILLS=200`, in a release build.

@@ -53,6 +53,32 @@ async fn passwords_are_asked_for_again_and_not_shown() -> Outcome {
 }
 
 #[tokio::test]
+async fn the_terminal_is_asked_where_stdin_is_what_is_forwarded() -> Outcome {
+    let (adit, home) = (Adit::find().await?, TempDir::new()?);
+    let host = KeyFile::generate(home.path(), "host", KeyKind::Ed25519).await?;
+    let password = home.path().join("password");
+    std::fs::write(&password, PASSWORD)?;
+    let user = format!("{USER}:{}", password.display());
+    let (mut server, port) = serve(&adit, &host, &["--user", &user]).await?;
+    // As ssh runs a ProxyCommand: stdin is a pipe.
+    let known_hosts = home.path().join("known_hosts").display().to_string();
+    let mut command = Command::new("sh");
+    command.args(["-c", "sleep 60 | \"$0\" \"$@\""]).arg(adit.command([""; 0]).as_std().get_program());
+    command.args(["forward", "-W", "127.0.0.1:1", "--known-hosts", &known_hosts]);
+    command.arg(format!("{USER}@127.0.0.1:{port}"));
+    command.env("HOME", home.path()).env_remove("SSH_AUTH_SOCK").env_remove("ADIT_PASSWORD");
+    let mut terminal = Terminal::run(&command)?;
+    terminal.read_until("is not known").await?;
+    terminal.read_until("yes/no").await?;
+    terminal.type_line("yes").await?;
+    terminal.read_until("assword for").await?;
+    terminal.type_line(PASSWORD).await?;
+    adit::event(&mut server, "logged_in").await?;
+    let rest = terminal.interrupt().await?;
+    ensure(!rest.contains(PASSWORD), || format!("the password is shown: {rest:?}"))
+}
+
+#[tokio::test]
 async fn a_passphrase_is_not_shown() -> Outcome {
     let (adit, home) = (Adit::find().await?, TempDir::new()?);
     let host = KeyFile::generate(home.path(), "host", KeyKind::Ed25519).await?;
@@ -61,10 +87,18 @@ async fn a_passphrase_is_not_shown() -> Outcome {
     let mut encrypt = Command::new("ssh-keygen");
     output(encrypt.args(["-q", "-p", "-a", "2", "-P", "", "-N", phrase, "-f"]).arg(&user.path)).await?;
     let authorized = user.public.display().to_string();
-    let (_server, port) = serve(&adit, &host, &["--authorized-keys", &authorized]).await?;
+    let password = home.path().join("password");
+    std::fs::write(&password, PASSWORD)?;
+    let ada = format!("{USER}:{}", password.display());
+    let (_server, port) = serve(&adit, &host, &["--authorized-keys", &authorized, "--user", &ada]).await?;
     let key = user.path.display().to_string();
     let mut terminal = forward(&adit, port, &host, &home, &["-i", &key])?;
     answer(&mut terminal, "Passphrase for", phrase, "connected to").await?;
+    terminal.interrupt().await?;
+    // Nor asked for where the server does not want the key, with or without the file of its public half.
+    std::fs::write(&authorized, "# nobody\n")?;
+    let mut terminal = forward(&adit, port, &host, &home, &["-i", &key])?;
+    answer(&mut terminal, "assword for", PASSWORD, "connected to").await?;
     terminal.interrupt().await.map(drop)
 }
 

@@ -1,111 +1,16 @@
-//! `adit host` and `adit connect`: with each other, with hosts and clients of the SDK, and with those who mean ill.
+//! `adit host` and `adit connect`: with each other, and with hosts and clients of the SDK.
 #![cfg(target_os = "linux")]
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use futures::{SinkExt as _, StreamExt as _};
 use rustix::process::Signal;
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use ssh_core::config::Algorithms;
-use ssh_core::server;
-use tempfile::TempDir;
-use tests::adit::{Adit, Exit, event, run_to_end, text};
+use tests::adit::{event, run_to_end, text};
 use tests::endpoint::{Endpoint, connect, listen};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::peers::dev_tunnels::DevTunnels;
 use tests::process::Process;
 use tests::relay::{TUNNEL, TestRelay};
 use tests::traffic::{Ending, Target, exchange, pattern};
+use tests::tunnel::{COMEBACK, Machine, mapping, on_relay, with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::watch;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
-
-/// Delays between tries grow to 5 s.
-const COMEBACK: Duration = Duration::from_secs(40);
-
-/// A machine: a home of its own, and so a host key of its own.
-struct Machine {
-    adit: Adit,
-    home: TempDir,
-}
-
-/// A running `adit host`.
-struct Host {
-    process: Process,
-    link: String,
-    tunnel: String,
-}
-
-/// A running `adit connect`.
-struct Client {
-    process: Process,
-    ports: Vec<(u16, u16)>,
-}
-
-impl Machine {
-    async fn new() -> Outcome<Self> {
-        Ok(Self { adit: Adit::find().await?, home: TempDir::new()? })
-    }
-
-    fn command(&self, arguments: &[&str]) -> tokio::process::Command {
-        let mut command = self.adit.command(arguments);
-        command.env("XDG_DATA_HOME", self.home.path()).env_remove("ADIT_TOKEN").env_remove("ADIT_RELAY");
-        command
-    }
-
-    async fn host(&self, arguments: &[&str]) -> Outcome<Host> {
-        let mut process = Process::spawn("adit host", self.command(&["host", "--json"]).args(arguments))?;
-        let ready = event(&mut process, "ready").await?;
-        let link = text(&ready, "link")?.to_owned();
-        ensure(text(&ready, "management_uri").is_ok_and(|url| link.starts_with(url)), || ready.to_string())?;
-        let tunnel = text(&ready, "tunnel")?.to_owned();
-        Ok(Host { process, link, tunnel })
-    }
-
-    async fn connect(&self, arguments: &[&str]) -> Outcome<Client> {
-        let mut process =
-            Process::spawn("adit connect", self.command(&["connect", "--json"]).args(arguments))?;
-        let ready = event(&mut process, "ready").await?;
-        let ports = ready.get("ports").and_then(Value::as_array).cloned().unwrap_or_default();
-        let ports = ports.iter().map(pair).collect::<Outcome<_>>()?;
-        Ok(Client { process, ports })
-    }
-
-    /// To the end; with the error that it gives.
-    async fn refused(&self, arguments: &[&str]) -> Outcome<(Exit, String)> {
-        let exit = run_to_end(self.command(&["connect", "--json"]).args(arguments), COMEBACK).await?;
-        let error =
-            exit.events.iter().find(|event| event.get("event").and_then(Value::as_str) == Some("error"));
-        let message = error.and_then(|error| error.get("message")).and_then(Value::as_str);
-        let message = message.ok_or_else(|| Failure::new(format!("no error: {exit:?}")))?.to_owned();
-        Ok((exit, message))
-    }
-}
-
-impl Client {
-    fn local(&self, remote: u16) -> Outcome<Endpoint> {
-        let found = self.ports.iter().find(|(port, _)| *port == remote);
-        found
-            .map(|(_, local)| Endpoint::Tcp(*local))
-            .ok_or_else(|| Failure::new(format!("{remote} is not there")))
-    }
-
-    async fn stop(mut self) -> Outcome {
-        self.process.signal(Signal::TERM)?;
-        let code = self.process.exit(STEP).await?;
-        ensure(code == Some(0), || format!("adit connect ended with {code:?}"))
-    }
-}
-
-fn pair(port: &Value) -> Outcome<(u16, u16)> {
-    let remote = port.get("remote").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-    Ok((remote.ok_or_else(|| Failure::new(format!("{port}")))?, tests::adit::port(port, "local")?))
-}
 
 /// Echoes of both sizes, and twenty connections at once.
 async fn everything_passes(local: &Endpoint, ending: Ending) -> Outcome {
@@ -158,11 +63,34 @@ async fn ports_are_where_they_are_wanted() -> Outcome {
     client.stop().await?;
     let (exit, message) = machine.refused(&[&host.link, "--same-ports"]).await?;
     ensure(exit.code == Some(6) && message.contains(&port), || format!("{exit:?}"))?;
+    // A port that is taken here does not take the number of the next one, which is not.
+    if let Some(next) = target.port.checked_add(1)
+        && let Ok(free) = std::net::TcpListener::bind(("127.0.0.1", next))
+    {
+        drop(free);
+        let both = machine.host(&[&port, &next.to_string(), "--listen", "127.0.0.1:0"]).await?;
+        let client = machine.connect(&[&both.link]).await?;
+        ensure(client.ports.contains(&(next, next)) && client.ports.len() == 2, || {
+            format!("{:?}", client.ports)
+        })?;
+        client.stop().await?;
+    }
+    // One that the host has not is named.
+    let mut client = machine.connect(&[&host.link, "-p", &format!("{wanted}:1")]).await?;
+    let warned = event(&mut client.process, "warning").await?;
+    ensure(text(&warned, "message")?.contains("port 1 "), || warned.to_string())?;
+    client.stop().await?;
     // As an OpenSSH ProxyCommand.
     let mut command = machine.command(&["connect", &host.link, "-W", &format!("anything:{port}")]);
     let sent = pattern(7, 100_000);
     let echoed = tests::process::pipe_through("adit connect -W", &mut command, sent.clone(), STEP).await?;
-    ensure(echoed == sent, || format!("{} bytes came back", echoed.len()))
+    ensure(echoed == sent, || format!("{} bytes came back", echoed.len()))?;
+    // The same with the link before it, where nobody sees it in a list of processes.
+    let mut command = machine.command(&["connect", "-", "-W", &port]);
+    let line = format!("{}\n", host.link).into_bytes();
+    let all = [line, sent.clone()].concat();
+    let echoed = tests::process::pipe_through("adit connect - -W", &mut command, all, STEP).await?;
+    ensure(echoed == sent, || format!("{} bytes came back after the link", echoed.len()))
 }
 
 #[tokio::test]
@@ -190,6 +118,10 @@ async fn a_link_that_is_not_right_is_refused_by_name() -> Outcome {
         ensure(exit.code == Some(code) && message.contains(words), || format!("{link}: {exit:?}"))?;
         ensure(!message.contains(token), || format!("the token is in {message}"))?;
     }
+    // What people and their mail programs make of it is understood.
+    for link in [host.link.replacen("http:", "HTTP:", 1), format!("\u{201c}{}\u{201d}", host.link)] {
+        machine.connect(&[&link]).await?.stop().await?;
+    }
     // A relay does not tell apart what does not exist and what the token is not for.
     ensure(!host.process.log().contains(token), || "the token is in the log".into())
 }
@@ -201,16 +133,14 @@ async fn everybody_may_come_where_that_is_allowed() -> Outcome {
     let host = machine.host(&[&port, "--listen", "127.0.0.1:0", "--allow", "anonymous"]).await?;
     ensure(!host.link.contains("t="), || host.link.clone())?;
     let client = machine.connect(&[&host.link]).await?;
-    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await
-}
-
-fn on_relay(relay: &TestRelay) -> Outcome<Vec<String>> {
-    let file: PathBuf = relay.token_file();
-    Ok(vec!["--relay".into(), relay.url(), "--token-file".into(), file.display().to_string()])
-}
-
-fn with<'a>(first: &[&'a str], rest: &'a [String]) -> Vec<&'a str> {
-    first.iter().copied().chain(rest.iter().map(String::as_str)).collect()
+    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await?;
+    // Rules that could let nobody in are mistakes.
+    for rule in ["user:bob", "10.0.0.0/99"] {
+        let mut command = machine.command(&["host", "--json", &port, "--allow", rule]);
+        let exit = run_to_end(&mut command, STEP).await?;
+        ensure(exit.code == Some(2), || format!("{rule}: {exit:?}"))?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
@@ -220,7 +150,7 @@ async fn an_sdk_client_of_our_host() -> Outcome {
     let port = target.port.to_string();
     for (protocol, version, e2e) in [("v1", 1, false), ("v2", 1, false), ("v2", 2, true), ("v2", 2, false)] {
         let relay = TestRelay::start(&machine.adit).await?;
-        let arguments = on_relay(&relay)?;
+        let arguments = on_relay(&relay);
         let host =
             machine.host(&with(&[&port, "--tunnel", TUNNEL, "--protocol", protocol], &arguments)).await?;
         let client = relay.client(&sdk, Some(version), e2e, target.port).await?;
@@ -238,7 +168,7 @@ async fn our_client_of_an_sdk_host() -> Outcome {
     let (machine, target) = (Machine::new().await?, Target::echo().await?);
     for (version, protocol, e2e) in [(1, "v1", false), (2, "v1", false), (2, "v2", true)] {
         let relay = TestRelay::start(&machine.adit).await?;
-        let arguments = on_relay(&relay)?;
+        let arguments = on_relay(&relay);
         let host = relay.host(&sdk, Some(version), e2e, target.port).await?;
         let (exit, message) = machine.refused(&with(&[TUNNEL, "--protocol", protocol], &arguments)).await?;
         ensure(exit.code == Some(2) && message.contains("--allow-unpinned-host"), || format!("{exit:?}"))?;
@@ -258,7 +188,7 @@ async fn stripped_encryption_of_the_second_version_is_not_given_in_to() -> Outco
     let Some(sdk) = DevTunnels::find().await? else { return Ok(()) };
     let (machine, target) = (Machine::new().await?, Target::echo().await?);
     let relay = TestRelay::start(&machine.adit).await?;
-    let arguments = on_relay(&relay)?;
+    let arguments = on_relay(&relay);
     let _host = relay.host(&sdk, Some(2), false, target.port).await?;
     let first = [TUNNEL, "--allow-unpinned-host", "--protocol", "v2"];
     let mut client = machine.connect(&with(&first, &arguments)).await?;
@@ -273,7 +203,7 @@ async fn another_host_of_the_tunnel_is_not_taken_for_the_first() -> Outcome {
     let (first, second, target) = (Machine::new().await?, Machine::new().await?, Target::echo().await?);
     let port = target.port.to_string();
     let relay = TestRelay::start(&first.adit).await?;
-    let arguments = on_relay(&relay)?;
+    let arguments = on_relay(&relay);
     let arguments = with(&[&port, "--tunnel", TUNNEL], &arguments);
     let mut host = first.host(&arguments).await?;
     let mut client = first.connect(&[&host.link]).await?;
@@ -290,57 +220,11 @@ async fn another_host_of_the_tunnel_is_not_taken_for_the_first() -> Outcome {
     exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await
 }
 
-/// A relay that plays the host itself, and would rather do without keys.
-#[tokio::test]
-async fn a_relay_that_offers_no_encryption_is_refused() -> Outcome {
-    let (listener, port) = listen().await?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move { drop(unencrypted_host(stream).await) });
-        }
-    });
-    let machine = Machine::new().await?;
-    let link = format!("http://127.0.0.1:{port}/t/abc#hk={}", "A".repeat(43));
-    let (exit, message) = machine.refused(&[&link]).await?;
-    ensure(exit.code == Some(9) && message.contains("cannot talk to the host"), || format!("{exit:?}"))
-}
-
-async fn unencrypted_host(stream: tokio::net::TcpStream) -> Outcome {
-    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
-    let choose = |_: &Request, mut response: Response| {
-        let name = "tunnel-relay-client".parse().map_err(|_| Response::default().map(|()| None))?;
-        response.headers_mut().insert("sec-websocket-protocol", name);
-        Ok(response)
-    };
-    let (mut to_peer, mut from_peer) = tokio_tungstenite::accept_hdr_async(stream, choose).await?.split();
-    let (near, far) = tokio::io::duplex(65_536);
-    let config = server::Config::builder(server::danger::AcceptEverybody)
-        .algorithms(Algorithms::insecure_without_any_security())
-        .build()?;
-    tokio::spawn(server::accept(far, config));
-    let (mut reader, mut writer) = tokio::io::split(near);
-    let up = async {
-        while let Some(Ok(message)) = from_peer.next().await {
-            writer.write_all(&message.into_data()).await?;
-        }
-        Ok::<_, Failure>(())
-    };
-    let down = async {
-        let mut buffer = vec![0; 8192];
-        loop {
-            let count = reader.read(&mut buffer).await?;
-            let part = buffer.get(..count).unwrap_or_default().to_vec();
-            to_peer.send(Message::binary(part)).await?;
-        }
-    };
-    tokio::select! { ended = up => ended, ended = down => ended }
-}
-
 #[tokio::test]
 async fn a_token_that_is_taken_back_ends_what_goes_on_with_it() -> Outcome {
     let (machine, target) = (Machine::new().await?, Target::echo().await?);
     let relay = TestRelay::start(&machine.adit).await?;
-    let arguments = on_relay(&relay)?;
+    let arguments = on_relay(&relay);
     let host = machine.host(&with(&[&target.port.to_string(), "--tunnel", TUNNEL], &arguments)).await?;
     let mut client = machine.connect(&[&host.link]).await?;
     let mut open = client.local(target.port)?.connect().await?;
@@ -357,18 +241,42 @@ async fn a_token_that_is_taken_back_ends_what_goes_on_with_it() -> Outcome {
 async fn a_host_that_is_started_anew_is_found_again_with_its_ports() -> Outcome {
     let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);
     let relay = TestRelay::start(&machine.adit).await?;
-    let arguments = on_relay(&relay)?;
+    let arguments = on_relay(&relay);
     let (first, second) = (one.port.to_string(), two.port.to_string());
     let host = machine.host(&with(&[&first, "--tunnel", TUNNEL], &arguments)).await?;
     let mut client = machine.connect(&[&host.link]).await?;
     drop(host);
     let _host = machine.host(&with(&[&second, "--tunnel", TUNNEL], &arguments)).await?;
     let added = within(COMEBACK, "the new port", event(&mut client.process, "port_added")).await?;
-    let (remote, local) = pair(&added)?;
+    let (remote, local) = mapping(&added)?;
     ensure(remote == two.port, || added.to_string())?;
     exchange(Endpoint::Tcp(local).connect().await?, 1, 1024, Ending::HalfClose).await?;
     let removed = event(&mut client.process, "port_removed").await?;
-    ensure(pair(&removed)?.0 == one.port, || removed.to_string())
+    ensure(mapping(&removed)?.0 == one.port, || removed.to_string())
+}
+
+/// Without a relay of somebody else's, a name is enough to be found again, after whatever end.
+#[tokio::test]
+async fn a_tunnel_with_a_name_keeps_its_link() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let arguments = [&*target.port.to_string(), "--tunnel", "my-tunnel"];
+    let host = machine.host(&arguments).await?;
+    let mut client = machine.connect(&[&host.link]).await?;
+    // There is one of a name at a time.
+    let second = run_to_end(machine.command(&["host", "--json"]).args(arguments), STEP).await?;
+    ensure(second.code == Some(8) && format!("{second:?}").contains("my-tunnel"), || format!("{second:?}"))?;
+    let first_link = host.link.clone();
+    drop(host);
+    let host = machine.host(&arguments).await?;
+    let place = |link: &str| link.split("&t=").next().unwrap_or_default().to_owned();
+    ensure(place(&host.link) == place(&first_link), || format!("{} is not {first_link}", host.link))?;
+    let resumed = within(COMEBACK, "coming back", event(&mut client.process, "resumed")).await?;
+    ensure(resumed["new_session"] == true, || resumed.to_string())?;
+    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await?;
+    client.stop().await?;
+    // The token of the first link, too, is what it was.
+    let client = machine.connect(&[&first_link]).await?;
+    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await
 }
 
 /// A proxy that takes every name for this machine. It says how it was asked.
@@ -471,7 +379,7 @@ async fn tls_by_an_authority_of_ones_own_and_through_proxies() -> Outcome {
         let mut command = machine.command(&["connect", "--json", &link, "--ca-file", &certificate]);
         let mut process = Process::spawn("adit connect", command.env("https_proxy", &variable))?;
         let ready = event(&mut process, "ready").await?;
-        let (_, local) = pair(&ready["ports"][0])?;
+        let (_, local) = mapping(&ready["ports"][0])?;
         exchange(Endpoint::Tcp(local).connect().await?, 1, 100_000, Ending::HalfClose).await?;
         ensure(asks.try_recv() == Ok(kind), || format!("no proxy was asked by {kind}"))?;
 
@@ -504,132 +412,4 @@ async fn tls_by_an_authority_of_ones_own_and_through_proxies() -> Outcome {
     let mut command = machine.command(&["tunnel", "list", "--json", "--relay", &url]);
     let exit = run_to_end(command.env("https_proxy", "ftp://127.0.0.1"), STEP).await?;
     ensure(exit.code == Some(2), || format!("{exit:?}"))
-}
-
-/// Streams that run until they are told to stop.
-struct Streams {
-    stop: watch::Sender<bool>,
-    received: Arc<AtomicU64>,
-    tasks: Vec<tokio::task::JoinHandle<Outcome<u64>>>,
-}
-
-impl Streams {
-    async fn start(local: u16, count: u64) -> Outcome<Self> {
-        let (stop, received) = (watch::Sender::new(false), Arc::new(AtomicU64::new(0)));
-        let mut tasks = Vec::new();
-        for seed in 0..count {
-            let stream = within(STEP, "connecting", async { connect(local).await }).await?;
-            tasks.push(tokio::spawn(echo(stream, seed, stop.subscribe(), Arc::clone(&received))));
-        }
-        Ok(Self { stop, received, tasks })
-    }
-
-    async fn progress(&self, bytes: u64) -> Outcome {
-        let goal = self.received.load(Ordering::Relaxed) + bytes;
-        within(COMEBACK, "waiting until the streams go on", async {
-            while self.received.load(Ordering::Relaxed) < goal {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn finish(self) -> Outcome<u64> {
-        self.stop.send_replace(true);
-        let mut total = 0;
-        for task in self.tasks {
-            total += within(COMEBACK, "the end of a stream", async { task.await? }).await?;
-        }
-        Ok(total)
-    }
-}
-
-/// Sends blocks to an echo, as fast as they pass, and compares what comes back; how much it was.
-async fn echo(
-    stream: tokio::net::TcpStream,
-    seed: u64,
-    stop: watch::Receiver<bool>,
-    received: Arc<AtomicU64>,
-) -> Outcome<u64> {
-    let (mut read, mut write) = stream.into_split();
-    let send = async {
-        let (mut digest, mut block) = (Sha256::new(), pattern(seed, 48 * 1024 + 5));
-        while !*stop.borrow() {
-            digest.update(&block);
-            write.write_all(&block).await?;
-            block.rotate_left(1);
-            // So that a debug build and its neighbours have time for other things.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        write.shutdown().await?;
-        Ok::<_, Failure>(digest.finalize())
-    };
-    let receive = async {
-        let (mut digest, mut block, mut total) = (Sha256::new(), vec![0; 64 * 1024], 0);
-        loop {
-            let count = read.read(&mut block).await?;
-            if count == 0 {
-                return Ok::<_, Failure>((digest.finalize(), total));
-            }
-            digest.update(block.get(..count).unwrap_or_default());
-            total += count as u64;
-            received.fetch_add(count as u64, Ordering::Relaxed);
-        }
-    };
-    let (sent, (came, total)) = tokio::try_join!(send, receive)?;
-    ensure(sent == came, || format!("{total} bytes came back changed"))?;
-    Ok(total)
-}
-
-/// `ADIT_TUNNEL_ROUNDS` kills of each kind; two unless it is set.
-fn rounds() -> usize {
-    std::env::var("ADIT_TUNNEL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
-}
-
-async fn survives(protocol: &str, streams: u64) -> Outcome {
-    let (machine, target) = (Machine::new().await?, Target::echo().await?);
-    let mut relay = TestRelay::start(&machine.adit).await?;
-    let arguments = on_relay(&relay)?;
-    let port = target.port.to_string();
-    let host = machine.host(&with(&[&port, "--tunnel", TUNNEL, "--protocol", protocol], &arguments)).await?;
-    let mut client = machine.connect(&[&host.link, "--protocol", protocol]).await?;
-    let Endpoint::Tcp(local) = client.local(target.port)? else { return Err(Failure::new("no TCP port")) };
-    let streams = Streams::start(local, streams).await?;
-    streams.progress(512 * 1024).await?;
-    let explain = |failure: Failure, what: &str| host.process.explain(failure).while_doing(what);
-    for round in 0..rounds() {
-        for what in ["client", "host", "relay"] {
-            match what {
-                "relay" => {
-                    let signal = if round % 2 == 0 { Signal::KILL } else { Signal::TERM };
-                    relay.stop(signal).await?;
-                    relay.restart().await?;
-                }
-                link => {
-                    ensure(relay.links.cut(&format!("/{link}")) > 0, || format!("no link of the {link}"))?;
-                }
-            }
-            if protocol == "v1" || what != "host" {
-                let resumed = within(COMEBACK, "coming back", event(&mut client.process, "resumed")).await;
-                let resumed = resumed.map_err(|failure| explain(failure, what))?;
-                ensure(resumed.get("new_session") == Some(&Value::Bool(false)), || resumed.to_string())?;
-            }
-            let went_on = streams.progress(512 * 1024).await;
-            went_on.map_err(|failure| client.process.explain(explain(failure, what)))?;
-        }
-    }
-    let total = streams.finish().await.map_err(|failure| explain(failure, "the end"))?;
-    eprintln!("{protocol}: {total} bytes came back whole, past {} kills", 3 * rounds());
-    Ok(())
-}
-
-#[tokio::test]
-async fn streams_survive_whatever_dies() -> Outcome {
-    survives("v1", 8).await
-}
-
-#[tokio::test]
-async fn streams_survive_by_the_second_version() -> Outcome {
-    survives("v2", 3).await
 }

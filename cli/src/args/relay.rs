@@ -28,6 +28,10 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) origin: Vec<String>,
 
+    /// A proxy in front of the relay, as an address or a range: requests come from whom its X-Forwarded-For names
+    #[arg(long, value_name = "CIDR", value_parser = proxy_range)]
+    pub(crate) proxy: Vec<String>,
+
     /// The certificate and those between it and the root, as PEM. It is read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
@@ -41,9 +45,15 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) limit: Vec<String>,
 
-    /// Append the access and audit log there, as JSON lines; `-` is stderr
+    /// Append the access and audit log there, with warnings, as JSON lines; `-` is stderr
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub(crate) log: PathBuf,
+}
+
+fn proxy_range(text: &str) -> Result<String, String> {
+    relay::access::parse_range(text)
+        .map(|_| text.into())
+        .map_err(|_| "write an address or a range such as 10.0.0.0/8".into())
 }
 
 fn public_url(text: &str) -> Result<String, String> {

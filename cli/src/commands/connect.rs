@@ -1,13 +1,13 @@
 //! `adit connect`: brings the ports of a host here.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, Read as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use relay::client::{Client, ClientError, Config, Event as ClientEvent, Pin, PortPolicy, Protocol};
 use relay::link::{Link, is_name};
 use ssh_core::Error;
-use ssh_core::services::port_forward::pump_streams;
 use zeroize::Zeroizing;
 
 use super::session::PROVIDER;
@@ -55,7 +55,10 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
             .warning("without end-to-end encryption, whoever runs the relay can read and change everything");
     }
     let map: BTreeMap<u16, u16> = args.port.iter().map(|pair| (pair.remote, pair.local)).collect();
-    let for_events = output.clone();
+    if map.len() < args.port.len() {
+        return Err(CliError::usage("-p names a port of the host twice; it is listened on once"));
+    }
+    let (for_events, wanted) = (output.clone(), map.keys().copied().collect::<Vec<_>>());
     let config = Config {
         url: link.client_url(),
         token: token(&args, &link)?,
@@ -69,7 +72,18 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
             (None, true) => PortPolicy::Same(map),
             (None, false) => PortPolicy::Next(map),
         },
-        on_event: Arc::new(move |event| report(event, &for_events)),
+        on_event: Arc::new(move |event| {
+            let missing = match &event {
+                ClientEvent::Ready { ports } => missing(&wanted, ports),
+                _ => Vec::new(),
+            };
+            report(event, &for_events);
+            for port in missing {
+                for_events.warning(format!(
+                    "the host does not offer port {port} of -p now; it is listened on once the host does"
+                ));
+            }
+        }),
     };
     let mut client = tokio::select! {
         name = &mut signal => return Ok(Ended::Closed(name)),
@@ -82,39 +96,49 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
         },
         Some(port) => tokio::select! {
             name = &mut signal => Ok(Ended::Closed(name)),
-            ended = stdio(&client, port) => ended,
+            ended = stdio(&mut client, port) => ended,
         },
     };
     client.close().await;
     ended
 }
 
-async fn stdio(client: &Client, port: u16) -> Result<Ended, CliError> {
+async fn stdio(client: &mut Client, port: u16) -> Result<Ended, CliError> {
     let connection = client.open(port).await.map_err(|error| failed(&error))?;
-    match pump_streams(tokio::io::stdin(), tokio::io::stdout(), connection.channel).await {
-        Ok(()) => Ok(Ended::Closed("end of file")),
+    let ended = tokio::select! {
+        ended = connection.carry(tokio::io::stdin(), tokio::io::stdout()) => ended,
+        error = client.ended() => return Err(failed(&error)),
+    };
+    let error = match ended {
+        Ok(()) => return Ok(Ended::Closed("end of file")),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(Ended::Closed("standard output was closed"))
+            return Ok(Ended::Closed("standard output was closed"));
         }
-        Err(error) => {
-            let code = error
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<Error>())
-                .map_or(Code::Network, Code::of);
-            Err(CliError::new(code, format!("the connection to port {port} of the host broke: {error}")))
-        }
+        Err(error) => error,
+    };
+    // If all is over, the client knows more about it.
+    if let Ok(error) = tokio::time::timeout(WHOLE, client.ended()).await {
+        return Err(failed(&error));
     }
+    let code =
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).map_or(Code::Network, Code::of);
+    Err(CliError::new(code, format!("the connection to port {port} of the host broke: {error}")))
 }
+
+/// For the end of a connection to turn out as the end of everything.
+const WHOLE: Duration = Duration::from_millis(300);
 
 fn link(args: &ConnectArgs) -> Result<Link, CliError> {
     let mut text = Zeroizing::new(args.tunnel.clone());
     if *text == "-" {
         text.clear();
-        let read = io::stdin().lock().take(MAX_LINK).read_to_string(&mut text);
+        // What follows the line is for the host, with -W.
+        let read = io::stdin().lock().take(MAX_LINK).read_line(&mut text);
         read.map_err(|error| CliError::usage(format!("cannot read a link from stdin: {error}; pipe it in")))?;
     }
-    // People copy the whole line.
-    let text = text.trim().trim_start_matches("adit connect ").trim().trim_matches('\'');
+    // People copy the whole line, and mail programs change its quotes.
+    let text = text.trim().trim_start_matches("adit connect ").trim();
+    let text = text.trim_matches(['\'', '"', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}']);
     if !text.contains("://") {
         let relay = args.relay.as_ref().ok_or_else(|| {
             CliError::usage(format!(
@@ -168,7 +192,13 @@ fn report(event: ClientEvent, output: &Output) {
     }
 }
 
-pub(crate) fn millis(time: std::time::Duration) -> u64 {
+/// The ports of `-p` that the host does not offer.
+fn missing(wanted: &[u16], ports: &[relay::client::Mapping]) -> Vec<u16> {
+    let is_there = |port: &u16| ports.iter().any(|mapping| mapping.remote == *port);
+    wanted.iter().copied().filter(|port| !is_there(port)).collect()
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -195,7 +225,7 @@ fn failed(error: &ClientError) -> CliError {
             CliError::bind(&format!("cannot listen on port {port}: {error}"), &source)
         }
         ClientError::Stripped => CliError::new(Code::Protocol, error.to_string()),
-        ClientError::NotOffered(_) | ClientError::Refused(_) => CliError::new(
+        ClientError::NotOffered { .. } | ClientError::Refused(_) => CliError::new(
             Code::RemoteRefused,
             format!("{error}; check the port, and what `adit host` offers"),
         ),

@@ -1,5 +1,6 @@
 //! A terminal that does not show what is typed.
 
+use std::fs::File;
 use std::io;
 
 use zeroize::Zeroizing;
@@ -10,15 +11,24 @@ pub(crate) fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
     rpassword::prompt_password(prompt).map(Zeroizing::new)
 }
 
+/// The terminal that this process belongs to, whatever its standard streams are.
+pub(crate) fn tty() -> Option<File> {
+    #[cfg(unix)]
+    let tty = File::options().read(true).write(true).open("/dev/tty").ok();
+    #[cfg(not(unix))]
+    let tty = None;
+    tty
+}
+
 /// While it lives, nothing is shown. It begins before the question is shown, so that a fast answer is hidden too, and it
 /// restores the terminal when a question is given up, for instance after SIGINT: the thread that asks cannot.
 pub(crate) struct Hidden {
     #[cfg(unix)]
-    before: Option<rustix::termios::Termios>,
+    before: Option<(File, rustix::termios::Termios)>,
 }
 
 impl Hidden {
-    /// Hides what is typed at the terminal that is standard input; without one there is nothing to hide.
+    /// Hides what is typed at the terminal; without one there is nothing to hide.
     pub(crate) fn new() -> Self {
         Self {
             #[cfg(unix)]
@@ -30,23 +40,24 @@ impl Hidden {
 impl Drop for Hidden {
     fn drop(&mut self) {
         #[cfg(unix)]
-        if let Some(before) = &self.before {
-            set(before);
+        if let Some((tty, before)) = &self.before {
+            set(tty, before);
         }
     }
 }
 
 #[cfg(unix)]
-fn hide() -> Option<rustix::termios::Termios> {
-    let before = rustix::termios::tcgetattr(std::io::stdin()).ok()?;
+fn hide() -> Option<(File, rustix::termios::Termios)> {
+    let tty = tty()?;
+    let before = rustix::termios::tcgetattr(&tty).ok()?;
     let mut hidden = before.clone();
     hidden.local_modes.remove(rustix::termios::LocalModes::ECHO);
-    set(&hidden);
-    Some(before)
+    set(&tty, &hidden);
+    Some((tty, before))
 }
 
 /// If it fails, the terminal has gone.
 #[cfg(unix)]
-fn set(modes: &rustix::termios::Termios) {
-    let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, modes);
+fn set(tty: &File, modes: &rustix::termios::Termios) {
+    let _ = rustix::termios::tcsetattr(tty, rustix::termios::OptionalActions::Now, modes);
 }

@@ -68,7 +68,7 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         None => {
             let direct =
                 Dialer::new(None, Proxies::default()).map_err(|error| dial_error(&error, End::Host))?;
-            (embedded::prepare(&args, &blob).await?, direct)
+            (embedded::prepare(&args, &blob, output).await?, direct)
         }
     };
     let for_events = output.clone();
@@ -150,6 +150,9 @@ fn report(event: HostEvent, output: &Output) {
         HostEvent::ClientConnected { number } => output.event(&Event::ClientConnected { client: number }),
         HostEvent::ClientGone { number, reason } => {
             output.event(&Event::ClientGone { client: number, reason });
+        }
+        HostEvent::ClientFailed { reason } => {
+            output.event(&Event::Refused { message: format!("a client did not get through: {reason}") });
         }
         HostEvent::Failed { port, reason } => {
             output.event(&Event::Refused {

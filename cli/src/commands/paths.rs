@@ -1,6 +1,6 @@
 //! Who the user is, and where their files are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{CliError, Code};
 
@@ -31,6 +31,14 @@ fn name_of_uid() -> Option<String> {
 /// The home directory, if the environment names one.
 pub(crate) fn home() -> Option<PathBuf> {
     std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
+}
+
+/// The path with a `~/` at its beginning undone, which a shell leaves inside quotes.
+pub(crate) fn expand(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), home()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
 }
 
 /// A file of `~/.ssh`.

@@ -1,17 +1,21 @@
 //! Connections to the host's ports.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ssh_core::client::{ConnectError, Reconnect};
-use ssh_core::services::port_forward::pump;
+use ssh_core::protocol::ReconnectOffer;
+use ssh_core::services::port_forward::{pump_streams_until_closed, pump_until_closed};
 use ssh_core::{Channel, Error, Session};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::session::host_session;
 use super::{ClientError, Event, Protocol, Shared};
-use crate::wire::{Connection as Fields, FORWARDED};
+use crate::host::ends::{CONNECTION_REPLAY, connection_limits};
+use crate::wire::{Connection as Fields, FORWARDED, Forward, LOOPBACK};
 use crate::wires::Wires;
 
 /// A connection to a port of the host.
@@ -21,6 +25,33 @@ pub struct Connection {
     pub channel: Channel,
     /// In v2 the session that the channel is in.
     _inner: Option<(Session, Wires)>,
+}
+
+impl Connection {
+    /// Carries bytes between the connection and these until both ways have ended, and tells the host.
+    ///
+    /// # Errors
+    /// What breaks first.
+    ///
+    /// # Cancel safety
+    /// A dropped future has lost what was on its way.
+    pub async fn carry<R, W>(self, input: R, output: W) -> io::Result<()>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let ended = pump_streams_until_closed(input, output, self.channel).await;
+        close(self._inner).await;
+        ended
+    }
+}
+
+/// Who is not told of the end keeps the session, for a client that will not come back.
+async fn close(inner: Option<(Session, Wires)>) {
+    if let Some((session, wires)) = inner {
+        session.close();
+        wires.flushed().await;
+    }
 }
 
 /// A new connection waits this long for a session, when there is none at all.
@@ -33,14 +64,12 @@ pub(super) async fn carry(shared: &Arc<Shared>, socket: TcpStream, from: SocketA
         Ok(connection) => {
             let Connection { channel, _inner: inner } = connection;
             tokio::select! {
-                // A failure is an ordinary end of a connection.
-                _ = pump(socket, channel) => {}
+                // A failure is an ordinary end of a connection. The session inside has to last until the host has passed
+                // everything on.
+                _ = pump_until_closed(socket, channel) => {}
                 _ = closing.wait_for(|closing| *closing) => {}
             }
-            if let Some((session, wires)) = inner {
-                session.close();
-                wires.flushed().await;
-            }
+            close(inner).await;
         }
         Err(error) => {
             super::ports::reset(&socket);
@@ -77,8 +106,12 @@ pub(super) async fn open(
             })
         }
     });
-    let (session, wires) = host_session(shared, outer, reconnect).await?;
-    let channel = session.open_channel("session").await?;
+    let mut offer = ReconnectOffer::default();
+    offer.window = CONNECTION_REPLAY;
+    let (session, wires) = host_session(shared, outer, connection_limits(), reconnect.offer(offer)).await?;
+    // The relay has been told the port outside; in here it cannot lead us to another.
+    let named = Forward { host: LOOPBACK, port, token: "" }.encode();
+    let (channel, _) = session.open_channel_with("session", &named).await?;
     Ok(Connection { channel, _inner: Some((session, wires)) })
 }
 
@@ -110,12 +143,5 @@ async fn link(shared: &Shared) -> Result<Session, ClientError> {
 fn fields(port: u16, from: Option<SocketAddr>, end_to_end: bool) -> Fields<'static> {
     // Who connects here is none of the other side's business.
     let originator_port = from.map_or(0, |from| from.port()).into();
-    Fields {
-        host: crate::wire::LOOPBACK,
-        port,
-        originator: crate::wire::LOOPBACK.as_bytes(),
-        originator_port,
-        token: "",
-        end_to_end,
-    }
+    Fields { host: LOOPBACK, port, originator: LOOPBACK.as_bytes(), originator_port, token: "", end_to_end }
 }

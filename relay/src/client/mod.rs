@@ -153,8 +153,13 @@ pub enum ClientError {
         kind: io::ErrorKind,
     },
     /// The host does not offer it.
-    #[error("the host does not offer port {0}")]
-    NotOffered(u16),
+    #[error("the host does not offer port {port}, but {}", list(offered))]
+    NotOffered {
+        /// What was wanted.
+        port: u16,
+        /// What is offered.
+        offered: BTreeSet<u16>,
+    },
     /// The host could not connect to its port.
     #[error("{0}")]
     Refused(String),
@@ -163,6 +168,13 @@ pub enum ClientError {
         "the other side refuses end-to-end encryption, which the relay may have brought about; it was not given in to"
     )]
     Stripped,
+}
+
+fn list(ports: &BTreeSet<u16>) -> String {
+    match ports.len() {
+        0 => "none at all".to_owned(),
+        _ => ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
+    }
 }
 
 impl From<OpenError> for ClientError {
@@ -218,6 +230,8 @@ impl fmt::Debug for Shared {
 
 /// A host has this long to offer a port that is wanted.
 const OFFER: Duration = Duration::from_secs(20);
+/// The same, once it has offered others.
+const OTHERS: Duration = Duration::from_secs(3);
 /// For the last messages to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -245,15 +259,25 @@ impl Client {
     /// Opens a connection to a port of the host, without a listener.
     ///
     /// # Errors
-    /// [`ClientError::NotOffered`] if the host does not offer it for 20 s, [`ClientError::Refused`] with its reason.
+    /// [`ClientError::NotOffered`] if the host does not offer it for 3 s beside others, or for 20 s; [`ClientError::Refused`]
+    /// with its reason.
     ///
     /// # Cancel safety
     /// A dropped future has opened nothing.
     pub async fn open(&self, port: u16) -> Result<Connection, ClientError> {
         let mut offered = self.shared.offered.subscribe();
-        let found = tokio::time::timeout(OFFER, offered.wait_for(|ports| ports.contains(&port))).await;
-        if !matches!(found, Ok(Ok(_))) {
-            return Err(ClientError::NotOffered(port));
+        let wait = async {
+            let wanted = offered.wait_for(|ports| !ports.is_empty()).await?.contains(&port);
+            if !wanted {
+                // They come one after the other.
+                let _ = tokio::time::timeout(OTHERS, offered.wait_for(|ports| ports.contains(&port))).await;
+            }
+            Ok::<_, watch::error::RecvError>(())
+        };
+        let _ = tokio::time::timeout(OFFER, wait).await;
+        let offered = self.shared.offered.borrow().clone();
+        if !offered.contains(&port) {
+            return Err(ClientError::NotOffered { port, offered });
         }
         connections::open(&self.shared, port, None).await
     }

@@ -28,6 +28,8 @@ pub(super) struct Ports {
     rows: BTreeMap<u16, Row>,
     /// Whether [`Event::Ready`] was told.
     announced: bool,
+    /// Whether all ports of the session that there is are known.
+    is_settled: bool,
 }
 
 struct Row {
@@ -35,6 +37,8 @@ struct Row {
     listening: Option<Listening>,
     /// Not offered by this session yet.
     stale: bool,
+    /// Its number is taken, and it gets another one when all ports are known.
+    waits: bool,
 }
 
 struct Listening {
@@ -46,13 +50,29 @@ struct Listening {
 impl Ports {
     /// A new session has begun.
     pub(super) fn expect_again(&mut self) {
+        self.is_settled = false;
         for row in self.rows.values_mut() {
             row.stale = true;
         }
     }
 
     /// The session has offered what it had.
-    pub(super) fn settle(&mut self, shared: &Shared) {
+    ///
+    /// # Errors
+    /// If a port cannot be listened on.
+    pub(super) async fn settle(&mut self, shared: &Arc<Shared>) -> Result<(), ClientError> {
+        self.is_settled = true;
+        let waiting: Vec<u16> =
+            self.rows.iter().filter(|(_, row)| row.waits).map(|(port, _)| *port).collect();
+        for port in waiting {
+            let listening = self.listen(shared, port, true).await?;
+            if let Some(row) = self.rows.get_mut(&port) {
+                (row.listening, row.waits) = (listening, false);
+                if let (Some(mapping), true) = (row.mapping(port), self.announced) {
+                    shared.tell(Event::PortAdded(mapping));
+                }
+            }
+        }
         let gone: Vec<u16> = self.rows.iter().filter(|(_, row)| row.stale).map(|(port, _)| *port).collect();
         for port in gone {
             self.remove(shared, port);
@@ -60,6 +80,23 @@ impl Ports {
         if !std::mem::replace(&mut self.announced, true) {
             let ports = self.rows.iter().filter_map(|(port, row)| row.mapping(*port)).collect();
             shared.tell(Event::Ready { ports });
+        }
+        Ok(())
+    }
+
+    /// Listens for a port of the host; none if nothing is to be listened on, or not under this number and no other will do.
+    async fn listen(
+        &self,
+        shared: &Arc<Shared>,
+        port: u16,
+        elsewhere: bool,
+    ) -> Result<Option<Listening>, ClientError> {
+        let offered: Vec<u16> = self.rows.keys().copied().collect();
+        match bind(&shared.config.ports, port, elsewhere, &offered).await {
+            Ok(bound) => Ok(bound.map(|(local, sockets)| Listening::start(shared, port, local, sockets))),
+            Err((local, error)) => {
+                Err(ClientError::Bind { port: local, kind: error.kind(), error: (&error).into() })
+            }
         }
     }
 
@@ -101,19 +138,10 @@ impl Ports {
             Some(_) => return Ok(false),
             None if is_full => return Ok(false),
             None => {
-                let listening = match bind(&shared.config.ports, port).await {
-                    Ok(sockets) => {
-                        sockets.map(|(local, sockets)| Listening::start(shared, port, local, sockets))
-                    }
-                    Err((local, error)) => {
-                        return Err(ClientError::Bind {
-                            port: local,
-                            kind: error.kind(),
-                            error: (&error).into(),
-                        });
-                    }
-                };
-                let row = Row { listening, stale: false };
+                // The next free number may be that of a port which has not been heard of yet.
+                let listening = self.listen(shared, port, self.is_settled).await?;
+                let waits = listening.is_none() && !matches!(shared.config.ports, PortPolicy::Nowhere);
+                let row = Row { listening, stale: false, waits };
                 if let (Some(mapping), true) = (row.mapping(port), self.announced) {
                     shared.tell(Event::PortAdded(mapping));
                 }
@@ -183,8 +211,14 @@ pub(super) fn reset(socket: &TcpStream) {
 
 type Bound = Option<(SocketAddr, Vec<TcpListener>)>;
 
-/// Listens for a port of the host wherever the policy says; on failure, which port it was.
-async fn bind(policy: &PortPolicy, port: u16) -> Result<Bound, (u16, io::Error)> {
+/// Listens for a port of the host wherever the policy says; on failure, which port it was. Not `elsewhere`, a number that
+/// is taken is no failure if another one would do. `offered` are the host's other ports.
+async fn bind(
+    policy: &PortPolicy,
+    port: u16,
+    elsewhere: bool,
+    offered: &[u16],
+) -> Result<Bound, (u16, io::Error)> {
     let (map, may_differ) = match policy {
         PortPolicy::Nowhere => return Ok(None),
         PortPolicy::Next(map) => (map, true),
@@ -196,14 +230,15 @@ async fn bind(policy: &PortPolicy, port: u16) -> Result<Bound, (u16, io::Error)>
     let mut first = match localhost(port).await {
         Ok(bound) => return Ok(Some(bound)),
         Err(error) if !may_differ => return Err((port, error)),
+        Err(_) if !elsewhere => return Ok(None),
         Err(error) => error,
     };
     let start = match first.kind() {
         io::ErrorKind::PermissionDenied if port < PRIVILEGED => port.saturating_add(ABOVE.saturating_sub(1)),
         _ => port,
     };
-    // Nobody's number: one that the command line gives to another port.
-    let wanted: Vec<u16> = map.values().copied().collect();
+    // Not the number of another port of the host, nor one that the command line gives to another port.
+    let wanted: Vec<u16> = map.values().chain(offered).copied().collect();
     for next in (1..=TRIES).filter_map(|step| start.checked_add(step)).filter(|next| !wanted.contains(next)) {
         match localhost(next).await {
             Ok(bound) => return Ok(Some(bound)),
@@ -233,13 +268,20 @@ mod tests {
     async fn a_taken_number_is_passed_over_or_an_error() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = taken.local_addr().unwrap().port();
-        let (local, _sockets) = bind(&PortPolicy::Next(BTreeMap::new()), port).await.unwrap().unwrap();
+        let next = PortPolicy::Next(BTreeMap::new());
+        let (local, _sockets) = bind(&next, port, true, &[]).await.unwrap().unwrap();
         assert_ne!(local.port(), port);
-        let (failed, error) = bind(&PortPolicy::Same(BTreeMap::new()), port).await.unwrap_err();
+        assert!(bind(&next, port, false, &[]).await.unwrap().is_none(), "others have not been heard of");
+        // Numbers of the host's other ports are theirs.
+        let others: Vec<u16> = (1..=50).filter_map(|step| port.checked_add(step)).collect();
+        let (local, _sockets) = bind(&next, port, true, &others).await.unwrap().unwrap();
+        assert!(!others.contains(&local.port()), "{local}");
+        let same = PortPolicy::Same(BTreeMap::new());
+        let (failed, error) = bind(&same, port, false, &[]).await.unwrap_err();
         assert_eq!((failed, error.kind()), (port, io::ErrorKind::AddrInUse));
         // A number of the command line is meant as it stands.
         let map = BTreeMap::from([(1, port)]);
-        assert_eq!(bind(&PortPolicy::Next(map), 1).await.unwrap_err().0, port);
-        assert!(bind(&PortPolicy::Nowhere, port).await.unwrap().is_none());
+        assert_eq!(bind(&PortPolicy::Next(map), 1, true, &[]).await.unwrap_err().0, port);
+        assert!(bind(&PortPolicy::Nowhere, port, true, &[]).await.unwrap().is_none());
     }
 }

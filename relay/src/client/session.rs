@@ -43,7 +43,9 @@ impl Link {
                     let shared = Arc::clone(&for_reconnect);
                     async move { shared.dial_again().await }
                 });
-                let (session, wires) = host_session(shared, stream, reconnect).await?;
+                let mut limits = Limits::default();
+                limits.channels = CHANNELS;
+                let (session, wires) = host_session(shared, stream, limits, reconnect).await?;
                 Ok(Self { session, wires })
             }
             Protocol::V2 => {
@@ -58,13 +60,12 @@ impl Link {
 pub(super) async fn host_session<S>(
     shared: &Shared,
     stream: S,
+    limits: Limits,
     reconnect: Reconnect,
 ) -> Result<(Session, Wires), Error>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let mut limits = Limits::default();
-    limits.channels = CHANNELS;
     let reconnect =
         reconnect.first_delay(backoff::FIRST).max_delay(backoff::LONGEST).dead_peer_after(DEAD_AFTER);
     let config = client::Config::builder("tunnel")
@@ -175,7 +176,7 @@ async fn serve(
             },
             () = tokio::time::sleep_until(at), if settled.is_some() => {
                 settled = None;
-                ports.settle(shared);
+                ports.settle(shared).await?;
             }
         }
     }

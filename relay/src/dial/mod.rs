@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
 use zeroize::Zeroizing;
@@ -284,9 +285,12 @@ fn not_upgraded(at: String, error: tungstenite::Error) -> DialError {
         }
         tungstenite::Error::Io(error) => DialError::Unreachable { at, why: error.to_string() },
         // It may be about to stop.
-        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::HandshakeIncomplete)
+        tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete)
         | tungstenite::Error::ConnectionClosed => {
             DialError::Unreachable { at, why: "it hung up without an answer".into() }
+        }
+        tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
+            DialError::NoRelay { at, why: "it did not choose the sub-protocol that it was asked for".into() }
         }
         error => DialError::NoRelay { at, why: error.to_string() },
     }

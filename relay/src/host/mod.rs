@@ -3,7 +3,7 @@
 //! The relay sees ciphertext alone: each client has an SSH session with this end, whose key it knows from somewhere else.
 //! Those sessions outlive WebSockets, the relay's as well as their own.
 
-mod ends;
+pub(crate) mod ends;
 mod serve;
 
 use std::collections::{BTreeSet, HashMap};
@@ -97,6 +97,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Something at the other end could not be talked to: it is no client, or the relay has changed what was said.
+    ClientFailed {
+        /// Why.
+        reason: String,
+    },
     /// A connection could not be made for a client.
     Failed {
         /// The port.
@@ -132,7 +137,8 @@ pub struct Host {
 
 struct Shared {
     config: Config,
-    server: Arc<server::Config>,
+    for_clients: Arc<server::Config>,
+    for_connections: Arc<server::Config>,
     ports: watch::Sender<BTreeSet<u16>>,
     leg: Mutex<Option<Session>>,
     clients: Mutex<HashMap<u64, Session>>,
@@ -155,11 +161,13 @@ impl Host {
     /// # Cancel safety
     /// A dropped future hosts nothing.
     pub async fn start(config: Config, key: SigningKey) -> Result<Self, HostError> {
-        let server = ends::server(&config, key)?;
+        let for_clients = ends::for_clients(&config, key.clone())?;
+        let for_connections = ends::for_connections(&config, key)?;
         let shared = Arc::new(Shared {
             ports: watch::Sender::new(config.ports.clone()),
             config,
-            server,
+            for_clients,
+            for_connections,
             leg: Mutex::new(None),
             clients: Mutex::default(),
             next: AtomicU64::new(1),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use ssh_core::error::ReconnectFailure;
+use ssh_core::protocol::wire::WireError;
 use ssh_core::services::port_forward::pump;
 use ssh_core::session::{Incoming, IncomingChannel, IncomingRequest, OpenFailureReason};
 use ssh_core::{Channel, Error, Session, server};
@@ -72,13 +73,9 @@ fn on_request(request: IncomingRequest) {
 
 /// A client of the first version: a session of its own, which carries all ports.
 async fn client(shared: &Arc<Shared>, stream: Channel) {
-    let session = match server::accept(stream, Arc::clone(&shared.server)).await {
+    let session = match server::accept(stream, Arc::clone(&shared.for_clients)).await {
         Ok(session) => session,
-        Err(Error::Reconnect(ReconnectFailure::HandedOver)) => return,
-        Err(error) => {
-            tracing::info!(%error, "a client did not get through");
-            return;
-        }
+        Err(error) => return not_through(shared, error),
     };
     let number = shared.number();
     shared.clients.lock().insert(number, session.clone());
@@ -187,19 +184,56 @@ async fn connection_v2(shared: &Arc<Shared>, channel: IncomingChannel) {
     }
     // Whoever did not ask for encryption gets it all the same: a relay may have taken the wish out.
     let Ok(stream) = channel.accept_with(&[1]) else { return };
-    let session = match server::accept(stream, Arc::clone(&shared.server)).await {
+    let session = match server::accept(stream, Arc::clone(&shared.for_connections)).await {
         Ok(session) => session,
-        Err(Error::Reconnect(ReconnectFailure::HandedOver)) => return,
-        Err(error) => return tracing::info!(%error, port, "a client did not get through"),
+        Err(error) => return not_through(shared, error),
     };
-    let Ok(stream) = session.accept_channel(Some("session")).await else { return };
-    match dial(port).await {
-        Ok(socket) => {
+    let Ok(offer) = session.next_channel(Some("session")).await else { return };
+    // What the relay was asked for is the relay's word; in here it is the client's own. An SDK client does not say it.
+    let named = (!offer.fields().is_empty()).then(|| Forward::decode(offer.fields()).map(|named| named.port));
+    let refused = match (&named, dial_if(port, named.as_ref()).await) {
+        (_, Ok(socket)) => {
+            let Ok(stream) = offer.accept() else { return };
             let _ = pump(socket, stream).await;
-            // The client closes once it has everything.
-            let _ = tokio::time::timeout(CONNECT, session.closed()).await;
+            None
         }
-        Err(error) => shared.tell(Event::Failed { port, reason: error.to_string() }),
+        (None, Err(reason)) => {
+            // Such a client does not expect to be refused here, so its connection just ends.
+            drop(offer.accept());
+            Some(reason)
+        }
+        (Some(_), Err(reason)) => {
+            offer.reject(OpenFailureReason::CONNECT_FAILED, &format!("port {port} of the host: {reason}"));
+            Some(reason)
+        }
+    };
+    if let Some(reason) = refused {
+        shared.tell(Event::Failed { port, reason });
+    }
+    // The client closes once it has everything, however long its links are down or its reader takes. One that is gone for
+    // good is forgotten as every lost session is.
+    session.closed().await;
+}
+
+/// Dials the port that the relay has named, if it is the one that the client has named, or the client has named none.
+async fn dial_if(port: u16, named: Option<&Result<u16, WireError>>) -> Result<TcpStream, String> {
+    match named {
+        Some(Ok(wanted)) if *wanted != port => Err(format!(
+            "the relay has led a connection here that its client wants to have with port {wanted}; it was refused"
+        )),
+        Some(Err(_)) => Err("the request cannot be read".to_owned()),
+        _ => dial(port).await.map_err(|error| error.to_string()),
+    }
+}
+
+/// A client's session did not come about. What breaks is no news; what was changed on its way is.
+fn not_through(shared: &Shared, error: Error) {
+    match error {
+        Error::Reconnect(ReconnectFailure::HandedOver) => {}
+        Error::PeerMisbehaved(_) | Error::PeerIncompatible(_) => {
+            shared.tell(Event::ClientFailed { reason: error.to_string() });
+        }
+        error => tracing::info!(%error, "a client did not get through"),
     }
 }
 

@@ -11,10 +11,11 @@ pub(crate) use caller::{PeerAddress, RequestCaller};
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
-use axum::middleware::map_response;
-use axum::response::Response;
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -47,8 +48,18 @@ pub(crate) fn router(relay: Arc<Relay>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this is not done with that method")
         })
         .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(from_fn_with_state(Arc::clone(&relay), in_time))
         .layer(map_response(name_ourselves))
         .with_state(relay)
+}
+
+/// A body that comes a byte at a time holds a connection no longer than any other.
+async fn in_time(State(relay): State<Arc<Relay>>, request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(relay.config.limits.request_time, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "the request did not come in time");
+        ([(CONNECTION, HeaderValue::from_static("close"))], problem).into_response()
+    })
 }
 
 /// SDKs take a refusal without this header for a firewall's.

@@ -57,8 +57,8 @@ pub(super) struct Unwanted {
 /// A principal's name, in bytes.
 const MAX_SUBJECT: usize = 128;
 
-/// `POST /tokens`: 201 with the token. It needs `manage` of the tunnel, or the scopes that are asked for, and then the
-/// new token lives no longer than the caller's.
+/// `POST /tokens`: 201 with the token. It needs `manage` of the tunnel, or the scopes that are asked for. The new token
+/// ends when the caller's is revoked, and lives no longer, save one to host or connect that a manager makes.
 pub(super) async fn create(
     State(relay): State<Arc<Relay>>,
     caller: RequestCaller,
@@ -89,24 +89,25 @@ pub(super) async fn create(
         }
         None => caller.subject().to_owned(),
     };
-    let mut lifetime = Duration::from_secs(wanted.expires_in);
-    let tunnel = match &wanted.tunnel_id {
-        None if is_admin => None,
+    let lifetime = Duration::from_secs(wanted.expires_in);
+    let (issued, grant) = match &wanted.tunnel_id {
+        None if is_admin => {
+            let grant = Grant { subject, tunnel: None, scopes };
+            (relay.tokens.issue(&grant, lifetime, relay.now())?, grant)
+        }
         None => return Err(caller.is_no_operator().into()),
+        Some(id) if is_admin => {
+            let record = relay.admit(id, &caller, super::READ)?;
+            let grant = Grant { subject, tunnel: Some(record.tunnel.tunnel_id.clone()), scopes };
+            (relay.tokens.issue(&grant, lifetime, relay.now())?, grant)
+        }
         Some(id) => {
             let record = relay.admit(id, &caller, super::READ)?;
-            let own = caller.scopes(&record);
-            if !own.has(Scope::Manage) {
-                if !own.contains(scopes) {
-                    return Err(caller.lacks(scopes.union(Scope::Manage.into())).into());
-                }
-                lifetime = lifetime.min(relay.token_lifetime(&caller));
-            }
-            Some(record.tunnel.tunnel_id.clone())
+            relay
+                .token_by(&caller, &record, scopes, lifetime)?
+                .ok_or_else(|| caller.lacks(scopes.union(Scope::Manage.into())))?
         }
     };
-    let grant = Grant { subject, tunnel, scopes };
-    let issued = relay.tokens.issue(&grant, lifetime, relay.now())?;
     tracing::info!(
         target: "audit",
         token = %issued.id,
@@ -153,7 +154,9 @@ pub(super) async fn revoke(
     if !may {
         return Err(caller.lacks(Scope::Manage.into()).into());
     }
-    take_back(&relay, &caller, verified.id, verified.expires).await
+    // Those that were made with it may live longer.
+    let until = if verified.grant.scopes.has(Scope::Manage) { forgotten(&relay) } else { verified.expires };
+    take_back(&relay, &caller, verified.id, until).await
 }
 
 /// `DELETE /tokens/ID`: 204, for the operator, who knows the id from the audit log alone.
@@ -169,8 +172,12 @@ pub(super) async fn delete(
     if id.len() != 16 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
         return Err(Problem::field("id", "a token's id has 16 characters of base64url"));
     }
-    let expires = relay.now().saturating_add(MAX_LIFETIME.as_secs());
-    take_back(&relay, &caller, id, expires).await
+    take_back(&relay, &caller, id, forgotten(&relay)).await
+}
+
+/// When no token that has been made until now holds any more, in seconds since 1970.
+fn forgotten(relay: &Relay) -> u64 {
+    relay.now().saturating_add(MAX_LIFETIME.as_secs())
 }
 
 async fn take_back(

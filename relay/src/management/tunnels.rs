@@ -15,13 +15,12 @@ use time::OffsetDateTime;
 
 use super::caller::RequestCaller;
 use super::{READ, on_disk, ports, shown};
-use crate::access::parse_range;
+use crate::access::{Credential, parse_range};
 use crate::model::{AccessControl, CLUSTER, Port, Tunnel, is_tunnel_id};
 use crate::problem::Problem;
-use crate::relay::Relay;
+use crate::relay::{Relay, TOKEN_LIFETIME};
 use crate::scopes::{Scope, Scopes};
 use crate::store::Record;
-use crate::tokens::Grant;
 
 /// What requests ask for behind the `?`. Unknown names are ignored.
 #[derive(Debug, Default, Deserialize)]
@@ -54,7 +53,11 @@ pub(super) async fn list(
     State(relay): State<Arc<Relay>>,
     caller: RequestCaller,
     Query(asked): Query<Asked>,
-) -> Json<Value> {
+) -> Result<Json<Value>, Problem> {
+    // An empty list would say that there are none.
+    if let Credential::None | Credential::Bad(_) = caller.credential {
+        return Err(caller.is_no_operator().into());
+    }
     let wanted = |text: &Option<String>| -> Vec<String> {
         text.iter()
             .flat_map(|text| text.split(','))
@@ -76,15 +79,21 @@ pub(super) async fn list(
         .take(asked.limit.unwrap_or(MAX_LIST).min(MAX_LIST))
         .map(|record| shown(&relay, &caller, record))
         .collect();
-    Json(json!({ "value": [{ "regionName": CLUSTER, "clusterId": CLUSTER, "value": tunnels }] }))
+    Ok(Json(json!({ "value": [{ "regionName": CLUSTER, "clusterId": CLUSTER, "value": tunnels }] })))
 }
 
 /// Listing is for those whose tunnels they are: what is open to everybody is not shown to everybody.
 fn is_listed(caller: &RequestCaller, record: &Record) -> bool {
-    let subject = caller.subject();
-    !subject.is_empty()
-        && (subject == record.owner || matches!(caller.credential, crate::access::Credential::Admin))
-        && caller.scopes(record).has_any(READ)
+    let is_theirs = match &caller.credential {
+        Credential::Admin => true,
+        // A token for one tunnel says nothing about its maker's others.
+        Credential::Token(token) => {
+            let of_this = token.grant.tunnel.as_ref().is_none_or(|id| *id == record.tunnel.tunnel_id);
+            of_this && token.grant.subject == record.owner
+        }
+        Credential::None | Credential::Bad(_) => false,
+    };
+    is_theirs && caller.scopes(record).has_any(READ)
 }
 
 pub(super) async fn show(
@@ -111,7 +120,6 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let must_be_new = headers.contains_key(IF_NONE_MATCH) || headers.contains_key("if-not-match");
     let must_exist = headers.contains_key(IF_MATCH);
-    check(&relay, &id, &change)?;
     match relay.store.tunnel(&id) {
         Some(_) if must_be_new => {
             // Ids are no secrets, but only who may make tunnels may try them.
@@ -119,8 +127,15 @@ pub(super) async fn put(
             Err(Problem::new(StatusCode::CONFLICT, "there is a tunnel of that id; choose another"))
         }
         Some(record) => {
-            relay.admit(&record.tunnel.tunnel_id, &caller, &[Scope::Manage])?;
+            if let Err(refusal) = relay.admit(&record.tunnel.tunnel_id, &caller, &[Scope::Manage]) {
+                // The answer is that of an id which is free.
+                if !must_exist {
+                    caller.require_create()?;
+                }
+                return Err(refusal);
+            }
             let id = record.tunnel.tunnel_id.clone();
+            check(&relay, &id, &change)?;
             let changed = on_disk(&relay, move |relay| {
                 relay.store.update(&id, |old| {
                     let mut record = old.clone();
@@ -136,6 +151,7 @@ pub(super) async fn put(
         None if must_exist => Err(relay.unknown(&caller)),
         None => {
             caller.require_create()?;
+            check(&relay, &id, &change)?;
             let record = create(&relay, &caller, id, change).await?;
             let body = Json(answer(&relay, &caller, &record, &asked).await?);
             Ok((StatusCode::CREATED, body).into_response())
@@ -197,18 +213,10 @@ async fn answer(
     if asked.include_ports == Some(false) {
         tunnel.ports.clear();
     }
-    let own = caller.scopes(record);
     let mut tokens = BTreeMap::new();
     for text in asked.token_scopes.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty()) {
         let scopes = Scopes::parse(text).map_err(|error| Problem::field("tokenScopes", error.to_string()))?;
-        // Whoever manages a tunnel may give its other scopes away.
-        if own.contains(scopes) || own.has(Scope::Manage) {
-            let grant = Grant {
-                subject: caller.subject().to_owned(),
-                tunnel: Some(tunnel.tunnel_id.clone()),
-                scopes,
-            };
-            let issued = relay.tokens.issue(&grant, relay.token_lifetime(caller), relay.now())?;
+        if let Some((issued, _)) = relay.token_by(caller, record, scopes, TOKEN_LIFETIME)? {
             tokens.insert(text.to_owned(), issued.token.to_string());
         }
     }

@@ -12,4 +12,6 @@ mod common;
 mod frames;
 mod management;
 mod requests;
+mod rights;
 mod sessions;
+mod storm;

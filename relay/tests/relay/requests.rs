@@ -234,6 +234,53 @@ async fn headers_have_a_size_and_a_time() {
     }
 }
 
+/// A body that drips holds a connection no longer than any other request.
+#[tokio::test]
+async fn a_body_has_its_time() {
+    let relay = start(|config| config.limits.request_time = Duration::from_millis(300)).await;
+    let token = relay.token(None, "create");
+    let head = format!(
+        "PUT /tunnels/abc HTTP/1.1\r\nHost: {}\r\nAuthorization: tunnel {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: 20\r\n\r\n{{",
+        relay.address
+    );
+    let answer = relay.raw(head.as_bytes()).await;
+    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")), "{answer:?}");
+    assert!(answer.problem().contains("in time"));
+}
+
+/// Rates and rules are about whoever is behind the operator's proxy, and only the operator's proxy says who that is.
+#[tokio::test]
+async fn a_proxy_says_who_is_behind_it() {
+    for trusted in [false, true] {
+        let relay = start(|config| {
+            config.limits.requests_per_minute = 20;
+            config.limits.connections_per_address = 2;
+            if trusted {
+                config.proxies = vec!["127.0.0.1/32".parse().unwrap()];
+            }
+        })
+        .await;
+        let rules = json!({"entries": [{"type": "IPAddressRanges", "subjects": ["203.0.113.0/24"], "scopes": ["connect"]}]});
+        relay.tunnel("abc", json!({ "accessControl": rules })).await;
+        let get = async |address: &str| {
+            relay.ask("GET", "/tunnels/abc", &[("X-Forwarded-For", address)], None).await.status
+        };
+        let expected = if trusted { 200 } else { 401 };
+        assert_eq!(get("203.0.113.7").await, expected);
+        assert_eq!(get("203.0.113.7, 198.51.100.1").await, 401, "the client wrote the first one");
+        let held: Vec<_> = futures::future::join_all((0..4).map(|_| TcpStream::connect(relay.address))).await;
+        assert_eq!(get("203.0.113.8").await == 429, !trusted, "a proxy has many connections");
+        drop(held);
+        if trusted {
+            for _ in 0..20 {
+                get("203.0.113.9").await;
+            }
+            assert_eq!((get("203.0.113.9").await, get("203.0.113.10").await), (429, 200));
+        }
+    }
+}
+
 #[tokio::test]
 async fn requests_of_an_address_are_counted() {
     let relay = start(|config| config.limits.requests_per_minute = 5).await;

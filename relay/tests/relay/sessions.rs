@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use relay::websocket_stream::WebSocketStream;
 use serde_json::json;
 use ssh_core::client::{self, danger::AcceptAnyHostKey};
 use ssh_core::config::Algorithms;
@@ -12,32 +13,38 @@ use ssh_core::error::{DisconnectReason, Error};
 use ssh_core::session::Incoming;
 use ssh_core::{Channel, Session};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::common::{PATIENCE, TestRelay, read_answer, start};
 
-const HOST: &str = "tunnel-relay-host";
-const HOST_V2: &str = "tunnel-relay-host-v2-dev";
-const CLIENT: &str = "tunnel-relay-client";
-const CLIENT_V2: &str = "tunnel-relay-client-v2-dev";
+pub const HOST: &str = "tunnel-relay-host";
+pub const HOST_V2: &str = "tunnel-relay-host-v2-dev";
+pub const CLIENT: &str = "tunnel-relay-client";
+pub const CLIENT_V2: &str = "tunnel-relay-client-v2-dev";
 
-async fn session(relay: &TestRelay, path: &str, protocol: &str, token: &str) -> Session {
+pub async fn session(relay: &TestRelay, path: &str, protocol: &str, token: &str) -> Session {
+    session_on(relay.upgrade(path, protocol, token).await.unwrap()).await.unwrap()
+}
+
+/// On an upgraded connection.
+pub async fn session_on(stream: TcpStream) -> Result<Session, Error> {
     let config = client::Config::builder("tunnel")
         .verify_host_key(AcceptAnyHostKey)
         .algorithms(Algorithms::insecure_without_any_security())
         .build()
         .unwrap();
-    client::connect(relay.websocket(path, protocol, token).await, config).await.unwrap()
+    client::connect(WebSocketStream::new(stream, Role::Client).await, config).await
 }
 
-async fn host(relay: &TestRelay, protocol: &str) -> Session {
+pub async fn host(relay: &TestRelay, protocol: &str) -> Session {
     session(relay, "/t/abc/host", protocol, &relay.token(Some("abc"), "host")).await
 }
 
 /// Takes every channel that the relay opens.
-fn channels(host: &Session) -> mpsc::UnboundedReceiver<Channel> {
+pub fn channels(host: &Session) -> mpsc::UnboundedReceiver<Channel> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let mut incoming = host.incoming();
     tokio::spawn(async move {
@@ -52,17 +59,17 @@ fn channels(host: &Session) -> mpsc::UnboundedReceiver<Channel> {
     receiver
 }
 
-async fn ended(session: &Session) -> Error {
+pub async fn ended(session: &Session) -> Error {
     tokio::time::timeout(Duration::from_secs(5), session.closed()).await.expect("it does not end")
 }
 
 #[track_caller]
-fn assert_told(error: &Error, wanted: DisconnectReason) {
+pub fn assert_told(error: &Error, wanted: DisconnectReason) {
     let Error::Disconnected { reason, .. } = error else { panic!("{error:?}") };
     assert_eq!(*reason, wanted);
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -122,6 +129,19 @@ async fn a_client_of_v2_alone_has_no_way_to_a_host_of_v1() {
     assert!(refused.problem().contains("first version"));
     let both = format!("{CLIENT_V2}, {CLIENT}");
     relay.upgrade("/t/abc/client", &both, &token).await.unwrap();
+}
+
+/// A client of v2 is of no use with a host of v1, and does not stay without ports and without a word.
+#[tokio::test]
+async fn a_host_of_another_version_sends_clients_away_that_do_not_fit() {
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    let _first = host(&relay, HOST_V2).await;
+    until("no host", || relay.relay.live_counts("abc").host).await;
+    let client = session(&relay, "/t/abc/client", CLIENT_V2, &relay.token(Some("abc"), "connect")).await;
+    let _second = host(&relay, HOST).await;
+    assert_told(&ended(&client).await, DisconnectReason::CONNECTION_LOST);
+    until("the client is still counted", || relay.relay.live_counts("abc").clients == 0).await;
 }
 
 #[tokio::test]

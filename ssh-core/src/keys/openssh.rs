@@ -44,14 +44,17 @@ const ARMOR_WIDTH: usize = 70;
 /// # Errors
 /// [`KeyFormatError`]. Without a passphrase for an encrypted key, [`KeyFormatError::PassphraseNeeded`].
 pub fn parse(text: &[u8], passphrase: Option<&[u8]>, max_rounds: u32) -> Result<KeyPair, KeyFormatError> {
-    if text.len() > super::MAX_KEY_FILE_LEN {
-        return Err(KeyFormatError::TooLong);
-    }
-    let pem = Pem::parse(text)?;
-    if pem.label != LABEL.as_bytes() {
-        return Err(KeyFormatError::UnknownFormat(shown(pem.label)));
-    }
-    parse_body(&pem.body, passphrase, max_rounds)
+    parse_body(&body_of(text)?, passphrase, max_rounds)
+}
+
+/// The public half of the armored text of an OpenSSH private key. It stands there in the clear, so this takes no passphrase;
+/// that it belongs to the private half shows only when that is read.
+///
+/// # Errors
+/// [`KeyFormatError`].
+pub fn public_key(text: &[u8]) -> Result<PublicKey, KeyFormatError> {
+    let body = body_of(text)?;
+    Head::read(&mut Reader::new(&body)).map(|head| head.public)
 }
 
 /// How a private key is encrypted when it is written.
@@ -135,6 +138,43 @@ pub fn write_with(
     Ok(armor(LABEL, ARMOR_WIDTH, &body))
 }
 
+/// What is inside the armor.
+fn body_of(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFormatError> {
+    if text.len() > super::MAX_KEY_FILE_LEN {
+        return Err(KeyFormatError::TooLong);
+    }
+    let pem = Pem::parse(text)?;
+    if pem.label != LABEL.as_bytes() {
+        return Err(KeyFormatError::UnknownFormat(shown(pem.label)));
+    }
+    Ok(pem.body)
+}
+
+/// What stands in front of the private section, in the clear.
+struct Head<'a> {
+    cipher_name: &'a [u8],
+    kdf_name: &'a [u8],
+    kdf_options: &'a [u8],
+    public: PublicKey,
+}
+
+impl<'a> Head<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, KeyFormatError> {
+        if reader.bytes(MAGIC.len()).ok() != Some(MAGIC) {
+            return Err(KeyFormatError::UnknownFormat("file without the openssh-key-v1 magic".into()));
+        }
+        let cipher_name = reader.string_max(MAX_NAME_LEN)?;
+        let kdf_name = reader.string_max(MAX_NAME_LEN)?;
+        let kdf_options = reader.string()?;
+        match reader.u32()? {
+            1 => {}
+            count => return Err(KeyFormatError::NotOneKey(count)),
+        }
+        let public = PublicKey::from_blob(reader.string()?)?;
+        Ok(Self { cipher_name, kdf_name, kdf_options, public })
+    }
+}
+
 /// Parses what is inside the armor.
 pub(super) fn parse_body(
     body: &[u8],
@@ -142,17 +182,7 @@ pub(super) fn parse_body(
     max_rounds: u32,
 ) -> Result<KeyPair, KeyFormatError> {
     let mut reader = Reader::new(body);
-    if reader.bytes(MAGIC.len()).ok() != Some(MAGIC) {
-        return Err(KeyFormatError::UnknownFormat("file without the openssh-key-v1 magic".into()));
-    }
-    let cipher_name = reader.string_max(MAX_NAME_LEN)?;
-    let kdf_name = reader.string_max(MAX_NAME_LEN)?;
-    let kdf_options = reader.string()?;
-    match reader.u32()? {
-        1 => {}
-        count => return Err(KeyFormatError::NotOneKey(count)),
-    }
-    let public = PublicKey::from_blob(reader.string()?)?;
+    let Head { cipher_name, kdf_name, kdf_options, public } = Head::read(&mut reader)?;
     let section = reader.string()?;
 
     if cipher_name == b"none" {

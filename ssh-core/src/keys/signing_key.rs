@@ -1,13 +1,16 @@
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Certificate, PrivateKey, PublicKey};
 use crate::crypto::{CryptoError, CryptoProvider, SignatureAlgorithm, Signer};
 
-/// A private key with what signs for it: a server's host key, or a user's key. It may carry a certificate.
+/// A private key with what signs for it: a server's host key, or a user's key. It may carry a certificate. Clones share the
+/// one copy of the private half.
+#[derive(Clone)]
 pub struct SigningKey {
     public: PublicKey,
     certificate: Option<Box<Certificate>>,
-    signer: Box<dyn Signer>,
+    signer: Arc<dyn Signer>,
 }
 
 /// A certificate for another key than the one it was given to.
@@ -21,7 +24,11 @@ impl SigningKey {
     /// # Errors
     /// [`CryptoError::BadKey`] if the key is not valid.
     pub fn new(key: &PrivateKey, provider: &CryptoProvider) -> Result<Self, CryptoError> {
-        Ok(Self { public: key.public_key(), certificate: None, signer: provider.signatures.signer(key)? })
+        Ok(Self {
+            public: key.public_key(),
+            certificate: None,
+            signer: provider.signatures.signer(key)?.into(),
+        })
     }
 
     /// The key with its certificate, which takes the place of another one. Whether anybody will accept it is not checked.

@@ -104,8 +104,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Words for everybody's user before anybody is let in (RFC 4252 §5.4), at most 4 KiB; the rest is cut off. They are not
-    /// sent to Dev Tunnels peers, which do not know such a message.
+    /// Words for everybody's user before anybody is let in (RFC 4252 §5.4), at most
+    /// [`MAX_BANNER_LEN`](super::MAX_BANNER_LEN) bytes; the rest is cut off. They are not sent to Dev Tunnels peers, which
+    /// do not know such a message.
     #[must_use]
     pub fn banner(mut self, text: impl Into<String>) -> Self {
         self.banner = Some(text.into());

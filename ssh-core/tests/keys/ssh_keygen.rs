@@ -117,6 +117,8 @@ fn encrypted_keys_of_every_kind_and_cipher_are_read() {
             let text = std::fs::read(&path).unwrap();
             let parse = |passphrase| KeyPair::parse(&text, passphrase).unwrap_err();
             assert_eq!(parse(None), KeyFormatError::PassphraseNeeded);
+            let public = std::fs::read(path.with_extension("pub")).unwrap();
+            assert_eq!(openssh::public_key(&text), Ok(PublicLine::parse(&public).unwrap().key));
             assert_eq!(parse(Some(b"")), KeyFormatError::WrongPassphrase);
             assert_eq!(parse(Some(b"correct horsE")), KeyFormatError::WrongPassphrase);
         }

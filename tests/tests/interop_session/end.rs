@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use ssh_core::client::danger::AcceptAnyHostKey;
 use ssh_core::crypto::default_provider;
-use ssh_core::keys::{Curve, KeyKind, SigningKey};
+use ssh_core::keys::{Curve, KeyKind, PrivateKey, SigningKey};
 use ssh_core::server::danger::AcceptEverybody;
-use ssh_core::{Session, client, server};
+use ssh_core::{Error, Session, client, server};
 use tests::outcome::{Failure, Outcome, ensure};
 use tests::peers::node::NodeScript;
 use tokio::net::{TcpListener, TcpStream};
@@ -92,9 +92,17 @@ pub(crate) fn hex(text: &[u8]) -> String {
 
 /// A server of ours that lets everybody in.
 pub(crate) fn server_config() -> Outcome<server::ConfigBuilder> {
-    let provider = default_provider();
-    let key = provider.signatures.generate(KeyKind::Ecdsa(Curve::P384), 0)?;
-    Ok(server::Config::builder(AcceptEverybody).host_key(SigningKey::new(&key, provider)?))
+    Ok(server_config_with(&host_key()?)?)
+}
+
+/// The same with this host key.
+pub(crate) fn server_config_with(key: &PrivateKey) -> Result<server::ConfigBuilder, Error> {
+    Ok(server::Config::builder(AcceptEverybody).host_key(SigningKey::new(key, default_provider())?))
+}
+
+/// A host key that they can check.
+pub(crate) fn host_key() -> Outcome<PrivateKey> {
+    Ok(default_provider().signatures.generate(KeyKind::Ecdsa(Curve::P384), 0)?)
 }
 
 /// A client of ours that goes to anybody.

@@ -9,7 +9,7 @@ use ssh_core::services::port_forward::{
 };
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::traffic::Target;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::end::both_roles;
@@ -37,7 +37,7 @@ async fn happened(ports: &Ports, change: PortChange, side: PortSide, port: u16) 
     within(STEP, &format!("{change:?} {side:?} {port}"), seen).await
 }
 
-async fn ask<S: AsyncReadExt + AsyncWriteExt + Unpin>(mut stream: S) -> Outcome {
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> Outcome {
     let mut back = vec![0; TEXT.len()];
     let exchange = async {
         stream.write_all(TEXT.as_bytes()).await?;
@@ -108,7 +108,8 @@ async fn we_forward_from_their_ports_and_to_them() -> Outcome {
         end.expect("port", json!({ "what": "removed", "remote": listening })).await?;
         happened(&ports, PortChange::Removed, PortSide::Local, listening).await?;
 
-        let local = forwarding.local("127.0.0.1:0", "127.0.0.1", echo.port).await?;
+        let local =
+            forwarding.local(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), "127.0.0.1", echo.port).await?;
         ask(TcpStream::connect(local.local_addr()).await?).await?;
         ask(forwarding.open("127.0.0.1", echo.port).await?).await?;
         let nobody = forwarding.open("127.0.0.1", closed_port().await?).await;

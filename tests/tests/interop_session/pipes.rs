@@ -137,7 +137,7 @@ async fn a_session_closes_for_the_reason_of_the_other() -> Outcome {
             b.expect("session_closed", json!({ "reason": reason, "message": "that was all" })).await?;
             let ended = within(STEP, "the pipe", async { Ok(pipe.await?) }).await?;
             let told = matches!(&ended, Error::Disconnected { reason: told, text, .. }
-                if *told == DisconnectReason(reason) && text == "that was all");
+                if *told == DisconnectReason(reason) && &**text == "that was all");
             ensure(told, || format!("{ended:?}"))?;
         }
     }

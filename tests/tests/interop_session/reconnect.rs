@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::end::{End, client_config, dial, server_config};
+use crate::end::{End, client_config, dial, host_key, server_config, server_config_with};
 
 const ROUNDS: u32 = 3;
 /// Below any window and any buffer of the system, so that it can be written into the void.
@@ -165,20 +165,19 @@ async fn handed_over(logins: &mut mpsc::UnboundedReceiver<Result<Session, Error>
 async fn failures_have_their_codes() -> Outcome {
     const SESSION_NOT_FOUND: u32 = 2;
     const DIFFERENT_HOST_KEY: u32 = 102;
-    for (code, key) in [(SESSION_NOT_FOUND, true), (DIFFERENT_HOST_KEY, false)] {
+    for (code, same_key) in [(SESSION_NOT_FOUND, true), (DIFFERENT_HOST_KEY, false)] {
         let first = TcpListener::bind("127.0.0.1:0").await?;
         let second = TcpListener::bind("127.0.0.1:0").await?;
         let other = second.local_addr()?.port();
         let wire = Wire::to(first.local_addr()?.port()).await?;
         let Some(mut end) = End::client(wire.port, settings())? else { return Ok(()) };
-        let same = server_config()?;
-        let config = if key { same.clone() } else { server_config()? };
-        let config = config.detached_sessions(DetachedSessions::default()).build()?;
-        let mut logins = serve(first, same.detached_sessions(DetachedSessions::default()).build()?);
+        let key = host_key()?;
+        let config = |key| server_config_with(key)?.detached_sessions(DetachedSessions::default()).build();
+        let mut logins = serve(first, config(&key)?);
         let session = logins.recv().await.ok_or_else(|| Failure::new("no login"))??;
         end.next("ready").await?;
         enabled(&mut end, &session).await?;
-        let _others = serve(second, config);
+        let _others = serve(second, if same_key { config(&key)? } else { config(&host_key()?)? });
         wire.lead_to(other);
         wire.cut();
         end.next("disconnected").await?;

@@ -8,7 +8,8 @@ use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::client::{AsyncSigner, Identity};
 use ssh_core::error::SignError;
 use ssh_core::keys::{
-    KeyFileError, KeyFormatError, KeyPair, MAX_LINE_LEN, PublicKey, PublicLine, SigningKey,
+    KeyFileError, KeyFormatError, KeyPair, MAX_KEY_FILE_LEN, MAX_LINE_LEN, PublicKey, PublicLine, SigningKey,
+    openssh,
 };
 use zeroize::Zeroizing;
 
@@ -31,7 +32,7 @@ pub(super) struct KeyFiles<'a> {
 
 impl KeyFiles<'_> {
     /// The key of a file that was asked for by name, its certificate in front. What the agent has of it is taken out of
-    /// `agent`: then nobody is asked for a passphrase.
+    /// `agent`: then nobody is asked for a passphrase. The file of a public key says which of the agent's keys is meant.
     ///
     /// # Errors
     /// The file cannot be used.
@@ -40,11 +41,13 @@ impl KeyFiles<'_> {
         file: &Path,
         agent: &mut Vec<Identity>,
     ) -> Result<Vec<Identity>, CliError> {
-        let public = public_beside(file);
-        let held = public.as_ref().map(PublicKey::to_blob);
-        let held = agent.iter().position(|key| held.as_deref() == Some(key.blob()));
-        if let Some(at) = held {
-            return Ok(with_certificate(agent.remove(at), file, self.output));
+        if let Some(public) = public_line(file) {
+            let held = take(agent, &public).ok_or_else(|| not_held(file))?;
+            return Ok(with_certificate(held, &private_beside(file), self.output));
+        }
+        let public = public_half(file);
+        if let Some(held) = public.as_ref().and_then(|public| take(agent, public)) {
+            return Ok(with_certificate(held, file, self.output));
         }
         let key = match (public, self.terminal) {
             (Some(public), Some(terminal)) if is_encrypted(file) => {
@@ -63,7 +66,7 @@ impl KeyFiles<'_> {
             return Vec::new();
         }
         let in_agent = |public: PublicKey| agent.iter().any(|key| key.blob() == public.to_blob());
-        if !self.ask && is_encrypted(file) && !public_beside(file).is_some_and(in_agent) {
+        if !self.ask && is_encrypted(file) && !public_half(file).is_some_and(in_agent) {
             tracing::info!(file = %file.display(), "an encrypted key is left out");
             return Vec::new();
         }
@@ -74,14 +77,50 @@ impl KeyFiles<'_> {
     }
 }
 
-/// The key of `FILE.pub`, if that is there and is one.
-fn public_beside(file: &Path) -> Option<PublicKey> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".pub");
-    let path = PathBuf::from(name);
-    let length = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?.len();
-    let text = (length <= MAX_LINE_LEN as u64).then(|| std::fs::read(&path).ok())??;
-    PublicLine::parse(&text).ok().map(|line| line.key)
+/// The public half of `FILE`, where its format keeps that in the clear, else the key of `FILE.pub`.
+fn public_half(file: &Path) -> Option<PublicKey> {
+    let inside = read(file, MAX_KEY_FILE_LEN).and_then(|text| openssh::public_key(&text).ok());
+    inside.or_else(|| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".pub");
+        public_line(Path::new(&name))
+    })
+}
+
+/// The public key that the file holds on a line, if it does.
+fn public_line(file: &Path) -> Option<PublicKey> {
+    PublicLine::parse(&read(file, MAX_LINE_LEN)?).ok().map(|line| line.key)
+}
+
+/// `FILE` for `FILE.pub`.
+fn private_beside(public: &Path) -> PathBuf {
+    if public.extension().is_some_and(|extension| extension == "pub") {
+        return public.with_extension("");
+    }
+    public.to_owned()
+}
+
+/// A file of at most so many bytes.
+fn read(path: &Path, limit: usize) -> Option<Zeroizing<Vec<u8>>> {
+    let length = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
+    (usize::try_from(length).ok()? <= limit).then(|| std::fs::read(path).ok().map(Zeroizing::new))?
+}
+
+/// Takes a key out of those of the agent, if it is there.
+fn take(agent: &mut Vec<Identity>, public: &PublicKey) -> Option<Identity> {
+    let blob = public.to_blob();
+    let at = agent.iter().position(|key| key.blob() == blob)?;
+    Some(agent.remove(at))
+}
+
+fn not_held(file: &Path) -> CliError {
+    let file = file.display();
+    CliError::new(
+        Code::File,
+        format!(
+            "{file} is a public key and no agent has its private half; give the private key, or `ssh-add` it"
+        ),
+    )
 }
 
 fn is_encrypted(file: &Path) -> bool {
@@ -114,7 +153,7 @@ async fn read_key(file: &Path, terminal: Option<&Terminal>) -> Result<SigningKey
             CliError::new(
                 Code::File,
                 format!(
-                    "the key {} is encrypted and there is no terminal to ask for its passphrase; give another key with -i, or take the passphrase off with `ssh-keygen -p`",
+                    "the key {} is encrypted and there is no terminal to ask for its passphrase; give another key with -i, or take the passphrase off with `adit keygen -p`",
                     file.display()
                 ),
             )

@@ -1,13 +1,13 @@
 //! The person at the terminal, if there is one.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::commands::hidden::Hidden;
+use crate::commands::hidden::{self, Hidden};
 use crate::output::Output;
 
 /// Somebody who can be asked.
@@ -15,12 +15,17 @@ use crate::output::Output;
 pub(crate) struct Terminal {
     /// What was said comes before a question.
     output: Output,
+    /// Whether standard input is the terminal. If not, it carries what is forwarded, and the terminal is `/dev/tty`.
+    is_stdin: bool,
 }
 
 impl Terminal {
-    /// Nobody is asked if stdin is not a terminal or a script reads the output.
-    pub(crate) fn find(output: &Output) -> Option<Self> {
-        (std::io::stdin().is_terminal() && !output.is_json()).then(|| Self { output: output.clone() })
+    /// Nobody is asked if a script reads the output, or if stdin is not a terminal; unless `stdin_is_data`, when that says
+    /// nothing of who is there, and the terminal that the process belongs to counts.
+    pub(crate) fn find(output: &Output, stdin_is_data: bool) -> Option<Self> {
+        let is_stdin = std::io::stdin().is_terminal();
+        let is_there = is_stdin || (stdin_is_data && hidden::tty().is_some());
+        (is_there && !output.is_json()).then(|| Self { output: output.clone(), is_stdin })
     }
 
     /// Says something that belongs to the next question, on a line of its own.
@@ -51,12 +56,16 @@ impl Terminal {
     /// The next line goes nowhere.
     pub(crate) async fn line(&self, prompt: String) -> io::Result<String> {
         let _asking = Asking::new();
-        let output = self.output.clone();
+        let (output, is_stdin) = (self.output.clone(), self.is_stdin);
         let asked = tokio::task::spawn_blocking(move || {
             output.flush();
             io::Write::write_all(&mut io::stderr().lock(), prompt.as_bytes())?;
             let mut line = String::new();
-            io::stdin().read_line(&mut line).map(|_| line)
+            if is_stdin {
+                return io::stdin().read_line(&mut line).map(|_| line);
+            }
+            let tty = hidden::tty().ok_or(io::ErrorKind::NotFound)?;
+            BufReader::new(tty).read_line(&mut line).map(|_| line)
         });
         asked.await.map_err(io::Error::other)?
     }

@@ -1,26 +1,33 @@
 //! A relay in the host's own process, for this one tunnel.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay::access::parse_range;
 use relay::model::{AccessControl, CLUSTER, Endpoint, Port, Tunnel, is_tunnel_id};
 use relay::scopes::{Scope, Scopes};
 use relay::store::{Record, StoreError};
-use relay::tokens::Grant;
+use relay::tokens::{Grant, MAX_LIFETIME};
 use relay::{Config, Relay, Server};
 use serde_json::json;
 
 use super::{Place, lifetime};
 use crate::args::{HostArgs, Who};
+use crate::commands::paths;
+use crate::commands::relay::make_private_folder;
 use crate::commands::tunnel::{entries, random_id};
 use crate::error::{CliError, Code, chain};
+use crate::output::Output;
 
 /// Who owns the tunnel.
 const OWNER: &str = "host";
 
 /// Starts the relay. It runs until the process ends.
-pub(super) async fn prepare(args: &HostArgs, key: &[u8]) -> Result<Place, CliError> {
+pub(super) async fn prepare(args: &HostArgs, key: &[u8], output: &Output) -> Result<Place, CliError> {
     let tunnel = match &args.tunnel {
         Some(id) if is_tunnel_id(id) => id.clone(),
         Some(id) => {
@@ -31,15 +38,24 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8]) -> Result<Place, CliErr
     };
     let broken =
         |error: StoreError| CliError::new(Code::Internal, format!("the relay failed: {}", chain(&error)));
-    let relay = Relay::new(Config::default()).map_err(broken)?;
-    let address = address(args).await?;
-    let server = Server::bind(std::sync::Arc::clone(&relay), address)
-        .await
-        .map_err(|error| CliError::bind(&format!("cannot listen on {address}: {error}"), &error))?;
+    check_rules(&args.allow)?;
+    let kept = args.tunnel.as_deref().map(Kept::open).transpose()?;
+    let mut config = Config::default();
+    config.data_dir = kept.as_ref().map(|kept| kept.folder.clone());
+    let relay = Relay::new(config).map_err(|error| match (&kept, &error) {
+        (Some(kept), StoreError::Open(_)) => kept.unusable(&tunnel, &chain(&error)),
+        _ => broken(error),
+    })?;
+    let server = bind(args, &relay, kept.as_ref()).await?;
     let bound = server.local_addr().map_err(|error| CliError::new(Code::Internal, error.to_string()))?;
     let shown =
         if bound.ip().is_unspecified() { SocketAddr::new(own_address(), bound.port()) } else { bound };
     let base = format!("http://{shown}");
+    if shown.ip().is_loopback() && args.listen.is_none() {
+        output.warning(
+            "the link is good on this machine alone; give an address of another network with --listen",
+        );
+    }
 
     let (host_url, client_url) =
         (format!("ws://{shown}/t/{tunnel}/host"), format!("ws://{shown}/t/{tunnel}/client"));
@@ -67,20 +83,95 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8]) -> Result<Place, CliErr
         ports: args.port.iter().map(port).collect(),
         ..Tunnel::default()
     };
-    relay
-        .store()
-        .create(Record { tunnel: record, owner: OWNER.into(), used: relay.now() })
-        .map_err(broken)?;
-    let issue = |scope: Scope| {
+    if let Some(kept) = &kept {
+        kept.remember_port(bound.port());
+    }
+    let record = Record { tunnel: record, owner: OWNER.into(), used: relay.now() };
+    // What it was the last time is what it was then.
+    relay.store().delete(&tunnel).map_err(broken)?;
+    relay.store().create(record).map_err(broken)?;
+    let issue = |scope: Scope, lifetime: Duration| {
         let grant =
             Grant { subject: OWNER.into(), tunnel: Some(tunnel.clone()), scopes: Scopes::from(scope) };
-        relay.tokens().issue(&grant, lifetime(args), relay.now()).map(|issued| issued.token).map_err(broken)
+        relay.tokens().issue(&grant, lifetime, relay.now()).map(|issued| issued.token).map_err(broken)
     };
-    let host_token = Some(issue(Scope::Host)?);
+    // Nobody but this process has it.
+    let host_token = Some(issue(Scope::Host, MAX_LIFETIME)?);
     let everybody = args.allow.contains(&Who::Anonymous);
-    let connect_token = if everybody { None } else { Some(issue(Scope::Connect)?) };
+    let connect_token = if everybody { None } else { Some(issue(Scope::Connect, lifetime(args))?) };
     tokio::spawn(server.run());
     Ok(Place { relay: base, tunnel, host_url, host_token, connect_token })
+}
+
+/// Rules that could let nobody in are a mistake.
+fn check_rules(rules: &[Who]) -> Result<(), CliError> {
+    for rule in rules {
+        match rule {
+            Who::Anonymous => {}
+            Who::User(name) => {
+                return Err(CliError::usage(format!(
+                    "--allow user:{name} needs --relay: this machine's own relay knows no users"
+                )));
+            }
+            Who::Range(range) if parse_range(range).is_err() => {
+                return Err(CliError::usage(format!(
+                    "{range:?} is no address and no range such as 10.0.0.0/8"
+                )));
+            }
+            Who::Range(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What stays of a tunnel that was given a name, so that its links hold when it is started again: keys of tokens, and
+/// the port.
+struct Kept {
+    folder: PathBuf,
+}
+
+const PORT: &str = "port";
+
+impl Kept {
+    /// `tunnel` is an id, and so a good name for a folder.
+    fn open(tunnel: &str) -> Result<Self, CliError> {
+        let folder = paths::in_data("tunnels")?.join(tunnel);
+        make_private_folder(&folder)?;
+        Ok(Self { folder })
+    }
+
+    fn port(&self) -> Option<u16> {
+        std::fs::read_to_string(self.folder.join(PORT)).ok()?.trim().parse().ok()
+    }
+
+    fn remember_port(&self, port: u16) {
+        if let Err(error) = std::fs::write(self.folder.join(PORT), format!("{port}\n")) {
+            tracing::warn!(%error, "the port of the tunnel is not kept");
+        }
+    }
+
+    fn unusable(&self, tunnel: &str, why: &str) -> CliError {
+        let folder = self.folder.display();
+        let remedy = "stop the `adit host` that has it, or choose another name";
+        CliError::new(
+            Code::File,
+            format!("cannot use what is kept of the tunnel {tunnel} in {folder}: {why}; {remedy}"),
+        )
+    }
+}
+
+/// Listens, where it is not said otherwise on the port of the last time if that is still free.
+async fn bind(args: &HostArgs, relay: &Arc<Relay>, kept: Option<&Kept>) -> Result<Server, CliError> {
+    let address = address(args).await?;
+    if let (None, Some(port)) = (&args.listen, kept.and_then(Kept::port)) {
+        let again = Server::bind(Arc::clone(relay), SocketAddr::new(address.ip(), port)).await;
+        if let Ok(server) = again {
+            return Ok(server);
+        }
+    }
+    Server::bind(Arc::clone(relay), address)
+        .await
+        .map_err(|error| CliError::bind(&format!("cannot listen on {address}: {error}"), &error))
 }
 
 async fn address(args: &HostArgs) -> Result<SocketAddr, CliError> {
@@ -97,10 +188,15 @@ async fn address(args: &HostArgs) -> Result<SocketAddr, CliError> {
 
 /// The address that packets to elsewhere leave from; nothing is sent to find out.
 fn own_address() -> IpAddr {
-    // An address for documentation (RFC 5737): it is routed like any other.
-    let route = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        socket.local_addr()
+    // Addresses for documentation (RFC 5737, RFC 3849): they are routed like any other.
+    let far: [(IpAddr, IpAddr); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    ];
+    let route = far.into_iter().find_map(|(any, far)| {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((far, 9)).ok()?;
+        socket.local_addr().ok()
     });
     route.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }

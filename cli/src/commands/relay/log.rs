@@ -1,11 +1,11 @@
-//! The relay's access and audit log: JSON lines, on stderr or in a file.
+//! The relay's access and audit log, with its warnings: JSON lines, on stderr or in a file.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use tracing::Metadata;
+use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::error::{CliError, Code};
@@ -38,9 +38,10 @@ impl AuditLog {
         Ok(Self::File(Arc::new(opened)))
     }
 
-    /// What belongs into it.
+    /// What belongs into it; and what goes wrong in the relay, of which its operator would not hear otherwise.
     pub(crate) fn takes(metadata: &Metadata<'_>) -> bool {
-        matches!(metadata.target(), "access" | "audit")
+        let is_trouble = *metadata.level() <= Level::WARN && metadata.target().starts_with("relay::");
+        is_trouble || matches!(metadata.target(), "access" | "audit")
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay::access::parse_range;
 use relay::config::Limits;
 use relay::tls::{Tls, TlsFiles};
 use relay::{Config, Relay, Server};
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     config.public_url = args.public_url.clone();
     config.host_names = args.host_name.clone();
     config.origins = args.origin.clone();
+    config.proxies = args.proxy.iter().filter_map(|range| parse_range(range).ok()).collect();
     config.tls = tls.is_some();
     config.admin_token = Some(token);
     config.limits = limits;
@@ -81,7 +83,7 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     output.event(&Event::AdminToken { file: token_file.display().to_string(), made });
     if tls.is_none() && !addr.ip().is_loopback() {
         output.warning(
-            "without --tls-cert and --tls-key, tokens can be read on the way; put a proxy with TLS in front",
+            "without --tls-cert and --tls-key, tokens can be read on the way; put a proxy with TLS in front, and name it with --proxy",
         );
     }
 
@@ -178,7 +180,7 @@ async fn sweep(relay: Arc<Relay>) {
 }
 
 /// It holds keys, so it is nobody else's.
-fn make_private_folder(folder: &Path) -> Result<(), CliError> {
+pub(crate) fn make_private_folder(folder: &Path) -> Result<(), CliError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -187,7 +189,24 @@ fn make_private_folder(folder: &Path) -> Result<(), CliError> {
         let shown = folder.display();
         CliError::new(
             Code::File,
-            format!("cannot make the data directory {shown}: {error}; choose another --data-dir"),
+            format!("cannot make the data directory {shown}: {error}; choose another one"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_changed_by_name() {
+        let changed =
+            |changes: &[&str]| limits(&changes.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let set = changed(&["clients_per_tunnel=7", "host_wait=3", "clients_per_tunnel=8"]).unwrap();
+        assert_eq!((set.clients_per_tunnel, set.host_wait), (8, Duration::from_secs(3)));
+        assert_eq!(changed(&[]).unwrap(), Limits::default());
+        let error = changed(&["clients=1"]).unwrap_err();
+        assert_eq!(error.code, Code::Usage);
+        assert!(error.message.contains("clients_per_owner"), "it says which there are: {}", error.message);
+    }
 }

@@ -101,7 +101,7 @@ fn read(file: &Path) -> Result<KeyPair, CliError> {
             CliError::new(
                 Code::File,
                 format!(
-                    "the host key {file} is encrypted, and nobody is there to ask when a server starts; take the passphrase off with `ssh-keygen -p -f '{file}'`, or give another --host-key"
+                    "the host key {file} is encrypted, and nobody is there to ask when a server starts; take the passphrase off with `adit keygen -p -f '{file}'`, or give another --host-key"
                 ),
             )
         }

@@ -71,7 +71,8 @@ impl Engine {
             .map_err(|error| self.end(error))
     }
 
-    /// Server: words for the user before it is let in (RFC 4252 §5.4), at most 4 KiB. Dev Tunnels peers are not told.
+    /// Server: words for the user before it is let in (RFC 4252 §5.4); what is over
+    /// [`MAX_BANNER_LEN`](crate::protocol::MAX_BANNER_LEN) is cut off. Dev Tunnels peers are not told.
     ///
     /// # Errors
     /// The session is over.

@@ -62,7 +62,7 @@ pub use policy::ForwardPolicy;
 pub use proxy::BadProxyRequest;
 #[cfg(unix)]
 pub use pump::pump_unix;
-pub use pump::{pump, pump_streams};
+pub use pump::{pump, pump_streams, pump_streams_until_closed, pump_until_closed};
 pub use remote::RemoteForward;
 #[cfg(unix)]
 pub use unix::SocketForward;

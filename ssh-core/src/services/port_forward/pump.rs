@@ -38,6 +38,25 @@ pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
     SockRef::from(&socket).set_linger(None)
 }
 
+/// [`pump`], and then waits until the peer has closed the channel: only then has it passed everything on, and nothing is lost
+/// if the session ends.
+///
+/// # Errors
+/// As for [`pump`].
+///
+/// # Cancel safety
+/// As for [`pump`].
+pub async fn pump_until_closed(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
+    let _ = socket.set_nodelay(true);
+    let _ = socket.set_zero_linger();
+    let (mut from_socket, mut to_socket) = socket.split();
+    let (_reader, writer) = carry(&mut from_socket, &mut to_socket, channel).await?;
+    SockRef::from(&socket).set_linger(None)?;
+    drop(socket);
+    writer.closed().await;
+    Ok(())
+}
+
 /// [`pump`] for a Unix socket. There is no reset on one: what broke looks like an end to whoever holds it.
 ///
 /// # Errors
@@ -48,7 +67,7 @@ pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
 #[cfg(unix)]
 pub async fn pump_unix(mut socket: tokio::net::UnixStream, channel: Channel) -> io::Result<()> {
     let (mut from_socket, mut to_socket) = socket.split();
-    carry(&mut from_socket, &mut to_socket, channel).await
+    carry(&mut from_socket, &mut to_socket, channel).await.map(drop)
 }
 
 /// The half of a socket that is read from: when there is something, and what.
@@ -79,7 +98,7 @@ async fn carry<R: Source, W: AsyncWrite + Unpin>(
     from_socket: &mut R,
     to_socket: &mut W,
     channel: Channel,
-) -> io::Result<()> {
+) -> io::Result<(ChannelReader, ChannelWriter)> {
     let _ = channel.refuse_requests();
     let (mut reader, mut writer) = channel.split();
     let up = async {
@@ -91,7 +110,8 @@ async fn carry<R: Source, W: AsyncWrite + Unpin>(
         sent
     };
     let down = receive(&mut reader, to_socket);
-    futures::future::try_join(up, down).await.map(drop)
+    futures::future::try_join(up, down).await?;
+    Ok((reader, writer))
 }
 
 async fn send<R: Source>(socket: &mut R, writer: &mut ChannelWriter) -> io::Result<()> {
@@ -173,7 +193,39 @@ async fn write_chunks<W: AsyncWrite + Unpin>(chunks: &mut [Bytes], socket: &mut 
 ///
 /// # Cancel safety
 /// A dropped future has closed the channel, and what was under way is lost.
-pub async fn pump_streams<R, W>(mut input: R, mut output: W, channel: Channel) -> io::Result<()>
+pub async fn pump_streams<R, W>(input: R, output: W, channel: Channel) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    carry_streams(input, output, channel).await.map(drop)
+}
+
+/// [`pump_streams`], and then, if the input has ended, waits until the peer has closed the channel: only then has it passed
+/// everything on, and nothing is lost if the session ends.
+///
+/// # Errors
+/// As for [`pump_streams`].
+///
+/// # Cancel safety
+/// As for [`pump_streams`].
+pub async fn pump_streams_until_closed<R, W>(input: R, output: W, channel: Channel) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    if let Some((_reader, writer)) = carry_streams(input, output, channel).await? {
+        writer.closed().await;
+    }
+    Ok(())
+}
+
+/// The channel's halves, if both ways have ended.
+async fn carry_streams<R, W>(
+    mut input: R,
+    mut output: W,
+    channel: Channel,
+) -> io::Result<Option<(ChannelReader, ChannelWriter)>>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -204,15 +256,22 @@ where
         check_end(&reader)?;
         output.shutdown().await
     };
-    tokio::pin!(up, down);
-    tokio::select! {
-        // The far side may be gone for good; whoever holds the input open may never notice.
-        received = &mut down => received,
-        sent = &mut up => {
-            sent?;
-            down.await
+    let both_ended = {
+        tokio::pin!(up, down);
+        tokio::select! {
+            // The far side may be gone for good; whoever holds the input open may never notice.
+            received = &mut down => {
+                received?;
+                false
+            }
+            sent = &mut up => {
+                sent?;
+                down.await?;
+                true
+            }
         }
-    }
+    };
+    Ok(both_ended.then_some((reader, writer)))
 }
 
 /// A read from a stream takes this much, in bytes.

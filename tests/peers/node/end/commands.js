@@ -121,7 +121,7 @@ async function import_contour(state, { text }) {
 // The numbers of what both sides have names for.
 async function numbers() {
   return {
-    trace: ssh.SshTraceEventIds,
+    trace: { ...ssh.SshTraceEventIds },
     disconnect: ssh.SshDisconnectReason,
     open: ssh.SshChannelOpenFailureReason,
   };

@@ -6,6 +6,7 @@
 //   after 100 ms; a session's request is granted with its own fields behind `re:`.
 'use strict';
 
+const { ChannelSuccessMessage } = require('@microsoft/dev-tunnels-ssh/messages/connectionMessages');
 const { say, ssh } = require('../common');
 const { ChannelRequest, Confirmation, Failure, Open, Request, Success, fieldsOf, make } = require('./messages');
 
@@ -61,11 +62,11 @@ function keep(state, name, channel) {
   channel.onEof(() => say('eof', { channel: name }));
   channel.onRequest((args) => {
     const { requestType, request } = args;
-    const fields = fieldsOf(ChannelRequest, request);
+    // One that came with its channel is kept in another message, and cannot be read again.
+    const fields = request.rawBytes[0] === request.messageType ? fieldsOf(ChannelRequest, request) : undefined;
     say('request', { channel: name, name: requestType, fields, reply: request.wantReply });
     args.isAuthorized = requestType !== 'no';
     if (requestType !== 'slow') return;
-    const { ChannelSuccessMessage } = require('@microsoft/dev-tunnels-ssh/messages/connectionMessages');
     args.responsePromise = sleep(100).then(() => new ChannelSuccessMessage());
   });
   channel.onClosed(({ exitStatus, exitSignal, errorMessage, error }) =>

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ssh_core::crypto::{CryptoError, CryptoProvider, Signatures, Signer};
-use ssh_core::keys::{PrivateKey, PublicKey};
+use ssh_core::keys::{Certificate, CertificateKind, PrivateKey, PublicKey};
 use ssh_core::protocol::{Refusal, ServerMethod};
 
 use super::*;
@@ -113,14 +113,14 @@ fn rfc4252_7_each_field_that_the_signature_covers_counts() {
 #[test]
 fn every_flipped_bit_of_a_signed_request_is_refused() {
     let length = sign_in(&server(), "ada", &key()).len();
-    for at in 0..length {
+    for bit in 0..8 * length {
         let mut peer = server();
         peer.answer = Some(AuthAnswer::Accept);
         let mut payload = sign_in(&peer, "ada", &key());
-        payload[at] ^= 1;
+        payload[bit / 8] ^= 1 << (bit % 8);
         peer.send(&payload);
         peer.wait(DELAY);
-        assert_eq!((peer.authenticated, peer.count(52)), (0, 0), "byte {at}");
+        assert_eq!((peer.authenticated, peer.count(52)), (0, 0), "bit {bit}");
     }
 }
 
@@ -323,6 +323,31 @@ fn dev_tunnels_rsa_blobs_name_their_algorithm() {
         assert_eq!(peer.authenticated, 1, "{inside}");
         let ServerMethod::PublicKey(proven) = &peer.asked[2].method else { panic!("a proven key") };
         assert_eq!(&proven.key, key.public_key());
+    }
+}
+
+#[test]
+fn a_certificate_of_the_other_kind_is_not_looked_at() {
+    let (authority, key) = (key(), key());
+    for (kind, is_asked) in [(CertificateKind::User, true), (CertificateKind::Host, false)] {
+        let certificate = Certificate::builder(kind, key.public_key().clone())
+            .principal("ada")
+            .sign(&authority, default_provider())
+            .unwrap();
+        let name = "ssh-ed25519-cert-v01@openssh.com";
+        let mut peer = server();
+        peer.send(&key_request(false, "ada", name, &certificate.to_blob()));
+        peer.wait(DELAY);
+        assert_eq!((peer.asked.len() == 1, peer.refused.is_empty()), (is_asked, is_asked), "{kind:?}");
+        // And the other way round where a host vouches.
+        let fields =
+            [Field::Str(name), Field::Bytes(&certificate.to_blob()), Field::Str("host."), Field::Str("eve")];
+        let sent = request("ada", "hostbased", &fields);
+        let mut peer = server();
+        let payload = signed(&peer.session_id, &sent, &sent, &key);
+        peer.send(&payload);
+        peer.wait(DELAY);
+        assert_eq!((peer.asked.is_empty(), peer.refused.is_empty()), (is_asked, !is_asked), "{kind:?}");
     }
 }
 

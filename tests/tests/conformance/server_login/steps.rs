@@ -192,7 +192,7 @@ fn rfc4252_5_4_a_banner_comes_before_the_answer_and_not_to_dev_tunnels_peers() {
     assert_eq!(
         peer.received,
         [banner("Hello"), banner(&format!("{}b", "ä".repeat(4095))), failure("publickey", true)],
-        "in this order, and cut at 4 KiB"
+        "in this order, and cut at 8 KiB"
     );
     let peer = RawPeer::against(Role::Server).with_version("SSH-2.0-dev-tunnels-ssh_3.12.42");
     let mut peer = in_service(peer.ask_methods(|_| ALL.to_vec()));

@@ -81,7 +81,9 @@ impl Passwords {
         };
         let Some(stored) = self.current(file) else {
             let _ = self.decoy.verify(password.as_bytes());
-            return Err(RejectReason::CannotCheck);
+            // A guess like any other. If it were none, a source that is never turned away would learn that there is such
+            // a user.
+            return Err(RejectReason::Other("the file with the password cannot be used".into()));
         };
         match stored.hash.verify(password.as_bytes()) {
             Ok(true) => Ok(()),
@@ -138,4 +140,28 @@ fn read(path: &Path, salt: &[u8]) -> Result<Stored, CliError> {
     };
     let mark = hex(&PROVIDER.hashes.digest(HashAlgorithm::Sha256, &[salt, b"mark", line.as_bytes()]));
     Ok(Stored { hash, was_plain, mark })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::is_own_trouble;
+    use super::*;
+
+    #[test]
+    fn a_wrong_guess_is_one_also_where_the_users_file_cannot_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let argument = |name: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, PasswordHash::create(b"right", PROVIDER).unwrap().to_text()).unwrap();
+            format!("{name}:{}", file.display()).parse::<UserArg>().unwrap()
+        };
+        let users = [argument("ada"), argument("bob")];
+        let passwords = Passwords::load(&users, &Output::new(true, true), &mut Vec::new()).unwrap();
+        std::fs::remove_file(folder.path().join("bob")).unwrap();
+        assert_eq!(passwords.check("ada", "right"), Ok(()));
+        for (user, password) in [("ada", "wrong"), ("bob", "right"), ("bob", "wrong"), ("nobody", "right")] {
+            let reason = passwords.check(user, password).unwrap_err();
+            assert!(!is_own_trouble(&reason), "{user} could be told from others: {reason}");
+        }
+    }
 }
