@@ -13,9 +13,9 @@ pub mod delay;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod driven;
 pub mod endpoint;
-pub mod interop_driver;
 pub mod evil_relay;
 pub mod flows;
+pub mod interop_driver;
 pub mod keys;
 pub mod link;
 #[cfg(target_os = "linux")]

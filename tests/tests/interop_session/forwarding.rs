@@ -108,7 +108,8 @@ async fn we_forward_from_their_ports_and_to_them() -> Outcome {
         end.expect("port", json!({ "what": "removed", "remote": listening })).await?;
         happened(&ports, PortChange::Removed, PortSide::Local, listening).await?;
 
-        let local = forwarding.local(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), "127.0.0.1", echo.port).await?;
+        let local =
+            forwarding.local(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), "127.0.0.1", echo.port).await?;
         ask(TcpStream::connect(local.local_addr()).await?).await?;
         ask(forwarding.open("127.0.0.1", echo.port).await?).await?;
         let nobody = forwarding.open("127.0.0.1", closed_port().await?).await;
