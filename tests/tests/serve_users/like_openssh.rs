@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tempfile::TempDir;
-use tests::adit::{self, Adit};
+use tests::adit::Adit;
 use tests::algorithms::Suite;
 use tests::endpoint::Endpoint;
 use tests::keys::{KeyFile, KeyKind};
