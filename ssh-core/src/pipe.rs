@@ -56,7 +56,7 @@ impl Channel {
     /// A dropped future closes both channels.
     pub async fn pipe(self, other: Channel) {
         for channel in [&self, &other] {
-            let Handle { shared, id } = &**channel.handle();
+            let Handle { shared, id, .. } = &**channel.handle();
             shared.with(|engine| engine.keep_extended(*id));
         }
         let (a, b) = (&self, &other);
@@ -123,12 +123,12 @@ async fn one_way(from: &Channel, to: &Channel) {
 }
 
 async fn next_piece(from: &Channel, progress: &mut Progress) -> Result<Piece, Error> {
-    let Handle { shared, id } = &**from.handle();
+    let Handle { shared, id, .. } = &**from.handle();
     std::future::poll_fn(|cx| shared.with(|engine| engine.poll_piece(*id, progress, cx))).await
 }
 
 async fn next_urgent(from: &Channel) -> crate::channel::PeerRequest {
-    let Handle { shared, id } = &**from.handle();
+    let Handle { shared, id, .. } = &**from.handle();
     std::future::poll_fn(|cx| shared.with(|engine| engine.poll_urgent(*id, cx))).await
 }
 
@@ -224,7 +224,7 @@ impl Channel {
         let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
         let pending = PendingReply { handle, number };
         Ok(async move {
-            let Handle { shared, id } = &*pending.handle;
+            let Handle { shared, id, .. } = &*pending.handle;
             let reply = std::future::poll_fn(|cx| {
                 shared.with(|engine| engine.poll_channel_reply(*id, pending.number, cx))
             })

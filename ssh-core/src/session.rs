@@ -12,6 +12,7 @@ use crate::driver::Shared;
 use crate::error::{DisconnectReason, Error};
 use crate::keys::PublicKey;
 use crate::metrics::SessionMetrics;
+pub use crate::progress::Progress;
 pub use crate::protocol::GlobalReply;
 use crate::protocol::{ConnectionEvent, GlobalPeerRequest, Negotiated, OfferedChannel, OpenError};
 pub use crate::protocol::{Latency, OpenFailure, OpenFailureReason, ReconnectFailure, ReconnectOffer};
@@ -125,7 +126,7 @@ impl Session {
         let now = crate::driver::now();
         let id = shared.with(|engine| engine.open_channel(kind, fields, now))?;
         // Dropping it gives the channel up in whatever state it is.
-        let channel = Channel::new(Arc::clone(shared), id);
+        let channel = Channel::new(Arc::clone(shared), id, kind.into());
         let confirmation =
             std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
         Ok((channel, confirmation))
@@ -161,7 +162,7 @@ impl Session {
             };
             Ok::<_, Error>((id, support, number))
         })?;
-        let channel = Channel::new(Arc::clone(shared), id);
+        let channel = Channel::new(Arc::clone(shared), id, kind.into());
         let abandon = number.map(|number| AbandonReply { shared, number });
         std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
         let reply = match number {
@@ -248,33 +249,15 @@ impl Session {
     /// What becomes of the session's stream from now on, and how the peer answers keepalives, as a `Stream` that ends with
     /// the session. A listener that falls behind misses the oldest.
     pub fn events(&self) -> impl futures::Stream<Item = SessionEvent> + Send + Unpin + 'static {
-        let events = self.inner.shared.subscribe();
-        let ended = Arc::clone(&self.inner.shared);
-        let events = futures::stream::unfold((events, ended), |(mut events, ended)| async move {
-            use tokio::sync::broadcast::error::RecvError;
-            loop {
-                let received = tokio::select! {
-                    biased;
-                    received = events.recv() => received,
-                    _ = ended.ended() => return None,
-                };
-                match received {
-                    Ok(event) => return Some((event, (events, ended))),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            }
-        });
-        // Whoever waits for several things at once asks again after the end.
-        Box::pin(futures::StreamExt::fuse(events))
+        events_of(&self.inner.shared)
     }
 
     /// Client: resumes the session over `stream` after its own was lost. Needless where the configuration has a
     /// [`Reconnect`](crate::client::Reconnect).
     ///
     /// # Errors
-    /// [`Error::Reconnect`] with [`NotResumable`](ReconnectFailure::NotResumable) if the session has a stream, or cannot be
-    /// resumed. With any other, and with whatever ended the new connection: why it failed. If that will not get
+    /// [`Error::Reconnect`] with [`NotResumable`](ReconnectFailure::NotResumable) if the session has a stream, cannot be
+    /// resumed, or is being resumed by another call. With any other, and with whatever ended the new connection: why it failed. If that will not get
     /// better, the session is over.
     ///
     /// # Cancel safety
@@ -301,6 +284,31 @@ impl Session {
     #[must_use]
     pub fn is_reconnect_enabled(&self) -> bool {
         self.inner.shared.with(|engine| engine.is_reconnect_enabled())
+    }
+
+    /// Waits until the session outlives its stream, as [`is_reconnect_enabled`](Self::is_reconnect_enabled) tells.
+    ///
+    /// # Errors
+    /// [`ReconnectFailure::NotResumable`] at once if one of the sides has not offered it, as it cannot without any security;
+    /// the session's error once it is over.
+    ///
+    /// # Cancel safety
+    /// Nothing happens to the session.
+    pub async fn reconnect_enabled(&self) -> Result<(), Error> {
+        let mut events = self.events();
+        loop {
+            let shared = &self.inner.shared;
+            let (enabled, resumable) =
+                shared.with(|engine| (engine.is_reconnect_enabled(), engine.is_resumable()));
+            if enabled {
+                return Ok(());
+            }
+            if !resumable {
+                let never = Error::Reconnect(ReconnectFailure::NotResumable);
+                return Err(shared.end_reason().unwrap_or(never));
+            }
+            let _ = futures::StreamExt::next(&mut events).await;
+        }
     }
 
     /// Round trips, if the peer measures them too (`session-latency@microsoft.com`).
@@ -357,10 +365,37 @@ impl Session {
     }
 }
 
+/// What becomes of a session from now on, until it is over.
+pub(crate) fn events_of(
+    shared: &Arc<Shared>,
+) -> impl futures::Stream<Item = SessionEvent> + Send + Unpin + 'static {
+    let (events, ended) = (shared.subscribe(), Arc::clone(shared));
+    let events = futures::stream::unfold((events, ended), |(mut events, ended)| async move {
+        use tokio::sync::broadcast::error::RecvError;
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = events.recv() => received,
+                _ = ended.ended() => return None,
+            };
+            match received {
+                Ok(event) => return Some((event, (events, ended))),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    });
+    // Whoever waits for several things at once asks again after the end.
+    Box::pin(futures::StreamExt::fuse(events))
+}
+
 /// What became of a session's stream, or of the peer behind it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SessionEvent {
+    /// The set-up of a connection came this far. Those of the first one are over before there is a [`Session`]: they are for
+    /// whoever asked the [`Driver`](crate::Driver::events). A client that comes back tells those of each attempt.
+    Progress(Progress),
     /// It was lost; the session and its channels wait for another.
     Disconnected(Error),
     /// Another is tried for, after this time.
@@ -370,6 +405,8 @@ pub enum SessionEvent {
         /// The time until then.
         after: std::time::Duration,
     },
+    /// From now on the session outlives its stream: see [`Session::reconnect_enabled`].
+    ReconnectEnabled,
     /// There is another, and everything goes on.
     Reconnected,
     /// The peer was silent, was asked for a sign of life and gave one.
@@ -467,9 +504,9 @@ impl IncomingChannel {
     /// # Errors
     /// If the session is over.
     pub fn accept_with(mut self, fields: &[u8]) -> Result<Channel, Error> {
-        let id = self.offer.take().map(|offer| offer.id).ok_or(Error::Bug("a channel was decided twice"))?;
-        self.shared.with(|engine| engine.accept_channel(id, fields))?;
-        Ok(Channel::new(Arc::clone(&self.shared), id))
+        let offer = self.offer.take().ok_or(Error::Bug("a channel was decided twice"))?;
+        self.shared.with(|engine| engine.accept_channel(offer.id, fields))?;
+        Ok(Channel::new(Arc::clone(&self.shared), offer.id, offer.kind.into()))
     }
 
     /// Refuses the channel; `text` is for the peer's user.

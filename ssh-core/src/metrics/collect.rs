@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::SessionMetrics;
 use super::contour::{ContourUpdate, SessionContour};
+use super::{Latency, SessionMetrics};
 use crate::session::Session;
 
 /// Collects a session's [`SessionContour`] until the session ends or this is stopped or dropped. It looks four times a
@@ -15,6 +16,7 @@ use crate::session::Session;
 #[derive(Debug)]
 pub struct ContourCollector {
     contour: Arc<Mutex<SessionContour>>,
+    stop: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -27,18 +29,24 @@ impl ContourCollector {
         let contour = Arc::new(Mutex::new(contour));
         let shared = Arc::clone(session.shared());
         let sink = Arc::clone(&contour);
+        let mut seen: SessionMetrics = shared.with(|engine| engine.metrics());
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
             let started = crate::driver::now();
-            let mut seen = SessionMetrics::default();
             loop {
-                let ended = tokio::time::timeout(LOOK, shared.ended()).await.is_ok();
+                let ended = tokio::select! {
+                    _ = shared.ended() => true,
+                    () = stopped.notified() => true,
+                    () = tokio::time::sleep(LOOK) => false,
+                };
                 let metrics = shared.with(|engine| engine.metrics());
                 let elapsed = crate::driver::now().saturating_duration_since(started).as_millis();
                 sink.lock().add(ContourUpdate {
                     time_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
                     bytes_sent: metrics.bytes_sent.saturating_sub(seen.bytes_sent),
                     bytes_received: metrics.bytes_received.saturating_sub(seen.bytes_received),
-                    latency_ms: 0.0,
+                    latency_ms: new_latency_ms(seen.latency, metrics.latency),
                 });
                 seen = metrics;
                 if ended {
@@ -46,7 +54,7 @@ impl ContourCollector {
                 }
             }
         });
-        Self { contour, task }
+        Self { contour, stop, task }
     }
 
     /// What has been collected so far.
@@ -55,13 +63,19 @@ impl ContourCollector {
         self.contour.lock().clone()
     }
 
-    /// Stops, and gives what has been collected.
+    /// Stops, and gives what has been collected until now.
     pub async fn stop(mut self) -> SessionContour {
-        self.task.abort();
-        // It was cancelled, or had ended with the session.
+        self.stop.notify_one();
+        // It adds what came since it last looked, unless it had ended with the session.
         let _ = (&mut self.task).await;
         self.contour()
     }
+}
+
+/// The mean of the round trips since the last look, in milliseconds; 0 without any.
+fn new_latency_ms(seen: Option<Latency>, now: Option<Latency>) -> f64 {
+    let (seen, now) = (seen.unwrap_or_default(), now.unwrap_or_default());
+    now.since(&seen).as_secs_f64() * 1000.0
 }
 
 impl Drop for ContourCollector {

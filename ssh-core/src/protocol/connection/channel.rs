@@ -122,14 +122,27 @@ pub(super) struct ReceiveHalf {
 }
 
 /// What happens to extended data of type 1.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum StderrMode {
+    /// Somebody may still want it: it is kept up to half a window, so that nobody stalls who does not; what comes once
+    /// there was no room is credited and dropped.
+    Undecided {
+        kept: Option<Box<StderrQueue>>,
+        is_over: bool,
+    },
     /// Nobody reads it: it is credited and dropped.
-    #[default]
     Discard,
     Queue(Box<StderrQueue>),
+    /// It is read as data, whatever its type.
+    AsData,
     /// All types are kept, to be passed on.
     All(VecDeque<(u32, Bytes)>),
+}
+
+impl Default for StderrMode {
+    fn default() -> Self {
+        Self::Undecided { kept: None, is_over: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -232,7 +245,7 @@ impl Row {
                 queue: ReceiveQueue::default(),
                 waker: None,
                 eof: false,
-                stderr: StderrMode::Discard,
+                stderr: StderrMode::default(),
             },
             bytes_received: 0,
             bytes_sent: 0,

@@ -109,6 +109,18 @@ pub struct GlobalPeerRequest {
     pub slot: Option<u64>,
 }
 
+/// What both sides said when a channel was opened (RFC 4254 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelTerms {
+    /// The peer's number for the channel.
+    pub remote_id: u32,
+    /// The window that the peer has from us, in bytes; it grows with use.
+    pub window_bytes: u32,
+    /// Data that the peer takes in one packet, in bytes.
+    pub packet_bytes: u32,
+}
+
 /// An answer to a global request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GlobalReply {
@@ -262,6 +274,14 @@ impl Connection {
         let phase = RowPhase::Opening { since: now, waker: None, abandoned: false };
         self.rows.insert(id, Box::new(Row::new(phase, 0, 0, 0, window)));
         Ok(id)
+    }
+
+    /// As if the peer had confirmed it.
+    #[cfg(test)]
+    pub(crate) fn confirm_for_test(&mut self, id: u32) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.phase = RowPhase::Open { confirmation: Bytes::new() };
+        }
     }
 
     /// The peer's answer to an open: the fields of its confirmation.
@@ -503,8 +523,8 @@ impl Connection {
 
     /// Closes our side. What the peer sends from now on is dropped.
     pub(crate) fn close(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
-        if self.failed.is_some() {
-            return Ok(());
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
         }
         let Some(row) = self.open_row(id) else { return Ok(()) };
         row.close_sent = true;
@@ -532,7 +552,8 @@ impl Connection {
                 out,
             ),
             RowPhase::Open { .. } | RowPhase::Refused(_) => {
-                let closed = self.close(id, out);
+                // With the session everything is closed that was open.
+                let closed = if self.failed.is_some() { Ok(()) } else { self.close(id, out) };
                 self.remove(id);
                 closed
             }
@@ -546,6 +567,15 @@ impl Connection {
             bytes_received: row.bytes_received,
             dropped_requests: row.dropped_requests.into(),
         }
+    }
+
+    pub(crate) fn terms(&self, id: u32) -> Option<ChannelTerms> {
+        let row = self.rows.get(&id).filter(|row| row.is_open())?;
+        Some(ChannelTerms {
+            remote_id: row.send.remote,
+            window_bytes: row.receive.window.size(),
+            packet_bytes: row.send.max_packet,
+        })
     }
 
     pub(crate) fn open_ids(&self) -> Vec<u32> {

@@ -15,6 +15,7 @@ use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, ReconnectFailure, Timeout, escape_text};
 use crate::keys::{HostKey, PublicKey, SigningKey};
 use crate::metrics::SessionMetrics;
+use crate::progress::{Progress, Stages};
 use crate::protocol::auth::{
     AuthAnswer, AuthReply, Authenticated, ClientAuth, ClientAuthRequest, ClientProgress, Method,
     RefusedAttempt, ServerAttempt, ServerAuth, ServerProgress, ToSign,
@@ -68,6 +69,7 @@ pub struct Engine {
     /// Packets that came for the session which this connection is going to carry.
     waiting: Option<Box<Waiting>>,
     link_events: VecDeque<LinkEvent>,
+    stages: Stages,
     generation: u64,
 }
 
@@ -212,6 +214,9 @@ impl Engine {
         let mut kex = Kex::new(role, Arc::clone(&common), host_keys);
         // Behind the version line without waiting for the peer's, which saves a round trip.
         kex.start(&mut out, now)?;
+        let mut stages = Stages::default();
+        stages.pass(Progress::OpeningSshSessionConnection);
+        stages.pass(Progress::StartingProtocolVersionExchange);
         let engine = Self {
             role,
             auth: auth(&common),
@@ -238,6 +243,7 @@ impl Engine {
             resumption: None,
             waiting: None,
             link_events: VecDeque::new(),
+            stages,
             generation: 0,
             peer_extensions: None,
             custom: custom::Custom::default(),
@@ -258,6 +264,8 @@ impl Engine {
             }
         }
         self.transport.ident_seen = true;
+        self.stages.pass(Progress::CompletedProtocolVersionExchange);
+        self.stages.pass(Progress::StartingKeyExchange);
         self.transport.kex.set_peer_version(version);
     }
 
@@ -440,7 +448,10 @@ impl Engine {
                 self.transport.rekey.on_peer_start(self.transport.out.since_key(), authenticated, now)?;
             }
             KexProgress::HostKey(key) => self.on_host_key(key)?,
-            KexProgress::Insecure => self.on_authenticated(Authenticated::without_security()),
+            KexProgress::Insecure => {
+                self.on_first_keys();
+                self.on_authenticated(Authenticated::without_security());
+            }
             KexProgress::Done { next, first } => {
                 self.next_opener = Some(next);
                 self.transport.rekey.on_keys(now);
@@ -449,6 +460,7 @@ impl Engine {
                 self.transport.out.end_exchange(ext_info)?;
                 if first {
                     tracing::debug!(event = TraceEvent::SessionEncrypted.id(), "keys exchanged");
+                    self.on_first_keys();
                     tracing::debug!(event = TraceEvent::SessionAuthenticating.id(), "authenticating");
                     self.claim()?;
                 }
@@ -456,6 +468,11 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn on_first_keys(&mut self) {
+        self.stages.pass(Progress::CompletedKeyExchange);
+        self.stages.pass(Progress::OpenedSshSessionConnection);
     }
 
     /// RFC 8308 §2.3. Both sides say which signatures they take; Dev Tunnels peers expect it of both.
@@ -541,6 +558,9 @@ impl Engine {
     fn on_server_auth(&mut self, progress: ServerProgress, now: Instant) -> Result<(), Error> {
         let mut progress = progress;
         loop {
+            if !matches!(progress, ServerProgress::Nothing) {
+                self.stages.pass(Progress::StartingSessionAuthentication);
+            }
             match progress {
                 ServerProgress::Nothing => {}
                 ServerProgress::Begin(user) => self.events.push_back(Event::AuthBegin(user)),
@@ -566,6 +586,9 @@ impl Engine {
 
     fn on_authenticated(&mut self, proof: Authenticated) {
         tracing::debug!(event = TraceEvent::SessionAuthenticated.id(), "authenticated");
+        if self.stages.has_passed(Progress::StartingSessionAuthentication) {
+            self.stages.pass(Progress::CompletedSessionAuthentication);
+        }
         self.auth = Auth::Done(proof);
         self.login_deadline = None;
         self.settle_resumption();
@@ -622,6 +645,17 @@ impl Engine {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The next stage of the set-up that this connection has passed.
+    pub fn poll_progress(&mut self) -> Option<Progress> {
+        self.stages.next()
+    }
+
+    /// Whether [`poll_progress`](Self::poll_progress) has something.
+    #[must_use]
+    pub fn has_progress(&self) -> bool {
+        self.stages.has_untold()
     }
 
     /// Moves tasks to wake into `batch`, to be woken once the engine is not borrowed any more. Whether there are more.
@@ -883,6 +917,7 @@ impl Engine {
             return Err(Error::Bug("a server was given a host key"));
         };
         auth.start(&mut self.transport.out)?;
+        self.stages.pass(Progress::StartingSessionAuthentication);
         self.events.push_back(Event::AuthReady);
         Ok(())
     }
@@ -949,5 +984,97 @@ impl Engine {
         auth.answer(answer, now, &mut self.transport.out)
             .and_then(|progress| self.on_server_auth(progress, now))
             .map_err(|error| self.end(error))
+    }
+}
+
+#[cfg(all(test, feature = "rustcrypto"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Algorithms, Extensions, Limits};
+    use crate::protocol::Input;
+    use crate::protocol::ReconnectOffer;
+    use crate::trace::capture;
+
+    fn insecure() -> Common {
+        Common {
+            algorithms: Algorithms::insecure_without_any_security(),
+            limits: Limits::default(),
+            extensions: Extensions::default(),
+            provider: &crate::crypto::rustcrypto::PROVIDER,
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    fn client() -> (Engine, Inbound, Instant) {
+        let now = Instant::now();
+        let (engine, inbound) = Engine::client(insecure(), "ada".into(), now).unwrap();
+        (engine, inbound, now)
+    }
+
+    /// Connected to a server that is not there any more.
+    fn connected() -> (Engine, Instant) {
+        let (mut client, mut inbound, now) = client();
+        let (mut server, _) = Engine::server(insecure(), Arc::new([]), &[], now).unwrap();
+        let mut output = Vec::new();
+        server.take_output(&mut output, now);
+        inbound.reserve(output.len()).extend_from_slice(&output);
+        while let Some(input) = inbound.poll().unwrap() {
+            match input {
+                Input::Ident(version) => client.handle_ident(version),
+                Input::Packet(packet) => client.handle_packet(packet, now).unwrap(),
+            }
+        }
+        assert!(client.authenticated().is_ok());
+        (client, now)
+    }
+
+    fn tells(event: TraceEvent, run: impl FnOnce()) {
+        let told = capture::numbers(run);
+        assert!(told.contains(&u64::from(event.id())), "{event:?} is not in {told:?}");
+    }
+
+    #[test]
+    fn a_keepalive_that_cannot_be_sent_has_its_number() {
+        let (mut client, now) = connected();
+        client.transport.out.exhaust();
+        tells(TraceEvent::KeepAliveFailed, || {
+            assert!(client.handle_timeout(now + Duration::from_secs(60)).is_err());
+        });
+    }
+
+    #[test]
+    fn a_channel_that_cannot_be_closed_has_its_number() {
+        let (mut client, now) = connected();
+        let id = client.open_channel("session", &[], now).unwrap();
+        client.connection.confirm_for_test(id);
+        client.transport.out.exhaust();
+        tells(TraceEvent::ChannelCloseFailed, || assert!(client.close_channel(id).is_err()));
+    }
+
+    #[test]
+    fn reconnecting_without_keys_has_its_number() {
+        let (mut client, _, _) = client();
+        tells(TraceEvent::SessionReconnectInitFailed, || {
+            let error = client.offer_reconnect(ReconnectOffer::default()).unwrap_err();
+            assert!(matches!(error, Error::ApiMisuse(ApiMisuse::ReconnectWithoutKeys)));
+        });
+    }
+
+    #[test]
+    fn an_error_of_our_own_has_its_number() {
+        let (mut client, _) = connected();
+        tells(TraceEvent::UnknownError, || drop(client.end(Error::Bug("on purpose"))));
+    }
+
+    #[test]
+    fn nothing_is_opened_or_asked_before_the_login() {
+        let (mut client, _, now) = client();
+        let misuse = |error: Error| matches!(error, Error::ApiMisuse(ApiMisuse::NotAuthenticated));
+        assert!(misuse(client.open_channel("session", &[], now).unwrap_err()));
+        assert!(misuse(client.global_request("x", true, &[], now).unwrap_err()));
+        assert!(misuse(client.accept_channel(0, &[]).unwrap_err()));
+        assert!(misuse(client.channel_request(0, "x", true, &[]).unwrap_err()));
     }
 }

@@ -117,6 +117,8 @@ impl Waiting {
 pub enum LinkEvent {
     /// It was lost; the session waits for another.
     Lost(Error),
+    /// From now on the session survives the loss of its stream.
+    Enabled,
     /// The session has a stream again, and sends what was lost.
     Resumed,
     /// The peer gave a sign of life when asked for one, for so many times in a row.
@@ -134,6 +136,8 @@ impl Engine {
     /// [`ApiMisuse::ReconnectWithoutKeys`] without any security.
     pub fn offer_reconnect(&mut self, offer: ReconnectOffer) -> Result<(), Error> {
         if self.common.algorithms.is_insecure() {
+            let event = TraceEvent::SessionReconnectInitFailed.id();
+            tracing::debug!(event, "there are no keys to prove anything with");
             return Err(Error::ApiMisuse(ApiMisuse::ReconnectWithoutKeys));
         }
         self.transport.kex.keep_token_keys();
@@ -623,13 +627,19 @@ impl Engine {
         let both = self.shared_extensions();
         let Some(resumption) = self.resumption.as_mut().filter(|_| both.reconnect) else { return Ok(()) };
         resumption.agreed = both;
-        self.transport.out.enable_trailer(both.trailer())
+        self.transport.out.enable_trailer(both.trailer()).inspect_err(|error| {
+            let event = TraceEvent::SessionReconnectInitFailed.id();
+            tracing::debug!(event, %error, "reconnecting was not switched on");
+        })
     }
 
     /// The peer's payloads end in a trailer from now on. Go peers say so twice.
     pub(super) fn on_enable(&mut self) -> Result<(), Error> {
         if self.transport.incoming.is_none() {
             self.transport.incoming = Some(self.shared_extensions().trailer());
+            if self.is_reconnect_enabled() {
+                self.link_events.push_back(LinkEvent::Enabled);
+            }
         }
         self.ask_how_far()
     }

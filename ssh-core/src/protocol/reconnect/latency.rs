@@ -23,6 +23,14 @@ impl Latency {
         Duration::from_nanos(u64::try_from(total).unwrap_or(u64::MAX))
     }
 
+    /// The mean of the samples taken since `earlier`; zero without any.
+    pub(crate) fn since(&self, earlier: &Self) -> Duration {
+        let samples = self.samples.saturating_sub(earlier.samples);
+        let total = self.total.saturating_sub(earlier.total).as_nanos();
+        let mean = total.checked_div(u128::from(samples)).unwrap_or(0);
+        Duration::from_nanos(u64::try_from(mean).unwrap_or(u64::MAX))
+    }
+
     /// A packet sent at `sent_at` was acknowledged by one that left `held` after it had arrived.
     pub(crate) fn add(&mut self, sent_at: Instant, held: Duration, now: Instant) -> Duration {
         let round_trip = now.saturating_duration_since(sent_at).saturating_sub(held);
