@@ -56,7 +56,7 @@ fn any_cuts_deliver_the_same_bytes_in_order() {
         simulation.cuts.0 = dice.between(1, 6);
         simulation.run(true);
         simulation.check();
-        resumed.fetch_add(simulation.pair.server.losses.1, Ordering::Relaxed);
+        resumed.fetch_add(usize::try_from(simulation.pair.server.losses.1).unwrap(), Ordering::Relaxed);
     });
     assert!(resumed.into_inner() > 0, "no session was ever resumed");
 }

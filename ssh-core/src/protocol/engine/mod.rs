@@ -988,6 +988,7 @@ impl Engine {
 }
 
 #[cfg(all(test, feature = "rustcrypto"))]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::time::Duration;
 
