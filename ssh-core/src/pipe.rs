@@ -119,7 +119,8 @@ async fn one_way(from: &Channel, to: &Channel) {
         Some(ExitStatus::Signal { name, message }) => to.close_with_signal(&name, &message),
         None => Ok(()),
     };
-    let _ = to.close();
+    // Without EOF, unless there was one: an end that nobody meant stays one.
+    let _ = to.handle().shared.with(|engine| engine.close_channel(to.id()));
 }
 
 async fn next_piece(from: &Channel, progress: &mut Progress) -> Result<Piece, Error> {

@@ -1,6 +1,6 @@
 //! The numbered trace events: each is provoked, and its number asserted. Those that no peer can provoke are tested beside the
 //! engine.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

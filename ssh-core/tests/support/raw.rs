@@ -1,5 +1,6 @@
 //! A peer without any security that says what it is told to, byte by byte.
 #![allow(dead_code, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;

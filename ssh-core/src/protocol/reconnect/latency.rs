@@ -24,6 +24,7 @@ impl Latency {
     }
 
     /// The mean of the samples taken since `earlier`; zero without any.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "the collector calls it"))]
     pub(crate) fn since(&self, earlier: &Self) -> Duration {
         let samples = self.samples.saturating_sub(earlier.samples);
         let total = self.total.saturating_sub(earlier.total).as_nanos();
