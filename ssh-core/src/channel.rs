@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub use crate::channel_extras::ExtendedWriter;
 use crate::driver::Shared;
 use crate::error::{ApiMisuse, Error};
-pub use crate::protocol::{ExitStatus, PeerRequest};
+pub use crate::protocol::{ChannelTerms, ExitStatus, PeerRequest};
 
 /// A channel of a session (RFC 4254 §5): a stream of bytes each way, with an end of file each way, and requests.
 ///
@@ -58,6 +58,7 @@ impl Drop for Stderr {
 pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
     pub(crate) id: u32,
+    kind: Box<str>,
 }
 
 impl Drop for Handle {
@@ -67,8 +68,8 @@ impl Drop for Handle {
 }
 
 impl Channel {
-    pub(crate) fn new(shared: Arc<Shared>, id: u32) -> Self {
-        Self { handle: Arc::new(Handle { shared, id }) }
+    pub(crate) fn new(shared: Arc<Shared>, id: u32, kind: Box<str>) -> Self {
+        Self { handle: Arc::new(Handle { shared, id, kind }) }
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {
@@ -87,6 +88,12 @@ impl Channel {
         ChannelWriter { handle: Arc::clone(&self.handle) }
     }
 
+    /// Its type, for instance `direct-tcpip`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.handle.kind
+    }
+
     /// Our number for the channel, unique in its session.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -99,9 +106,9 @@ impl Channel {
         (ChannelReader { handle: Arc::clone(&self.handle) }, ChannelWriter { handle: self.handle })
     }
 
-    /// Keeps stderr (extended data of type 1) from now on. Until then it is dropped. Its bytes count on the channel's
-    /// window, so it has to be read
-    /// or dropped. It keeps the channel open as a half does.
+    /// The stderr of the channel (extended data of type 1). What came before is there up to half a window; what was over
+    /// has been dropped. Its bytes count on the channel's window, so it has to be read or dropped. It keeps the channel
+    /// open as a half does.
     #[must_use]
     pub fn take_stderr(&self) -> Stderr {
         self.handle.shared.with(|engine| engine.keep_stderr(self.handle.id));
@@ -254,7 +261,7 @@ impl ChannelReader {
         max_chunks: usize,
         chunks: &mut Vec<Bytes>,
     ) -> io::Result<usize> {
-        let Handle { shared, id } = &*self.handle;
+        let Handle { shared, id, .. } = &*self.handle;
         std::future::poll_fn(|cx| {
             shared.with(|engine| engine.poll_read_chunks(*id, cx, max_len, max_chunks, chunks))
         })

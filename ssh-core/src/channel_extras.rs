@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
 use crate::channel::{Channel, Handle, to_io};
-use crate::error::{ApiMisuse, Error};
+use crate::error::Error;
 use crate::metrics::ChannelMetrics;
+use crate::protocol::ChannelTerms;
 use crate::requests::ChannelRequest;
 
 /// Typed requests, stderr, and the end.
@@ -39,13 +40,32 @@ impl Channel {
         self.notify(request.name(), &request.fields())
     }
 
-    /// Closes both ways. What was written before is still delivered. Closing again does nothing.
+    /// Ends both ways: EOF, unless it was sent before, and the close. What was written before is still delivered. Closing
+    /// again does nothing. A channel that is dropped instead closes without EOF.
     ///
     /// # Errors
     /// If the session is over.
     pub fn close(&self) -> Result<(), Error> {
         let handle = self.handle();
-        handle.shared.with(|engine| engine.close_channel(handle.id))
+        handle.shared.with(|engine| {
+            // Whether there is still something to close, the close itself says.
+            let _ = engine.send_eof(handle.id);
+            engine.close_channel(handle.id)
+        })
+    }
+
+    /// What both sides said when it was opened; `None` once it is closed.
+    #[must_use]
+    pub fn terms(&self) -> Option<ChannelTerms> {
+        let handle = self.handle();
+        handle.shared.with(|engine| engine.channel_terms(handle.id))
+    }
+
+    /// From now on extended data, whatever its type, is read as data, in the order in which it comes: for peers that use
+    /// one for the other.
+    pub fn read_extended_as_data(&self) {
+        let handle = self.handle();
+        handle.shared.with(|engine| engine.read_extended_as_data(handle.id));
     }
 
     /// Closes with the exit status of a program (RFC 4254 §6.10), which the peer finds in its
@@ -68,10 +88,7 @@ impl Channel {
 
     fn close_with(&self, end: &ChannelRequest) -> Result<(), Error> {
         self.notify(end.name(), &end.fields())?;
-        match self.send_eof() {
-            Ok(()) | Err(Error::ApiMisuse(ApiMisuse::ChannelClosed)) => self.close(),
-            Err(error) => Err(error),
-        }
+        self.close()
     }
 
     /// What went through the channel so far.
@@ -117,7 +134,7 @@ pub struct ExtendedWriter {
 
 impl AsyncWrite for ExtendedWriter {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let Handle { shared, id } = &*self.handle;
+        let Handle { shared, id, .. } = &*self.handle;
         shared
             .with(|engine| engine.poll_write_extended(*id, self.code, cx, &[IoSlice::new(data)]))
             .map_err(to_io)

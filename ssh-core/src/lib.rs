@@ -71,6 +71,7 @@ pub mod metrics;
 pub mod passwords;
 #[cfg(feature = "tokio")]
 mod pipe;
+pub mod progress;
 pub mod protocol;
 pub mod requests;
 #[cfg(feature = "tokio")]

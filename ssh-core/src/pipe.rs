@@ -56,7 +56,7 @@ impl Channel {
     /// A dropped future closes both channels.
     pub async fn pipe(self, other: Channel) {
         for channel in [&self, &other] {
-            let Handle { shared, id } = &**channel.handle();
+            let Handle { shared, id, .. } = &**channel.handle();
             shared.with(|engine| engine.keep_extended(*id));
         }
         let (a, b) = (&self, &other);
@@ -103,16 +103,17 @@ async fn one_way(from: &Channel, to: &Channel) {
         Some(ExitStatus::Signal { name, message }) => to.close_with_signal(&name, &message),
         None => Ok(()),
     };
-    let _ = to.close();
+    // Without EOF, unless there was one: an end that nobody meant stays one.
+    let _ = to.handle().shared.with(|engine| engine.close_channel(to.id()));
 }
 
 async fn next_piece(from: &Channel, progress: &mut Progress) -> Result<Piece, Error> {
-    let Handle { shared, id } = &**from.handle();
+    let Handle { shared, id, .. } = &**from.handle();
     std::future::poll_fn(|cx| shared.with(|engine| engine.poll_piece(*id, progress, cx))).await
 }
 
 async fn next_urgent(from: &Channel) -> crate::channel::PeerRequest {
-    let Handle { shared, id } = &**from.handle();
+    let Handle { shared, id, .. } = &**from.handle();
     std::future::poll_fn(|cx| shared.with(|engine| engine.poll_urgent(*id, cx))).await
 }
 
@@ -215,7 +216,7 @@ impl Channel {
         let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
         let pending = PendingReply { handle, number };
         Ok(async move {
-            let Handle { shared, id } = &*pending.handle;
+            let Handle { shared, id, .. } = &*pending.handle;
             let reply = std::future::poll_fn(|cx| {
                 shared.with(|engine| engine.poll_channel_reply(*id, pending.number, cx))
             })

@@ -16,10 +16,12 @@ use crate::metrics::SessionMetrics;
 use crate::protocol::Negotiated;
 use crate::server::Principal;
 
+pub use crate::progress::Progress;
 pub use crate::protocol::GlobalReply;
 pub use crate::protocol::{Latency, OpenFailure, OpenFailureReason, ReconnectFailure, ReconnectOffer};
 pub use incoming::{Incoming, IncomingChannel, IncomingRequest, IncomingStream};
 pub use link::SessionEvent;
+pub(crate) use link::events_of;
 
 /// An authenticated session. Clones are handles to the same session; dropping the last one disconnects.
 #[derive(Debug, Clone)]

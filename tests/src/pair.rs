@@ -397,7 +397,7 @@ impl Side {
             match event {
                 LinkEvent::Lost(_) => self.losses.0 += 1,
                 LinkEvent::Resumed => self.losses.1 += 1,
-                LinkEvent::KeepAliveSucceeded(_) | LinkEvent::KeepAliveFailed(_) => {}
+                LinkEvent::Enabled | LinkEvent::KeepAliveSucceeded(_) | LinkEvent::KeepAliveFailed(_) => {}
                 other => panic!("unexpected event {other:?}"),
             }
         }

@@ -420,6 +420,21 @@ pub fn link(dice: &mut Dice) -> Link {
         .with_capacity(capacity)
 }
 
+/// Plays these seeds on as many threads as there are cores: none has anything to do with another.
+pub fn play_all(seeds: &[u64], run: impl Fn(u64) + Sync) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            let run = &run;
+            scope.spawn(move || {
+                for seed in seeds.iter().skip(first).step_by(threads) {
+                    play(*seed, run);
+                }
+            });
+        }
+    });
+}
+
 /// Runs one seed, and says which it was should it fail.
 pub fn play(seed: u64, run: impl FnOnce(u64)) {
     if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed))) {

@@ -23,7 +23,7 @@ struct Item {
     /// Paths as a user would write them, from the crate's name on; `cli` for what only the command has.
     #[serde(default)]
     rust: Vec<String>,
-    /// `file::function`, the file from the workspace's root on.
+    /// `file::function`, the file from the workspace's root on: what would fail if the line were broken.
     #[serde(default)]
     test: Vec<String>,
     /// Why there is no item, or no test of its own.
@@ -56,6 +56,9 @@ fn every_item_is_there_or_has_a_reason() {
             }
             if item.test.is_empty() && !reason {
                 fault(item, "neither a test nor a reason".into());
+            }
+            if item.test.is_empty() && !item.rust.is_empty() {
+                fault(item, "an item without a test".into());
             }
             for path in item.rust.iter().filter(|path| !declares(&crates, path)) {
                 fault(item, format!("there is no {path}"));

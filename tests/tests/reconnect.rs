@@ -179,7 +179,10 @@ async fn streams_survive_a_connection_that_is_cut_all_the_time() {
             SessionEvent::Disconnected(_) => 0,
             SessionEvent::Reconnecting { .. } => 1,
             SessionEvent::Reconnected => 2,
-            SessionEvent::KeepAliveSucceeded { .. } | SessionEvent::KeepAliveFailed { .. } => continue,
+            SessionEvent::KeepAliveSucceeded { .. }
+            | SessionEvent::KeepAliveFailed { .. }
+            | SessionEvent::Progress(_)
+            | SessionEvent::ReconnectEnabled => continue,
             other => panic!("{other:?}"),
         }] += 1;
     }

@@ -1,14 +1,21 @@
 //! Two engines whose connection is cut at any byte, any number of times, also while they reconnect.
 //!
 //! `ADIT_RECONNECT_SCHEDULES` says how many schedules are played (2,000 by default, 100,000 in the long run),
-//! `ADIT_SIMULATION_SEED` plays one alone.
+//! `ADIT_SIMULATION_SEED` plays one alone. They are spread over the cores. The long run, which takes some six minutes of
+//! processor time:
+//!
+//! ```sh
+//! ADIT_RECONNECT_SCHEDULES=100000 CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test -p tests --test reconnect_simulation
+//! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ssh_core::config::Limits;
 use ssh_core::protocol::ReconnectOffer;
 use tests::pair::Setup;
 use tests::random::Dice;
-use tests::simulation::{Simulation, play, schedules};
+use tests::simulation::{Simulation, play_all, schedules};
 
 fn offer(window: usize, latency: bool) -> ReconnectOffer {
     let mut offer = ReconnectOffer::default();
@@ -28,67 +35,64 @@ fn limits(dice: &mut Dice) -> Limits {
 
 #[test]
 fn any_cuts_deliver_the_same_bytes_in_order() {
-    let mut resumed = 0;
-    for seed in schedules(2000) {
-        play(seed, |seed| {
-            let mut dice = Dice::new(seed ^ 0x7e57);
-            let windows = [0, 1].map(|_| dice.pick(&[1, 1000, 20_000, 1 << 20]));
-            let (client, server) = (limits(&mut dice), limits(&mut dice));
-            let small = client.channel_window.min(server.channel_window) == 1;
-            let latency = [0, 1].map(|_| dice.once_in(2));
-            let setup = Setup {
-                client,
-                server,
-                reconnect: [0, 1].map(|side| Some(offer(windows[side], latency[side]))),
-                ..Setup::default()
-            };
-            let mut simulation = Simulation::new(seed, &setup, dice.once_in(3));
-            for _ in 0..dice.between(1, 3) {
-                let lens = if small { [0, 1, 10, 100] } else { [0, 1, 3000, 10_000] };
-                simulation.open(seed, dice.once_in(2), [0, 1].map(|_| dice.pick(&lens)));
-            }
-            simulation.cuts.0 = dice.between(1, 6);
-            simulation.run(true);
-            simulation.check();
-            resumed += simulation.pair.server.losses.1;
-        });
-    }
-    assert!(resumed > 0, "no session was ever resumed");
+    let resumed = AtomicUsize::new(0);
+    play_all(&schedules(2000), |seed| {
+        let mut dice = Dice::new(seed ^ 0x7e57);
+        let windows = [0, 1].map(|_| dice.pick(&[1, 1000, 20_000, 1 << 20]));
+        let (client, server) = (limits(&mut dice), limits(&mut dice));
+        let small = client.channel_window.min(server.channel_window) == 1;
+        let latency = [0, 1].map(|_| dice.once_in(2));
+        let setup = Setup {
+            client,
+            server,
+            reconnect: [0, 1].map(|side| Some(offer(windows[side], latency[side]))),
+            ..Setup::default()
+        };
+        let mut simulation = Simulation::new(seed, &setup, dice.once_in(3));
+        for _ in 0..dice.between(1, 3) {
+            let lens = if small { [0, 1, 10, 100] } else { [0, 1, 3000, 10_000] };
+            simulation.open(seed, dice.once_in(2), [0, 1].map(|_| dice.pick(&lens)));
+        }
+        simulation.cuts.0 = dice.between(1, 6);
+        simulation.run(true);
+        simulation.check();
+        resumed.fetch_add(usize::try_from(simulation.pair.server.losses.1).unwrap(), Ordering::Relaxed);
+    });
+    assert!(resumed.into_inner() > 0, "no session was ever resumed");
 }
 
 /// A peer that does not count messages over all connections, as all but Adit: a reconnect that is cut off before its answer
 /// may be the end of the session, but never gives other bytes.
 #[test]
 fn peers_that_do_not_count_get_the_same_bytes_or_an_error() {
-    let (mut failed, mut all) = (0, 0);
-    for seed in schedules(300) {
-        play(seed, |seed| {
-            let mut dice = Dice::new(seed ^ 0xf0f0);
-            let offers = [0, 1].map(|_| {
-                let mut offer = offer(dice.pick(&[1000, 20_000, 1 << 20]), dice.once_in(2));
-                offer.count = false;
-                Some(offer)
-            });
-            let setup = Setup {
-                client: limits(&mut dice),
-                server: limits(&mut dice),
-                reconnect: offers,
-                ..Setup::default()
-            };
-            let small = setup.client.channel_window.min(setup.server.channel_window) == 1;
-            let mut simulation = Simulation::new(seed, &setup, false);
-            simulation.may_fail = true;
-            for _ in 0..dice.between(1, 2) {
-                let lens = if small { [0, 1, 10, 100] } else { [0, 1, 3000, 30_000] };
-                simulation.open(seed, dice.once_in(2), [0, 1].map(|_| dice.pick(&lens)));
-            }
-            simulation.cuts.0 = dice.between(1, 3);
-            simulation.run(true);
-            simulation.check();
-            failed += usize::from(simulation.has_failed_to_resume());
-            all += 1;
+    let [failed, all] = [0, 0].map(AtomicUsize::new);
+    play_all(&schedules(300), |seed| {
+        let mut dice = Dice::new(seed ^ 0xf0f0);
+        let offers = [0, 1].map(|_| {
+            let mut offer = offer(dice.pick(&[1000, 20_000, 1 << 20]), dice.once_in(2));
+            offer.count = false;
+            Some(offer)
         });
-    }
+        let setup = Setup {
+            client: limits(&mut dice),
+            server: limits(&mut dice),
+            reconnect: offers,
+            ..Setup::default()
+        };
+        let small = setup.client.channel_window.min(setup.server.channel_window) == 1;
+        let mut simulation = Simulation::new(seed, &setup, false);
+        simulation.may_fail = true;
+        for _ in 0..dice.between(1, 2) {
+            let lens = if small { [0, 1, 10, 100] } else { [0, 1, 3000, 30_000] };
+            simulation.open(seed, dice.once_in(2), [0, 1].map(|_| dice.pick(&lens)));
+        }
+        simulation.cuts.0 = dice.between(1, 3);
+        simulation.run(true);
+        simulation.check();
+        failed.fetch_add(simulation.has_failed_to_resume().into(), Ordering::Relaxed);
+        all.fetch_add(1, Ordering::Relaxed);
+    });
+    let [failed, all] = [failed, all].map(AtomicUsize::into_inner);
     assert!(failed < all / 2 || all < 10, "{failed} of {all} sessions were lost");
 }
 

@@ -109,7 +109,13 @@ fn most_memory(process: &Process) -> Option<u64> {
     tests::memory::peak_kib(process.id()?)
 }
 
-/// The full size is `ADIT_SURVIVE_MIB=1024 ADIT_SURVIVE_KILLS=200`, in a release build.
+/// The full size, with an optimised binary:
+///
+/// ```sh
+/// cargo build --release -p cli
+/// ADIT_BIN=$PWD/target/release/adit ADIT_SURVIVE_MIB=1024 ADIT_SURVIVE_KILLS=200 \
+///     cargo test -p tests --test survive nothing_is_lost -- --nocapture
+/// ```
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_however_often_the_connection_is() -> Outcome {
     const CONNECTIONS: u64 = 8;

@@ -184,11 +184,7 @@ impl AutoReconnect {
             let tried = self.attempt(shared, attempt).await;
             let error = match tried {
                 Ok(()) => return,
-                Err(Attempt::Failed(error)) if self.policy.attempts.is_none_or(|most| attempt < most) => {
-                    let event = TraceEvent::ClientSessionReconnectFailed.id();
-                    tracing::debug!(event, %error, attempt, "reconnecting failed");
-                    continue;
-                }
+                Err(Attempt::Failed(_)) if self.policy.attempts.is_none_or(|most| attempt < most) => continue,
                 Err(Attempt::Failed(error) | Attempt::Hopeless(error)) => error,
             };
             shared.with(|engine| engine.end(error));
@@ -209,7 +205,8 @@ impl AutoReconnect {
         let limit = self.policy.attempt_timeout;
         let deadline = tokio::time::Instant::now().checked_add(limit);
         let late = || Attempt::Failed(Error::Timeout(crate::error::Timeout::Login));
-        let stream = tokio::time::timeout(limit, connect).await.map_err(|_| late())??;
+        let stream = tokio::time::timeout(limit, connect).await.map_err(|_| late()).flatten();
+        let stream = stream.inspect_err(Attempt::note)?;
         resume_until(shared, stream, deadline).await
     }
 }
@@ -220,6 +217,13 @@ pub(crate) enum Attempt {
     Failed(Error),
     /// It will not.
     Hopeless(Error),
+}
+
+impl Attempt {
+    fn note(&self) {
+        let (Self::Failed(error) | Self::Hopeless(error)) = self;
+        tracing::debug!(event = TraceEvent::ClientSessionReconnectFailed.id(), %error, "reconnecting failed");
+    }
 }
 
 /// Resumes the session over `stream`.
@@ -233,10 +237,20 @@ async fn resume_until(
     stream: BoxStream,
     deadline: Option<tokio::time::Instant>,
 ) -> Result<(), Attempt> {
+    attempt(shared, stream, deadline).await.inspect_err(Attempt::note)
+}
+
+async fn attempt(
+    shared: &Shared,
+    stream: BoxStream,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<(), Attempt> {
+    let not_now = || Attempt::Failed(Error::Reconnect(ReconnectFailure::NotResumable));
+    let _only = shared.begin_attempt().ok_or_else(not_now)?;
     let made = shared.with(|engine| engine.reconnect(now()));
     let (mut engine, inbound) = made.map_err(Attempt::Failed)?;
     let mut link = Handshake { stream, inbound };
-    let asked = link.run(&mut engine, deadline).await;
+    let asked = link.run(shared, &mut engine, deadline).await;
     let resumed = match asked {
         Ok(()) => shared.with(|session| {
             session.resume(&mut engine, now()).map(|()| session.generation()).map_err(Attempt::Hopeless)
@@ -273,19 +287,23 @@ const FAREWELL: Duration = Duration::from_secs(1);
 impl Handshake {
     async fn run(
         &mut self,
+        shared: &Shared,
         engine: &mut Engine,
         deadline: Option<tokio::time::Instant>,
     ) -> Result<(), Error> {
         let of_login = engine.poll_timeout().unwrap_or_else(now).into();
         let deadline = deadline.map_or(of_login, |deadline| deadline.min(of_login));
         let late = || Error::Timeout(crate::error::Timeout::Login);
-        tokio::time::timeout_at(deadline, self.exchange(engine)).await.map_err(|_| late())?
+        tokio::time::timeout_at(deadline, self.exchange(shared, engine)).await.map_err(|_| late())?
     }
 
     /// Both sides take turns, so nothing has to be written and read at once.
-    async fn exchange(&mut self, engine: &mut Engine) -> Result<(), Error> {
+    async fn exchange(&mut self, shared: &Shared, engine: &mut Engine) -> Result<(), Error> {
         let mut output = Vec::new();
         loop {
+            while let Some(stage) = engine.poll_progress() {
+                shared.announce(SessionEvent::Progress(stage));
+            }
             while engine.has_output() {
                 engine.take_output(&mut output, now());
                 self.stream.write_all(&output).await?;

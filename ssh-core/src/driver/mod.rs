@@ -16,6 +16,7 @@ pub(crate) use shared::{EndIfDropped, Keeper, Shared};
 pub(crate) use stream::{BoxStream, split};
 
 use crate::protocol::{Engine, Inbound};
+use crate::session::SessionEvent;
 
 /// Finds a stream for a session that has lost its own.
 pub(crate) trait Supervisor: Send + Sync {
@@ -28,6 +29,7 @@ pub(crate) trait Supervisor: Send + Sync {
 pub struct Driver {
     reading: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     writing: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    shared: Arc<Shared>,
 }
 
 impl Driver {
@@ -45,8 +47,15 @@ impl Driver {
         let driver = Self {
             reading: Box::pin(read_loop::run(Arc::clone(&shared), reader, supervisor)),
             writing: Box::pin(write_loop::run(Arc::clone(&shared), writer)),
+            shared: Arc::clone(&shared),
         };
         (driver, shared)
+    }
+
+    /// As [`Session::events`](crate::Session::events), before there is a session: asked before anything has been polled it
+    /// tells every [`Progress`](crate::progress::Progress) from the first on.
+    pub fn events(&self) -> impl futures::Stream<Item = SessionEvent> + Send + Unpin + 'static {
+        crate::session::events_of(&self.shared)
     }
 
     /// Runs the two loops as tasks of their own, so that sealing and opening can use two cores.

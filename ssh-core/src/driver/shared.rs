@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -28,6 +29,17 @@ pub(crate) struct Shared {
     generation: watch::Sender<u64>,
     events: broadcast::Sender<SessionEvent>,
     keeper: OnceLock<Box<dyn Keeper>>,
+    /// A client tries to come back.
+    attempting: AtomicBool,
+}
+
+/// The one attempt to come back, from [`Shared::begin_attempt`].
+pub(crate) struct OnlyAttempt<'a>(&'a AtomicBool);
+
+impl Drop for OnlyAttempt<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// Whoever keeps sessions that have no stream. It is called without the lock.
@@ -41,7 +53,7 @@ pub(crate) trait Keeper: Send + Sync + std::fmt::Debug {
 }
 
 /// Events that somebody has not looked at; past it the oldest are forgotten.
-const MAX_EVENTS: usize = 32;
+const MAX_EVENTS: usize = 64;
 
 struct State {
     engine: Engine,
@@ -51,6 +63,8 @@ struct State {
     armed: Option<Instant>,
     login: Queue<Event>,
     end_seen: bool,
+    /// Somebody is telling of progress, and will tell of what comes meanwhile.
+    telling: bool,
     /// The session that this connection carries now, and its generation.
     moved: Option<(Arc<Shared>, u64)>,
     next_reader: Option<ReadLink>,
@@ -108,6 +122,7 @@ impl Shared {
             armed: None,
             login: Queue::default(),
             end_seen: false,
+            telling: false,
             moved: None,
             next_reader: None,
             next_writer: None,
@@ -122,6 +137,7 @@ impl Shared {
             generation: watch::Sender::new(0),
             events: broadcast::Sender::new(MAX_EVENTS),
             keeper: OnceLock::new(),
+            attempting: AtomicBool::new(false),
         }
     }
 
@@ -221,6 +237,11 @@ impl Shared {
         let _ = self.events.send(event);
     }
 
+    /// Begins an attempt to come back, unless there is one: to the server the second would be the better one.
+    pub(crate) fn begin_attempt(&self) -> Option<OnlyAttempt<'_>> {
+        (!self.attempting.swap(true, Ordering::AcqRel)).then(|| OnlyAttempt(&self.attempting))
+    }
+
     /// Who is told of what becomes of the stream. Once.
     pub(crate) fn set_keeper(&self, keeper: Box<dyn Keeper>) {
         let _ = self.keeper.set(keeper);
@@ -259,6 +280,7 @@ impl Shared {
             early.extend(state.writer.take());
         }
         let writer = if state.engine.has_output() { state.writer.take() } else { None };
+        let tell = state.engine.has_progress() && !std::mem::replace(&mut state.telling, true);
         let mut look = false;
         if state.engine.ended().is_some() && !std::mem::replace(&mut state.end_seen, true) {
             look = true;
@@ -289,7 +311,26 @@ impl Shared {
         if look {
             self.reader.notify_one();
         }
+        if tell {
+            self.tell_progress();
+        }
         self.report(links, ended_now);
+    }
+
+    /// Tells the listeners how far the connection is: by one task at a time, so that the order is kept.
+    fn tell_progress(&self) {
+        loop {
+            let stage = {
+                let mut state = self.state.lock();
+                let stage = state.engine.poll_progress();
+                state.telling = stage.is_some();
+                stage
+            };
+            match stage {
+                Some(stage) => self.announce(SessionEvent::Progress(stage)),
+                None => return,
+            }
+        }
     }
 
     /// Tells the keeper and the listeners.
@@ -302,6 +343,7 @@ impl Shared {
                         keeper.lost();
                     }
                 }
+                LinkEvent::Enabled => self.announce(SessionEvent::ReconnectEnabled),
                 LinkEvent::KeepAliveSucceeded(count) => {
                     self.announce(SessionEvent::KeepAliveSucceeded { count })
                 }

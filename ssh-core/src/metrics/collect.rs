@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::SessionMetrics;
@@ -15,6 +16,7 @@ use crate::session::Session;
 #[derive(Debug)]
 pub struct ContourCollector {
     contour: Arc<Mutex<SessionContour>>,
+    stop: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -27,11 +29,17 @@ impl ContourCollector {
         let contour = Arc::new(Mutex::new(contour));
         let shared = Arc::clone(session.shared());
         let sink = Arc::clone(&contour);
+        let mut seen: SessionMetrics = shared.with(|engine| engine.metrics());
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
             let started = crate::driver::now();
-            let mut seen = SessionMetrics::default();
             loop {
-                let ended = tokio::time::timeout(LOOK, shared.ended()).await.is_ok();
+                let ended = tokio::select! {
+                    _ = shared.ended() => true,
+                    () = stopped.notified() => true,
+                    () = tokio::time::sleep(LOOK) => false,
+                };
                 let metrics = shared.with(|engine| engine.metrics());
                 let elapsed = crate::driver::now().saturating_duration_since(started).as_millis();
                 sink.lock().add(ContourUpdate {
@@ -46,7 +54,7 @@ impl ContourCollector {
                 }
             }
         });
-        Self { contour, task }
+        Self { contour, stop, task }
     }
 
     /// What has been collected so far.
@@ -55,10 +63,10 @@ impl ContourCollector {
         self.contour.lock().clone()
     }
 
-    /// Stops, and gives what has been collected.
+    /// Stops, and gives what has been collected until now.
     pub async fn stop(mut self) -> SessionContour {
-        self.task.abort();
-        // It was cancelled, or had ended with the session.
+        self.stop.notify_one();
+        // It adds what came since it last looked, unless it had ended with the session.
         let _ = (&mut self.task).await;
         self.contour()
     }

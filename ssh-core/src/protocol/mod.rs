@@ -16,8 +16,8 @@ pub use auth::{
     Prompts, Refusal, RefusedAttempt, Secret, ServerAttempt, ServerMethod, Succeeded, ToSign,
 };
 pub use connection::{
-    AcceptTicket, ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenError,
-    OpenFailure, OpenFailureReason, PeerRequest, Piece, Progress,
+    AcceptTicket, ChannelTerms, ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel,
+    OpenError, OpenFailure, OpenFailureReason, PeerRequest, Piece, Progress,
 };
 pub use engine::{Engine, Event, LinkEvent};
 pub use reconnect::{Latency, ReconnectFailure, ReconnectOffer, SessionIndex};

@@ -89,9 +89,9 @@ impl IncomingChannel {
     /// # Errors
     /// If the session is over.
     pub fn accept_with(mut self, fields: &[u8]) -> Result<Channel, Error> {
-        let id = self.offer.take().map(|offer| offer.id).ok_or(Error::Bug("a channel was decided twice"))?;
-        self.shared.with(|engine| engine.accept_channel(id, fields))?;
-        Ok(Channel::new(Arc::clone(&self.shared), id))
+        let offer = self.offer.take().ok_or(Error::Bug("a channel was decided twice"))?;
+        self.shared.with(|engine| engine.accept_channel(offer.id, fields))?;
+        Ok(Channel::new(Arc::clone(&self.shared), offer.id, offer.kind.into()))
     }
 
     /// Refuses the channel; `text` is for the peer's user.

@@ -3,13 +3,42 @@
 use std::sync::Arc;
 
 use super::Session;
-use crate::error::Error;
+use crate::driver::Shared;
+use crate::error::{Error, ReconnectFailure};
+use crate::progress::Progress;
 use crate::protocol::Latency;
+
+/// What becomes of a session from now on, until it is over.
+pub(crate) fn events_of(
+    shared: &Arc<Shared>,
+) -> impl futures::Stream<Item = SessionEvent> + Send + Unpin + 'static {
+    let (events, ended) = (shared.subscribe(), Arc::clone(shared));
+    let events = futures::stream::unfold((events, ended), |(mut events, ended)| async move {
+        use tokio::sync::broadcast::error::RecvError;
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = events.recv() => received,
+                _ = ended.ended() => return None,
+            };
+            match received {
+                Ok(event) => return Some((event, (events, ended))),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    });
+    // Whoever waits for several things at once asks again after the end.
+    Box::pin(futures::StreamExt::fuse(events))
+}
 
 /// What became of a session's stream, or of the peer behind it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SessionEvent {
+    /// The set-up of a connection came this far. Those of the first one are over before there is a [`Session`]: they are for
+    /// whoever asked the [`Driver`](crate::Driver::events). A client that comes back tells those of each attempt.
+    Progress(Progress),
     /// It was lost; the session and its channels wait for another.
     Disconnected(Error),
     /// Another is tried for, after this time.
@@ -19,6 +48,8 @@ pub enum SessionEvent {
         /// The time until then.
         after: std::time::Duration,
     },
+    /// From now on the session outlives its stream: see [`Session::reconnect_enabled`].
+    ReconnectEnabled,
     /// There is another, and everything goes on.
     Reconnected,
     /// The peer was silent, was asked for a sign of life and gave one.
@@ -38,33 +69,15 @@ impl Session {
     /// What becomes of the session's stream from now on, and how the peer answers keepalives, as a `Stream` that ends with
     /// the session. A listener that falls behind misses the oldest.
     pub fn events(&self) -> impl futures::Stream<Item = SessionEvent> + Send + Unpin + 'static {
-        let events = self.inner.shared.subscribe();
-        let ended = Arc::clone(&self.inner.shared);
-        let events = futures::stream::unfold((events, ended), |(mut events, ended)| async move {
-            use tokio::sync::broadcast::error::RecvError;
-            loop {
-                let received = tokio::select! {
-                    biased;
-                    received = events.recv() => received,
-                    _ = ended.ended() => return None,
-                };
-                match received {
-                    Ok(event) => return Some((event, (events, ended))),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            }
-        });
-        // Whoever waits for several things at once asks again after the end.
-        Box::pin(futures::StreamExt::fuse(events))
+        events_of(&self.inner.shared)
     }
 
     /// Client: resumes the session over `stream` after its own was lost. Needless where the configuration has a
     /// [`Reconnect`](crate::client::Reconnect).
     ///
     /// # Errors
-    /// [`Error::Reconnect`] with [`NotResumable`](crate::error::ReconnectFailure::NotResumable) if the session has a stream, or cannot be
-    /// resumed. With any other, and with whatever ended the new connection: why it failed. If that will not get
+    /// [`Error::Reconnect`] with [`NotResumable`](ReconnectFailure::NotResumable) if the session has a stream, cannot be
+    /// resumed, or is being resumed by another call. With any other, and with whatever ended the new connection: why it failed. If that will not get
     /// better, the session is over.
     ///
     /// # Cancel safety
@@ -91,6 +104,31 @@ impl Session {
     #[must_use]
     pub fn is_reconnect_enabled(&self) -> bool {
         self.inner.shared.with(|engine| engine.is_reconnect_enabled())
+    }
+
+    /// Waits until the session outlives its stream, as [`is_reconnect_enabled`](Self::is_reconnect_enabled) tells.
+    ///
+    /// # Errors
+    /// [`ReconnectFailure::NotResumable`] at once if one of the sides has not offered it, as it cannot without any security;
+    /// the session's error once it is over.
+    ///
+    /// # Cancel safety
+    /// Nothing happens to the session.
+    pub async fn reconnect_enabled(&self) -> Result<(), Error> {
+        let mut events = self.events();
+        loop {
+            let shared = &self.inner.shared;
+            let (enabled, resumable) =
+                shared.with(|engine| (engine.is_reconnect_enabled(), engine.is_resumable()));
+            if enabled {
+                return Ok(());
+            }
+            if !resumable {
+                let never = Error::Reconnect(ReconnectFailure::NotResumable);
+                return Err(shared.end_reason().unwrap_or(never));
+            }
+            let _ = futures::StreamExt::next(&mut events).await;
+        }
     }
 
     /// Round trips, if the peer measures them too (`session-latency@microsoft.com`).

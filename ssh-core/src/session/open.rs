@@ -36,7 +36,7 @@ impl Session {
         let now = crate::driver::now();
         let id = shared.with(|engine| engine.open_channel(kind, fields, now))?;
         // Dropping it gives the channel up in whatever state it is.
-        let channel = Channel::new(Arc::clone(shared), id);
+        let channel = Channel::new(Arc::clone(shared), id, kind.into());
         let confirmation =
             std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
         Ok((channel, confirmation))
@@ -72,7 +72,7 @@ impl Session {
             };
             Ok::<_, Error>((id, support, number))
         })?;
-        let channel = Channel::new(Arc::clone(shared), id);
+        let channel = Channel::new(Arc::clone(shared), id, kind.into());
         let abandon = number.map(|number| AbandonReply { shared, number });
         std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
         let reply = match number {

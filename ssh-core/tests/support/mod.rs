@@ -1,6 +1,8 @@
 //! Two sessions over an in-memory stream.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod raw;
+
 use std::sync::Arc;
 
 use ssh_core::config::{Algorithms, Extensions, Limits};

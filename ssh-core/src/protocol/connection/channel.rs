@@ -123,14 +123,27 @@ pub(super) struct ReceiveHalf {
 }
 
 /// What happens to extended data of type 1.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum StderrMode {
+    /// Somebody may still want it: it is kept up to half a window, so that nobody stalls who does not; what comes once
+    /// there was no room is credited and dropped.
+    Undecided {
+        kept: Option<Box<StderrQueue>>,
+        is_over: bool,
+    },
     /// Nobody reads it: it is credited and dropped.
-    #[default]
     Discard,
     Queue(Box<StderrQueue>),
+    /// It is read as data, whatever its type.
+    AsData,
     /// All types are kept, to be passed on.
     All(VecDeque<(u32, Bytes)>),
+}
+
+impl Default for StderrMode {
+    fn default() -> Self {
+        Self::Undecided { kept: None, is_over: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -171,6 +184,18 @@ impl std::fmt::Display for OpenFailureReason {
             Self(other) => write!(f, "reason {other}"),
         }
     }
+}
+
+/// What both sides said when a channel was opened (RFC 4254 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelTerms {
+    /// The peer's number for the channel.
+    pub remote_id: u32,
+    /// The window that the peer has from us, in bytes; it grows with use.
+    pub window_bytes: u32,
+    /// Data that the peer takes in one packet, in bytes.
+    pub packet_bytes: u32,
 }
 
 /// How the program behind a channel ended (RFC 4254 §6.10).
@@ -233,7 +258,7 @@ impl Row {
                 queue: ReceiveQueue::default(),
                 waker: None,
                 eof: false,
-                stderr: StderrMode::Discard,
+                stderr: StderrMode::default(),
             },
             bytes_received: 0,
             bytes_sent: 0,

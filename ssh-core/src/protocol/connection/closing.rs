@@ -23,8 +23,8 @@ impl Connection {
 
     /// Closes our side. What the peer sends from now on is dropped.
     pub(crate) fn close(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
-        if self.failed.is_some() {
-            return Ok(());
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
         }
         let Some(row) = self.open_row(id) else { return Ok(()) };
         row.close_sent = true;
@@ -52,7 +52,8 @@ impl Connection {
                 out,
             ),
             RowPhase::Open { .. } | RowPhase::Refused(_) => {
-                let closed = self.close(id, out);
+                // With the session everything is closed that was open.
+                let closed = if self.failed.is_some() { Ok(()) } else { self.close(id, out) };
                 self.remove(id);
                 closed
             }

@@ -23,7 +23,7 @@ use crate::trace::TraceEvent;
 const MAX_NAME: usize = 256;
 /// The keepalive that OpenSSH and Dev Tunnels peers send, on channels and for the session.
 pub(crate) const KEEPALIVE: &str = "keepalive@openssh.com";
-const STDERR: u32 = 1;
+pub(super) const STDERR: u32 = 1;
 
 impl Connection {
     /// A message with a number from 80 to 100. `Ok(false)` if the number is nobody's.
@@ -116,9 +116,23 @@ impl Connection {
         let mut spares = std::mem::take(&mut self.spares);
         let accepted = self.accept_data(ChannelExtendedData::NUMBER, id, len).map(|row| {
             row.map(|row| match &mut row.receive.stderr {
+                StderrMode::Undecided { kept, is_over } if message.code == STDERR && !*is_over => {
+                    let kept_len = kept.as_ref().map_or(0, |kept| kept.queue.len());
+                    let half = usize::try_from(row.receive.window.size() / 2).unwrap_or(usize::MAX);
+                    *is_over = kept_len.saturating_add(len) > half;
+                    if *is_over {
+                        return (false, None);
+                    }
+                    kept.get_or_insert_default().queue.push(data, &mut spares);
+                    (true, None)
+                }
                 StderrMode::Queue(stderr) if message.code == STDERR => {
                     stderr.queue.push(data, &mut spares);
                     (true, stderr.waker.take())
+                }
+                StderrMode::AsData => {
+                    row.receive.queue.push(data, &mut spares);
+                    (true, row.receive.waker.take())
                 }
                 StderrMode::All(queue) => {
                     // A copy, so that a short one does not pin a whole block.
@@ -229,6 +243,8 @@ impl Connection {
         let message = ChannelEof::decode(payload)?;
         let Some(row) = self.row_for(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
         row.receive.eof = true;
+        let event = TraceEvent::ChannelEofReceived.id();
+        tracing::debug!(event, channel = message.recipient, "the peer has sent all");
         let mut wakes: Vec<_> = row.receive.waker.take().into_iter().collect();
         if let StderrMode::Queue(stderr) = &mut row.receive.stderr {
             wakes.extend(stderr.waker.take());
@@ -331,6 +347,9 @@ impl Connection {
         }
         if message.name == INITIAL_CHANNEL_REQUEST {
             return self.on_initial_request(&message, out);
+        }
+        if message.name == KEEPALIVE {
+            tracing::trace!(event = TraceEvent::KeepAliveRequestReceived.id(), "asked for a sign of life");
         }
         let limit = self.common.limits.pending_requests;
         // A keepalive is answered at once; any answer is a sign of life.

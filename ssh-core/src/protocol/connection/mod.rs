@@ -34,7 +34,7 @@ use crate::metrics::ChannelMetrics;
 use crate::protocol::transport::outbound::Outbound;
 
 pub use accept::AcceptTicket;
-pub use channel::{ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
+pub use channel::{ChannelTerms, ExitStatus, OpenFailure, OpenFailureReason, PeerRequest};
 use churn::Churn;
 pub use global_requests::{GlobalPeerRequest, GlobalReply};
 pub(crate) use incoming::KEEPALIVE;
@@ -229,6 +229,15 @@ impl Connection {
             bytes_received: row.bytes_received,
             dropped_requests: row.dropped_requests.into(),
         }
+    }
+
+    pub(crate) fn terms(&self, id: u32) -> Option<ChannelTerms> {
+        let row = self.rows.get(&id).filter(|row| row.is_open())?;
+        Some(ChannelTerms {
+            remote_id: row.send.remote,
+            window_bytes: row.receive.window.size(),
+            packet_bytes: row.send.max_packet,
+        })
     }
 
     pub(crate) fn open_ids(&self) -> Vec<u32> {

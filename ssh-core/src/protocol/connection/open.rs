@@ -55,6 +55,14 @@ impl Connection {
         Ok(id)
     }
 
+    /// As if the peer had confirmed it.
+    #[cfg(test)]
+    pub(crate) fn confirm_for_test(&mut self, id: u32) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.phase = RowPhase::Open { confirmation: Bytes::new() };
+        }
+    }
+
     /// The peer's answer to an open: the fields of its confirmation.
     pub(crate) fn poll_opened(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Bytes, OpenError>> {
         if let Some(error) = &self.failed {

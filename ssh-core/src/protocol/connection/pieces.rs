@@ -1,12 +1,12 @@
 //! What comes on a channel in the order in which it came, for passing it on.
 
-use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use super::Connection;
 use super::channel::{PeerRequest, StderrMode};
+use super::incoming::STDERR;
 use super::wakers::{add_waker, set_waker};
 use crate::error::Error;
 use crate::protocol::transport::outbound::Outbound;
@@ -41,8 +41,10 @@ const MAX_CHUNKS: usize = 16;
 impl Connection {
     /// From now on all extended data is kept for [`poll_piece`](Self::poll_piece).
     pub(crate) fn keep_extended(&mut self, id: u32) {
+        let kept = self.take_kept_stderr(id);
         if let Some(row) = self.rows.get_mut(&id) {
-            row.receive.stderr = StderrMode::All(VecDeque::new());
+            let kept = Some((STDERR, kept)).filter(|(_, kept)| !kept.is_empty());
+            row.receive.stderr = StderrMode::All(kept.into_iter().collect());
         }
     }
 

@@ -141,17 +141,48 @@ impl Connection {
 
     /// From now on stderr is kept for [`poll_read_stderr`](Self::poll_read_stderr).
     pub(crate) fn keep_stderr(&mut self, id: u32) {
-        if let Some(row) = self.rows.get_mut(&id)
-            && matches!(row.receive.stderr, StderrMode::Discard)
-        {
-            row.receive.stderr = StderrMode::Queue(Default::default());
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        let kept = match &mut row.receive.stderr {
+            StderrMode::Undecided { kept, .. } => kept.take(),
+            StderrMode::Discard => None,
+            StderrMode::Queue(_) | StderrMode::AsData | StderrMode::All(_) => return,
+        };
+        row.receive.stderr = StderrMode::Queue(kept.unwrap_or_default());
+    }
+
+    /// What came of stderr before anybody said what is to become of it.
+    pub(super) fn take_kept_stderr(&mut self, id: u32) -> Bytes {
+        let row = self.rows.get_mut(&id);
+        let Some(StderrMode::Undecided { kept, .. }) = row.map(|row| &mut row.receive.stderr) else {
+            return Bytes::new();
+        };
+        let Some(mut kept) = kept.take() else { return Bytes::new() };
+        let mut bytes = vec![0; kept.queue.len()];
+        kept.queue.read(&mut bytes, &mut self.spares);
+        bytes.into()
+    }
+
+    /// From now on extended data, whatever its type, comes as data, unless stderr has been taken.
+    pub(crate) fn read_extended_as_data(&mut self, id: u32) {
+        let kept = self.take_kept_stderr(id);
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        if matches!(row.receive.stderr, StderrMode::Undecided { .. } | StderrMode::Discard) {
+            row.receive.stderr = StderrMode::AsData;
+            if !kept.is_empty() {
+                row.receive.queue.push(kept, &mut self.spares);
+                self.wakes.extend(row.receive.waker.take());
+            }
         }
     }
 
     /// From now on stderr is dropped again, and what waits of it is credited.
     pub(crate) fn discard_stderr(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
         let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
-        let StderrMode::Queue(stderr) = std::mem::take(&mut row.receive.stderr) else { return Ok(()) };
+        if !matches!(row.receive.stderr, StderrMode::Queue(_)) {
+            return Ok(());
+        }
+        let mode = std::mem::replace(&mut row.receive.stderr, StderrMode::Discard);
+        let StderrMode::Queue(stderr) = mode else { return Ok(()) };
         self.credit(id, stderr.queue.len(), out)
     }
 

@@ -11,9 +11,10 @@ use crate::config::OPEN_CHANNEL_REQUEST;
 use crate::error::{ApiMisuse, Error};
 use crate::metrics::{ChannelMetrics, SessionMetrics};
 use crate::protocol::connection::{
-    AcceptTicket, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError, OpenFailureReason,
-    PeerRequest, Piece, Progress,
+    AcceptTicket, ChannelTerms, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError,
+    OpenFailureReason, PeerRequest, Piece, Progress,
 };
+use crate::trace::TraceEvent;
 
 /// Channels and requests. Each of these fails with the session's error once it is over, and with
 /// [`ApiMisuse::NotAuthenticated`] before it has begun.
@@ -189,13 +190,34 @@ impl Engine {
 
     pub fn close_channel(&mut self, id: u32) -> Result<(), Error> {
         let closed = self.connection.close(id, &mut self.transport.out);
+        self.note_close(&closed, id);
         self.fatal(closed)
     }
 
     pub fn release_channel(&mut self, id: u32) {
-        if let Err(error) = self.connection.release(id, &mut self.transport.out) {
+        let closed = self.connection.release(id, &mut self.transport.out);
+        self.note_close(&closed, id);
+        if let Err(error) = closed {
             self.end(error);
         }
+    }
+
+    fn note_close(&self, closed: &Result<(), Error>, id: u32) {
+        if let Err(error) = closed {
+            let event = TraceEvent::ChannelCloseFailed.id();
+            tracing::debug!(event, channel = id, %error, "a channel was not closed");
+        }
+    }
+
+    /// What the peer was told, and told us, when the channel was opened; `None` if it is gone or not open yet.
+    #[must_use]
+    pub fn channel_terms(&self, id: u32) -> Option<ChannelTerms> {
+        self.connection.terms(id)
+    }
+
+    /// From now on extended data is read as data, whatever its type.
+    pub fn read_extended_as_data(&mut self, id: u32) {
+        self.connection.read_extended_as_data(id);
     }
 
     pub fn poll_channel_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {

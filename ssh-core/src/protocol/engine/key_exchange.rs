@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::reconnect::Stream;
 use super::{Auth, Engine, Transport};
 use crate::error::Error;
+use crate::progress::Progress;
 use crate::protocol::Role;
 use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::ExtInfo;
@@ -35,7 +36,10 @@ impl Engine {
                 self.transport.rekey.on_peer_start(self.transport.out.since_key(), authenticated, now)?;
             }
             KexProgress::HostKey(key) => self.on_host_key(key)?,
-            KexProgress::Insecure => self.on_authenticated(Authenticated::without_security()),
+            KexProgress::Insecure => {
+                self.on_first_keys();
+                self.on_authenticated(Authenticated::without_security());
+            }
             KexProgress::Done { next, first } => {
                 self.next_opener = Some(next);
                 self.transport.rekey.on_keys(now);
@@ -44,6 +48,7 @@ impl Engine {
                 self.transport.out.end_exchange(ext_info)?;
                 if first {
                     tracing::debug!(event = TraceEvent::SessionEncrypted.id(), "keys exchanged");
+                    self.on_first_keys();
                     tracing::debug!(event = TraceEvent::SessionAuthenticating.id(), "authenticating");
                     self.claim()?;
                 }
@@ -51,6 +56,11 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn on_first_keys(&mut self) {
+        self.stages.pass(Progress::CompletedKeyExchange);
+        self.stages.pass(Progress::OpenedSshSessionConnection);
     }
 
     /// RFC 8308 §2.3. Both sides say which signatures they take; Dev Tunnels peers expect it of both.

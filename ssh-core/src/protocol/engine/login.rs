@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{Auth, Engine, Event};
 use crate::error::{Error, PeerMisbehaved};
+use crate::progress::Progress;
 use crate::protocol::auth::{
     AuthAnswer, Authenticated, ClientAuthRequest, ClientProgress, Method, ServerProgress, ToSign,
 };
@@ -25,6 +26,7 @@ impl Engine {
             return Err(Error::Bug("a server was given a host key"));
         };
         auth.start(&mut self.transport.out)?;
+        self.stages.pass(Progress::StartingSessionAuthentication);
         self.events.push_back(Event::AuthReady);
         Ok(())
     }
@@ -144,6 +146,9 @@ impl Engine {
     pub(super) fn on_server_auth(&mut self, progress: ServerProgress, now: Instant) -> Result<(), Error> {
         let mut progress = progress;
         loop {
+            if !matches!(progress, ServerProgress::Nothing) {
+                self.stages.pass(Progress::StartingSessionAuthentication);
+            }
             match progress {
                 ServerProgress::Nothing => {}
                 ServerProgress::Begin(user) => self.events.push_back(Event::AuthBegin(user)),
@@ -169,6 +174,9 @@ impl Engine {
 
     pub(super) fn on_authenticated(&mut self, proof: Authenticated) {
         tracing::debug!(event = TraceEvent::SessionAuthenticated.id(), "authenticated");
+        if self.stages.has_passed(Progress::StartingSessionAuthentication) {
+            self.stages.pass(Progress::CompletedSessionAuthentication);
+        }
         self.auth = Auth::Done(proof);
         self.login_deadline = None;
         self.settle_resumption();

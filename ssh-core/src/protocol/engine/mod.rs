@@ -22,6 +22,7 @@ use crate::connection_info::{Addresses, ConnectionInfo, SessionId};
 use crate::error::Error;
 use crate::keys::{HostKey, PublicKey, SigningKey};
 use crate::metrics::SessionMetrics;
+use crate::progress::{Progress, Stages};
 use crate::protocol::auth::{
     AuthReply, Authenticated, ClientAuth, RefusedAttempt, ServerAttempt, ServerAuth,
 };
@@ -71,6 +72,7 @@ pub struct Engine {
     /// Packets that came for the session which this connection is going to carry.
     waiting: Option<Box<Waiting>>,
     link_events: VecDeque<LinkEvent>,
+    stages: Stages,
     generation: u64,
 }
 
@@ -175,6 +177,9 @@ impl Engine {
         let mut kex = Kex::new(role, Arc::clone(&common), host_keys);
         // Behind the version line without waiting for the peer's, which saves a round trip.
         kex.start(&mut out, now)?;
+        let mut stages = Stages::default();
+        stages.pass(Progress::OpeningSshSessionConnection);
+        stages.pass(Progress::StartingProtocolVersionExchange);
         let engine = Self {
             role,
             auth: auth(&common),
@@ -201,6 +206,7 @@ impl Engine {
             resumption: None,
             waiting: None,
             link_events: VecDeque::new(),
+            stages,
             generation: 0,
             peer_extensions: None,
             custom: custom::Custom::default(),
@@ -221,6 +227,8 @@ impl Engine {
             }
         }
         self.transport.ident_seen = true;
+        self.stages.pass(Progress::CompletedProtocolVersionExchange);
+        self.stages.pass(Progress::StartingKeyExchange);
         self.transport.kex.set_peer_version(version);
     }
 
@@ -288,3 +296,7 @@ impl Engine {
         self.connection.channels()
     }
 }
+
+#[cfg(all(test, feature = "rustcrypto"))]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;

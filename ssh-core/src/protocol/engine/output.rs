@@ -4,6 +4,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::{Engine, Event};
+use crate::progress::Progress;
 use crate::protocol::transport::inbound::NextOpener;
 use crate::protocol::transport::outbound::HIGH_BATCH;
 
@@ -59,6 +60,17 @@ impl Engine {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The next stage of the set-up that this connection has passed.
+    pub fn poll_progress(&mut self) -> Option<Progress> {
+        self.stages.next()
+    }
+
+    /// Whether [`poll_progress`](Self::poll_progress) has something.
+    #[must_use]
+    pub fn has_progress(&self) -> bool {
+        self.stages.has_untold()
     }
 
     /// Moves tasks to wake into `batch`, to be woken once the engine is not borrowed any more. Whether there are more.

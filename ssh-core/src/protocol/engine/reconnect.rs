@@ -66,6 +66,8 @@ struct LastAnswer {
 pub enum LinkEvent {
     /// It was lost; the session waits for another.
     Lost(Error),
+    /// From now on the session survives the loss of its stream.
+    Enabled,
     /// The session has a stream again, and sends what was lost.
     Resumed,
     /// The peer gave a sign of life when asked for one, for so many times in a row.
@@ -83,6 +85,8 @@ impl Engine {
     /// [`ApiMisuse::ReconnectWithoutKeys`] without any security.
     pub fn offer_reconnect(&mut self, offer: ReconnectOffer) -> Result<(), Error> {
         if self.common.algorithms.is_insecure() {
+            let event = TraceEvent::SessionReconnectInitFailed.id();
+            tracing::debug!(event, "there are no keys to prove anything with");
             return Err(Error::ApiMisuse(ApiMisuse::ReconnectWithoutKeys));
         }
         self.transport.kex.keep_token_keys();

@@ -284,6 +284,12 @@ impl Outbound {
         Ok(())
     }
 
+    /// Nothing more can be sealed, as after 2^32 packets under one key.
+    #[cfg(test)]
+    pub(crate) fn exhaust(&mut self) {
+        self.since_key.packets = u64::from(u32::MAX).saturating_add(1);
+    }
+
     /// Frames and seals one packet at the end of the buffer (RFC 4253 §6).
     pub(crate) fn seal(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
         let start = self.buffer.len();
@@ -427,7 +433,10 @@ mod tests {
         out.sequence = u32::MAX;
         out.seal(|buffer| buffer.push(2)).unwrap();
         assert_eq!(out.sequence, 0);
-        let error = out.seal(|buffer| buffer.push(2)).unwrap_err();
-        assert!(matches!(error, super::Error::PeerMisbehaved(super::PeerMisbehaved::CounterExhausted)));
+        let told = crate::trace::capture::numbers(|| {
+            let error = out.seal(|buffer| buffer.push(2)).unwrap_err();
+            assert!(matches!(error, super::Error::PeerMisbehaved(super::PeerMisbehaved::CounterExhausted)));
+        });
+        assert_eq!(told, [u64::from(super::TraceEvent::SendMessageFailed.id())]);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::proxy::BadProxyRequest;
 use crate::error::{IoError, escape_text};
 use crate::protocol::OpenFailure;
+use crate::trace::TraceEvent;
 
 /// A host and a port, or a Unix socket. It shows control characters of a peer escaped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -139,6 +140,24 @@ pub enum ForwardEvent {
     },
 }
 
+impl ForwardEvent {
+    /// The number that the log tells it by.
+    #[must_use]
+    pub const fn trace_event(&self) -> TraceEvent {
+        match self {
+            Self::Connection { .. } => TraceEvent::PortForwardConnectionOpened,
+            Self::Refused { .. } => TraceEvent::PortForwardChannelOpenFailed,
+            Self::TargetDenied { .. } | Self::NotRequested { .. } => TraceEvent::PortForwardChannelInvalid,
+            Self::ListenDenied { .. } => TraceEvent::PortForwardRequestInvalid,
+            Self::ListenFailed { .. } => TraceEvent::PortForwardServerListenFailed,
+            Self::Listening { .. } => TraceEvent::PortForwardServerListening,
+            Self::DialFailed { .. } | Self::BadProxyRequest { .. } | Self::TooManyConnections { .. } => {
+                TraceEvent::PortForwardConnectionFailed
+            }
+        }
+    }
+}
+
 impl fmt::Display for ForwardEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -170,7 +189,7 @@ impl Events {
     }
 
     pub(super) fn emit(&self, event: ForwardEvent) {
-        tracing::debug!("{event}");
+        tracing::debug!(event = event.trace_event().id(), "{event}");
         if let Some(callback) = &self.0 {
             callback(event);
         }

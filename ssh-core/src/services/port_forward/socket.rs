@@ -8,6 +8,7 @@ use super::event::Target;
 use super::hooks::ForwardedStream;
 use super::pump;
 use crate::channel::Channel;
+use crate::trace::TraceEvent;
 
 /// A connection of either kind.
 #[derive(Debug)]
@@ -38,8 +39,14 @@ impl Socket {
             }
         };
         match ended {
-            Ok(()) => tracing::debug!(%target, "connection ended"),
-            Err(error) => tracing::debug!(%target, %error, "connection broke"),
+            Ok(()) => {
+                let event = TraceEvent::PortForwardConnectionClosed.id();
+                tracing::debug!(event, %target, "connection ended");
+            }
+            Err(error) => {
+                let event = TraceEvent::PortForwardConnectionFailed.id();
+                tracing::debug!(event, %target, %error, "connection broke");
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Stream;
+use super::{LinkEvent, Stream};
 use crate::error::Error;
 use crate::protocol::connection::KEEPALIVE;
 use crate::protocol::engine::{Auth, Engine};
@@ -10,6 +10,7 @@ use crate::protocol::messages::{Ignore, Rest};
 use crate::protocol::reconnect::trailer::Trailer;
 use crate::protocol::reconnect::{Extensions, is_counted};
 use crate::protocol::transport::acks::held_for;
+use crate::trace::TraceEvent;
 
 impl Engine {
     /// What our EXT_INFO lists: nothing that could not be kept.
@@ -28,13 +29,19 @@ impl Engine {
         let both = self.shared_extensions();
         let Some(resumption) = self.resumption.as_mut().filter(|_| both.reconnect) else { return Ok(()) };
         resumption.agreed = both;
-        self.transport.out.enable_trailer(both.trailer())
+        self.transport.out.enable_trailer(both.trailer()).inspect_err(|error| {
+            let event = TraceEvent::SessionReconnectInitFailed.id();
+            tracing::debug!(event, %error, "reconnecting was not switched on");
+        })
     }
 
     /// The peer's payloads end in a trailer from now on. Go peers say so twice.
     pub(in crate::protocol::engine) fn on_enable(&mut self) -> Result<(), Error> {
         if self.transport.incoming.is_none() {
             self.transport.incoming = Some(self.shared_extensions().trailer());
+            if self.is_reconnect_enabled() {
+                self.link_events.push_back(LinkEvent::Enabled);
+            }
         }
         self.ask_how_far()
     }
