@@ -121,6 +121,7 @@ async fn tunnels_and_tokens() -> Outcome {
 
     let url = format!("http://127.0.0.1:{}", relay.port);
     let secret = text(&token, "token")?;
+    let operator = relay.admin_token()?;
     let with = async |secret: &str, arguments: &[&str]| {
         let mut command = adit.command(arguments);
         command.args(["--json", "--relay", &url]).env("ADIT_TOKEN", secret);
@@ -132,7 +133,9 @@ async fn tunnels_and_tokens() -> Outcome {
         (secret, vec!["tunnel", "delete", "my-tunnel"], 3, "auth"),
         ("", vec!["tunnel", "show", "my-tunnel"], 3, "auth"),
         (secret, vec!["tunnel", "show", "none-such"], 7, "remote_refused"),
-        (secret, vec!["tunnel", "create", "X"], 7, "remote_refused"),
+        (secret, vec!["tunnel", "create", "X"], 3, "auth"),
+        (operator.as_str(), vec!["tunnel", "create", "X"], 7, "remote_refused"),
+        ("", vec!["tunnel", "list"], 3, "auth"),
         (secret, vec!["tunnel", "access", "my-tunnel", "--allow", "whoever"], 2, "usage"),
     ] {
         let exit = with(secret, &arguments).await?;
