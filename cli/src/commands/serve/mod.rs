@@ -1,6 +1,7 @@
 //! `adit serve`: an SSH server that does forwards and nothing else.
 
 mod connection;
+mod declined;
 pub(crate) mod host_keys;
 mod limits;
 mod penalties;
@@ -93,6 +94,7 @@ fn configure(
     let penalties = Arc::new(Penalties::new(!args.no_penalties));
     let log = Arc::new(SourceLog::new(output.clone()));
     let (users, warnings) = Users::load(args, Arc::clone(&penalties), Arc::clone(&log), output)?;
+    let declined = users.declined();
     let (host_keys, made_key) = host_keys::load(&args.host_key)?;
     let certificates = host_keys::load_certificates(&args.host_cert, &host_keys)?;
     let p521 = KeyKind::Ecdsa(Curve::P521);
@@ -138,6 +140,7 @@ fn configure(
         policy,
         gate: Gate::new(PROVIDER.random),
         penalties,
+        declined,
         log,
         sessions: Semaphore::new(sessions),
         detached,
