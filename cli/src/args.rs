@@ -235,7 +235,8 @@ pub(crate) struct ForwardArgs {
     #[arg(short = 'W', value_name = "HOST:PORT")]
     pub(crate) stdio: Option<Endpoint>,
 
-    /// A private key to log in with; ~/.ssh/id_ed25519, id_ecdsa and id_rsa unless given
+    /// A private key to log in with, or the public half of one that the ssh-agent has; ~/.ssh/id_ed25519, id_ecdsa and
+    /// id_rsa unless given
     #[arg(short = 'i', value_name = "KEYFILE")]
     pub(crate) identity: Vec<PathBuf>,
 
@@ -674,6 +675,10 @@ pub(crate) struct SignArgs {
     /// The authority's private key
     #[arg(long, value_name = "KEYFILE")]
     pub(crate) ca: PathBuf,
+
+    /// A file with the passphrase of the authority's key on its first line; asked on the terminal unless given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
 
     /// What servers log when the certificate is used
     #[arg(long, value_name = "TEXT")]
