@@ -122,7 +122,9 @@ fn public_half(file: &Path, args: &KeygenArgs, output: &Output) -> Result<Public
     match read_public(&candidate) {
         Some(line) => Ok(line),
         // Without the comment, which is encrypted.
-        None if needs_public && let Some(key) = read(file).and_then(|text| openssh::public_key(&text).ok()) => {
+        None if needs_public
+            && let Some(key) = read(file).and_then(|text| openssh::public_key(&text).ok()) =>
+        {
             Ok(PublicLine::new(key, ""))
         }
         None if needs_public => match Source::read(file, args, output)? {
