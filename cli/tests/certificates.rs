@@ -114,6 +114,28 @@ async fn what_makes_no_certificate_is_refused_and_writes_nothing() {
     assert!(!home.path("user-cert.pub").exists());
 }
 
+#[tokio::test]
+async fn an_authority_may_have_a_passphrase() {
+    let home = Home::new();
+    let ca = key(&home, "ca").await;
+    key(&home, "user").await;
+    let (right, wrong) = (home.write("right", "correct horse\n"), home.write("wrong", "battery staple\n"));
+    assert_eq!(home.run(&["keygen", "-p", "-f", &ca, "--new-passphrase-file", &right]).await.code, Some(0));
+    for (more, word) in
+        [(&[][..], "--passphrase-file"), (&["--passphrase-file", &wrong], "passphrase is wrong")]
+    {
+        let refused = sign(&home, "user", more).await;
+        assert!(refused.code == Some(8) && refused.stdout.contains(word), "{refused:?}");
+        assert!(!home.path("user-cert.pub").exists());
+    }
+    let made = sign(&home, "user", &["--passphrase-file", &right]).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    // Who names its public half is told so, and not to shut it away.
+    let public = format!("{ca}.pub");
+    let refused = home.run(&["keygen", "sign", "--ca", &public, "--id", "x", "-n", "a", &public]).await;
+    assert!(refused.stderr.contains("is a public key") && !refused.stderr.contains("chmod"), "{refused:?}");
+}
+
 /// The options of a certificate as `ssh-keygen` shows them; `None` if it is not installed.
 fn shown_options(file: &str) -> Option<Vec<String>> {
     let said = std::process::Command::new("ssh-keygen").args(["-L", "-f", file]).output().ok()?;

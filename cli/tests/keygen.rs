@@ -165,11 +165,17 @@ async fn a_passphrase_is_changed_in_place() {
         std::os::unix::fs::symlink(&key, home.path("link")).unwrap();
     }
     succeeds(&home, &[&change[..], &["--new-passphrase-file", &first]].concat()).await;
-    // Still the same key: its public half is told without the passphrase, by the file beside it, and with it.
+    // Still the same key: its public half is told without the passphrase, by the file beside it, and by itself.
     let expected = fingerprint(&home, &key).await;
     std::fs::rename(home.path("ed25519.pub"), home.path("elsewhere.pub")).unwrap();
-    fails(&home, &["keygen", "--fingerprint", "-f", &key], 8, &[&key, "--passphrase-file"]).await;
-    let shown = succeeds(&home, &["keygen", "--fingerprint", "-f", &key, "--passphrase-file", &first]).await;
+    assert_eq!(fingerprint(&home, &key).await, expected);
+    // Another format has the public half inside its encryption.
+    let other = home.text("pkcs8");
+    let convert = ["keygen", "--convert", "pkcs8", "-f", &key, "--passphrase-file", &first, "-o", &other];
+    succeeds(&home, &convert).await;
+    fails(&home, &["keygen", "--fingerprint", "-f", &other], 8, &[&other, "--passphrase-file"]).await;
+    let shown =
+        succeeds(&home, &["keygen", "--fingerprint", "-f", &other, "--passphrase-file", &first]).await;
     assert!(shown.stdout.contains(expected.split(' ').nth(1).unwrap()), "{shown:?}");
 
     let wrong = [&change[..], &["--passphrase-file", &second, "--no-passphrase"]].concat();

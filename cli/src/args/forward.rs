@@ -31,7 +31,8 @@ pub(crate) struct ForwardArgs {
     #[arg(short = 'W', value_name = "HOST:PORT")]
     pub(crate) stdio: Option<Endpoint>,
 
-    /// A private key to log in with; ~/.ssh/id_ed25519, id_ecdsa and id_rsa unless given
+    /// A private key to log in with, or the public half of one that the ssh-agent has; ~/.ssh/id_ed25519, id_ecdsa and
+    /// id_rsa unless given
     #[arg(short = 'i', value_name = "KEYFILE")]
     pub(crate) identity: Vec<PathBuf>,
 

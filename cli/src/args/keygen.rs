@@ -73,6 +73,10 @@ pub(crate) struct SignArgs {
     #[arg(long, value_name = "KEYFILE")]
     pub(crate) ca: PathBuf,
 
+    /// A file with the passphrase of the authority's key on its first line; asked on the terminal unless given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+
     /// What servers log when the certificate is used
     #[arg(long, value_name = "TEXT")]
     pub(crate) id: String,

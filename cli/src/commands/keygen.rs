@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use ssh_core::keys::{
     CertificateLine, Curve, Half, KeyFileError, KeyFormat, KeyFormatError, KeyKind, KeyPair,
-    MAX_KEY_FILE_LEN, Overwrite, PublicLine,
+    MAX_KEY_FILE_LEN, Overwrite, PublicLine, openssh,
 };
 use zeroize::Zeroizing;
 
@@ -107,7 +107,8 @@ fn event<'a>(line: &'a PublicLine, file: &Path) -> Event<'a> {
     }
 }
 
-/// The public half of a private or public key file. An encrypted one needs its `.pub` file beside it, or its passphrase.
+/// The public half of a private or public key file. An encrypted one in another format than OpenSSH's needs its `.pub` file
+/// beside it, or its passphrase.
 fn public_half(file: &Path, args: &KeygenArgs, output: &Output) -> Result<PublicLine, CliError> {
     let error = match KeyPair::read_file(file, None) {
         Ok(key) => return Ok(key.public_line()),
@@ -120,6 +121,12 @@ fn public_half(file: &Path, args: &KeygenArgs, output: &Output) -> Result<Public
     let candidate = if needs_public { public_path(file) } else { file.to_owned() };
     match read_public(&candidate) {
         Some(line) => Ok(line),
+        // Without the comment, which is encrypted.
+        None if needs_public
+            && let Some(key) = read(file).and_then(|text| openssh::public_key(&text).ok()) =>
+        {
+            Ok(PublicLine::new(key, ""))
+        }
         None if needs_public => match Source::read(file, args, output)? {
             Source::Private(opened) => Ok(opened.pair.public_line()),
             Source::Public(line) => Ok(line),

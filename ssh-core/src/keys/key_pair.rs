@@ -4,8 +4,8 @@ use zeroize::Zeroizing;
 
 use super::files::{self, Overwrite};
 use super::{
-    KdfLimits, KeyFileError, KeyFormat, KeyFormatError, KeyKind, MAX_KEY_FILE_LEN, PrivateKey, PublicKey,
-    PublicLine, openssh,
+    Half, KdfLimits, KeyFileError, KeyFormat, KeyFormatError, KeyKind, MAX_KEY_FILE_LEN, PrivateKey,
+    PublicKey, PublicLine, openssh,
 };
 use crate::crypto::{CryptoError, CryptoProvider};
 
@@ -73,8 +73,15 @@ impl KeyPair {
     /// [`KeyFileError`], which names the file; [`KeyFileError::Format`] holds what [`parse`](Self::parse) says.
     pub fn read_file(path: impl AsRef<Path>, passphrase: Option<&[u8]>) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
-        let text = files::read_private(path, MAX_KEY_FILE_LEN)?;
-        Self::parse(&text, passphrase).map_err(|source| KeyFileError::Format { path: path.into(), source })
+        let format = |source| KeyFileError::Format { path: path.into(), source };
+        let text = match files::read_private(path, MAX_KEY_FILE_LEN) {
+            // A public key is open to others as it should be, but it is not what was asked for.
+            Err(KeyFileError::OpenToOthers { .. }) if is_public(path) => {
+                return Err(format(KeyFormatError::IsPublic));
+            }
+            read => read?,
+        };
+        Self::parse(&text, passphrase).map_err(format)
     }
 
     /// The key as an OpenSSH private key file, encrypted if there is a passphrase.
@@ -146,4 +153,10 @@ impl KeyPair {
     ) -> Result<(), KeyFileError> {
         files::write_whole(path.as_ref(), format!("{}\n", self.public_line()).as_bytes(), 0o644, overwrite)
     }
+}
+
+/// Whether the file holds a public key.
+fn is_public(path: &Path) -> bool {
+    let text = files::read_public(path, MAX_KEY_FILE_LEN).ok().flatten();
+    text.is_some_and(|text| matches!(KeyFormat::detect(&text), Some((_, Half::Public))))
 }

@@ -1,4 +1,4 @@
-use ssh_core::keys::{KeyFileError, KeyPair, Overwrite, PrivateKey};
+use ssh_core::keys::{KeyFileError, KeyFormatError, KeyPair, Overwrite, PrivateKey};
 
 fn pair() -> KeyPair {
     KeyPair::new(PrivateKey::Ed25519 { seed: [3; 32].into(), public: [7; 32] }, "me")
@@ -40,6 +40,11 @@ fn modes_are_private_and_open_files_are_refused() {
     }
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
     KeyPair::read_file(&path, None).unwrap();
+    // Nobody is told to shut away a public key.
+    let public = dir.path().join("new/key.pub");
+    pair().write_public_file(&public, Overwrite::Refuse).unwrap();
+    let refused = KeyPair::read_file(&public, None).unwrap_err();
+    assert!(matches!(refused, KeyFileError::Format { source: KeyFormatError::IsPublic, .. }), "{refused}");
 }
 
 #[test]

@@ -67,6 +67,68 @@ async fn what_is_required_is_required() -> Outcome {
     either.expect(PASSWORD_ONLY, PASSWORD, false).await
 }
 
+/// Says the password, after somebody has written to a file.
+#[derive(Debug)]
+struct Meanwhile(PathBuf, String);
+
+impl ssh_core::client::PasswordPrompt for Meanwhile {
+    fn password(&self) -> futures::future::BoxFuture<'_, Option<zeroize::Zeroizing<String>>> {
+        let written = std::fs::write(&self.0, &self.1);
+        Box::pin(std::future::ready(written.ok().map(|()| zeroize::Zeroizing::new(PASSWORD.to_owned()))))
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_step_may_not_do_the_login_may_not_do() -> Outcome {
+    use ssh_core::client::{self, Credential};
+    use ssh_core::keys::{KeyPair, SigningKey};
+    let files = TempDir::new()?;
+    let failure = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
+    let file = KeyFile::generate(files.path(), "user", KeyKind::Ed25519).await?;
+    let key = KeyPair::read_file(&file.path, None).map_err(|error| failure(&error))?;
+    let (one, two) = (Target::echo().await?, Target::echo().await?);
+    let line = file.public_line()?;
+    let restricted = format!("permitopen=\"127.0.0.1:{}\" {line}\n", one.port);
+    let authorized = write(&files, "authorized", &restricted)?;
+    let user = format!("{USER}:{}", write(&files, "password", &hash_password(PASSWORD).await?)?.display());
+    let path = authorized.display().to_string();
+    let arguments = ["--authorized-keys", &path, "--user", &user, "--require", "publickey+password"];
+    let door = Door::open(&arguments, TempDir::new()?).await?;
+    // The file between the two steps, and what is then allowed.
+    for (meanwhile, expected) in [
+        (restricted, Some([true, false])),
+        (format!("{line}\n"), Some([true, true])),
+        (format!("restrict {line}\n"), Some([false, false])),
+        ("# nobody\n".to_owned(), None),
+    ] {
+        std::fs::write(&authorized, format!("{line}\n"))?;
+        let signing = SigningKey::new(&key.private, ssh_core::crypto::default_provider());
+        let config = client::Config::builder(USER)
+            .verify_host_key(client::danger::AcceptAnyHostKey)
+            .authenticate(Credential::key(signing.map_err(|error| failure(&error))?))
+            .authenticate(Credential::ask_password(Meanwhile(authorized.clone(), meanwhile.clone())))
+            .build()
+            .map_err(|error| failure(&error))?;
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", door.port)).await?;
+        let session = client::connect(stream, config).await;
+        ensure(session.is_ok() == expected.is_some(), || {
+            format!("{meanwhile}: {:?}", session.as_ref().err())
+        })?;
+        let (Ok(session), Some(expected)) = (session, expected) else { continue };
+        for (target, opens) in [&one, &two].into_iter().zip(expected) {
+            let mut fields = Vec::new();
+            for port in [u32::from(target.port), 1] {
+                fields.extend(9_u32.to_be_bytes());
+                fields.extend(b"127.0.0.1");
+                fields.extend(port.to_be_bytes());
+            }
+            let opened = session.open_channel_with("direct-tcpip", &fields).await;
+            ensure(opened.is_ok() == opens, || format!("{meanwhile}: {:?}", opened.err()))?;
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_cannot_be_met_is_said_at_once() -> Outcome {
     let adit = Adit::find().await?;

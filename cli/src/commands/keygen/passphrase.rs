@@ -55,8 +55,29 @@ pub(super) fn for_new_key(args: &KeygenArgs, output: &Output) -> Result<Option<Z
     }
 }
 
+/// The passphrase of a key file that is encrypted.
+pub(super) fn of_file(
+    file: &Path,
+    passphrase_file: Option<&Path>,
+    output: &Output,
+) -> Result<Zeroizing<String>, CliError> {
+    if let Some(path) = passphrase_file {
+        return password_file::read(path);
+    }
+    if !std::io::stdin().is_terminal() || output.is_json() {
+        return Err(CliError::new(
+            Code::File,
+            format!(
+                "{} is encrypted and nobody can be asked for its passphrase; give --passphrase-file FILE",
+                file.display()
+            ),
+        ));
+    }
+    ask(&format!("Passphrase of {}: ", file.display()))
+}
+
 /// Asks for a secret on the terminal, without showing it.
-pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>, CliError> {
+fn ask(prompt: &str) -> Result<Zeroizing<String>, CliError> {
     hidden::ask(prompt).map_err(|error| {
         CliError::new(Code::Internal, format!("cannot ask for a passphrase: {}", chain(&error)))
     })

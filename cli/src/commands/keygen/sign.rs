@@ -1,6 +1,5 @@
 //! `adit keygen sign`: certifies a public key.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -11,8 +10,8 @@ use ssh_core::keys::{
 
 use super::certificate::event;
 use super::options::CertifiedOptions;
+use super::passphrase;
 use crate::args::SignArgs;
-use crate::commands::hidden;
 use crate::commands::session::{self, PROVIDER};
 use crate::error::{CliError, Code, chain};
 use crate::output::Output;
@@ -37,7 +36,7 @@ pub(super) fn run(args: &SignArgs, output: &Output) -> Result<(), CliError> {
     let (after, before) = args.valid.unwrap_or_default().at(now).ok_or_else(|| {
         CliError::usage("the certificate would never be valid; --valid START:END must end after it begins")
     })?;
-    let authority = authority(&args.ca, output)?;
+    let authority = authority(args, output)?;
     let mut builder = Certificate::builder(kind(args), line.key.clone())
         .serial(args.serial)
         .key_id(&args.id)
@@ -83,16 +82,12 @@ fn public_line(file: &Path) -> Result<PublicLine, CliError> {
     PublicLine::parse(&text).map_err(|error| refuse(&format!("cannot be used: {error}")))
 }
 
-/// The authority's key, whose passphrase is asked for where there is somebody to ask.
-fn authority(file: &Path, output: &Output) -> Result<SigningKey, CliError> {
+/// The authority's key. The passphrase of an encrypted one comes from a file, or from somebody at the terminal.
+fn authority(args: &SignArgs, output: &Output) -> Result<SigningKey, CliError> {
+    let file = &args.ca;
     let mut pair = KeyPair::read_file(file, None);
-    let needs_passphrase =
-        matches!(&pair, Err(KeyFileError::Format { source: KeyFormatError::PassphraseNeeded, .. }));
-    if needs_passphrase && std::io::stdin().is_terminal() && !output.is_json() {
-        let prompt = format!("Passphrase for {}: ", file.display());
-        let passphrase = hidden::ask(&prompt).map_err(|error| {
-            CliError::new(Code::Internal, format!("cannot ask for a passphrase: {}", chain(&error)))
-        })?;
+    if matches!(&pair, Err(KeyFileError::Format { source: KeyFormatError::PassphraseNeeded, .. })) {
+        let passphrase = passphrase::of_file(file, args.passphrase_file.as_deref(), output)?;
         pair = KeyPair::read_file(file, Some(passphrase.as_bytes()));
     }
     let pair = pair.map_err(|error| CliError::file(&error))?;

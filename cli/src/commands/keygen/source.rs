@@ -1,16 +1,14 @@
 //! A key file of either half, and the passphrase that opens it.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use ssh_core::keys::{Half, KeyFileError, KeyFormat, KeyFormatError, KeyPair, PublicLine};
 use zeroize::Zeroizing;
 
-use super::passphrase::ask;
+use super::passphrase;
 use crate::args::KeygenArgs;
-use crate::commands::password_file;
 use crate::commands::session::PROVIDER;
-use crate::error::{CliError, Code};
+use crate::error::CliError;
 use crate::output::Output;
 
 /// What a key file holds.
@@ -70,24 +68,11 @@ impl Opened {
 }
 
 fn open(file: &Path, args: &KeygenArgs, output: &Output) -> Result<Opened, CliError> {
-    let try_with = |passphrase: Zeroizing<String>| match KeyPair::read_file(file, Some(passphrase.as_bytes()))
-    {
+    let passphrase = passphrase::of_file(file, args.passphrase_file.as_deref(), output)?;
+    match KeyPair::read_file(file, Some(passphrase.as_bytes())) {
         Ok(pair) => checked(file, pair, Some(passphrase)),
         Err(error) => Err(CliError::file(&error)),
-    };
-    if let Some(path) = &args.passphrase_file {
-        return try_with(password_file::read(path)?);
     }
-    if !std::io::stdin().is_terminal() || output.is_json() {
-        return Err(CliError::new(
-            Code::File,
-            format!(
-                "{} is encrypted and nobody can be asked for its passphrase; give --passphrase-file FILE",
-                file.display()
-            ),
-        ));
-    }
-    try_with(ask(&format!("Passphrase of {}: ", file.display()))?)
 }
 
 fn checked(file: &Path, pair: KeyPair, passphrase: Option<Zeroizing<String>>) -> Result<Opened, CliError> {

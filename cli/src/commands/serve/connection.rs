@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use ssh_core::error::{AuthFailure, DisconnectReason, Error, ReconnectFailure, escape_text};
-use ssh_core::server::{self, Config, DetachedSessions};
+use ssh_core::server::{self, Config, DetachedSessions, Method};
 use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
 use ssh_core::session::SessionEvent;
 use ssh_core::{Addresses, Session};
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
+use super::declined::{Declined, Offer};
 use super::limits::{Pass, Source};
 use super::penalties::Penalties;
 use super::source_log::SourceLog;
@@ -32,6 +33,7 @@ pub(super) struct Server {
     pub(super) detached: Option<DetachedSessions>,
     pub(super) max_sessions: u32,
     pub(super) penalties: Arc<Penalties>,
+    pub(super) declined: Arc<Declined>,
     pub(super) log: Arc<SourceLog>,
 }
 
@@ -68,6 +70,7 @@ pub(super) async fn serve(
         accepted = login => accepted,
         _ = stopped.wait_for(|stopped| *stopped) => Err(Error::Closed),
     };
+    let declined = server.declined.take(from);
     match accepted {
         Ok(session) => {
             drop(pass);
@@ -104,17 +107,30 @@ pub(super) async fn serve(
         Err(Error::Reconnect(ReconnectFailure::HandedOver)) => {
             tracing::info!(%from, "an older session goes on here");
         }
-        // Scanners and port checks would fill the log.
-        Err(error) if !is_failed_login(&error) => tracing::info!(%from, %error, "not logged in"),
-        Err(error) => {
-            // Keys that were asked about and would not do count once together.
-            if server.penalties.failed(Source::of(from.ip()), Instant::now()) {
-                server.log.penalised(from);
-            }
-            server.log.event(from, &Event::LoggedOut { from: from.to_string(), reason: error.to_string() });
-        }
+        Err(Error::Closed) => {}
+        Err(error) => refused(&server, from, &error, declined),
     }
     wires.flushed().await;
+}
+
+/// Says what became of a connection that did not log in, and counts it if it tried to.
+fn refused(server: &Server, from: SocketAddr, error: &Error, declined: Option<Offer>) {
+    let is_failed = is_failed_login(error);
+    // Keys that were asked about and would not do count once together.
+    if (is_failed || declined.is_some()) && server.penalties.failed(Source::of(from.ip()), Instant::now()) {
+        server.log.penalised(from);
+    }
+    if let Some(Offer { user, reason }) = declined {
+        let method = Method::PublicKey.name().to_owned();
+        server.log.event(from, &Event::LoginFailed { user, from: from.to_string(), method, reason });
+    }
+    if is_failed {
+        let reason = error.to_string();
+        server.log.event(from, &Event::LoggedOut { from: from.to_string(), reason });
+    } else {
+        // Scanners and port checks would fill the log.
+        tracing::info!(%from, %error, "not logged in");
+    }
 }
 
 fn is_failed_login(error: &Error) -> bool {

@@ -1,6 +1,7 @@
 //! `adit serve`: an SSH server that does forwards and nothing else.
 
 mod connection;
+mod declined;
 pub(crate) mod host_keys;
 mod limits;
 mod penalties;
@@ -109,6 +110,7 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<Configured, CliError> 
         let remedy = "give --authorized-keys FILE, --trusted-ca FILE or --user NAME:PASSWORDFILE";
         warnings.push(format!("nobody can log in; {remedy}"));
     }
+    let declined = users.declined();
     let (host_keys, made_key) = host_keys::load(&args.host_key)?;
     let certificates = host_keys::load_certificates(&args.host_cert, &host_keys)?;
     let p521 = KeyKind::Ecdsa(Curve::P521);
@@ -154,6 +156,7 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<Configured, CliError> 
         policy,
         gate: Gate::new(PROVIDER.random),
         penalties,
+        declined,
         log,
         sessions: Semaphore::new(sessions),
         detached,

@@ -27,6 +27,7 @@ use self::evidence::Evidence;
 use self::keys::Keys;
 use self::passwords::Passwords;
 use self::resume::MayResume;
+use super::declined::Declined;
 use super::limits::Source;
 use super::penalties::Penalties;
 use super::requirement::{Progress, Requirement};
@@ -42,6 +43,7 @@ pub(super) struct Users {
     inner: Arc<Inner>,
     checks: Checks,
     penalties: Arc<Penalties>,
+    declined: Arc<Declined>,
     log: Arc<SourceLog>,
 }
 
@@ -100,7 +102,13 @@ impl Users {
         let inner = Inner { keys, passwords, requirement, banner, output: output.clone() };
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let checks = Checks::new(processors.min(MAX_CHECKS));
-        Ok((Self { inner: Arc::new(inner), checks, penalties, log }, warnings))
+        let declined = Arc::default();
+        Ok((Self { inner: Arc::new(inner), checks, penalties, declined, log }, warnings))
+    }
+
+    /// The keys that would not do of those who are not logged in.
+    pub(super) fn declined(&self) -> Arc<Declined> {
+        Arc::clone(&self.declined)
     }
 
     /// Who may go on with a session: what let its user in has to do so still.
@@ -190,7 +198,8 @@ impl Authenticator for Users {
         let user = escape_text(record.user.as_bytes());
         // Who has several keys asks for each, and has some of kinds that do not count here.
         if record.is_query && is_other_key(reason) {
-            return tracing::info!(%from, %user, %reason, "a key that would not do");
+            tracing::info!(%from, %user, %reason, "a key that would not do");
+            return self.declined.note(from, user, reason.to_string());
         }
         let method = escape_text(record.method.as_bytes());
         let event = Event::LoginFailed { user, from: from.to_string(), method, reason: reason.to_string() };
@@ -272,7 +281,7 @@ fn is_other_key(reason: &RejectReason) -> bool {
     matches!(reason, InvalidKey | Protocol(Refusal::Key | Refusal::KeyUsedBefore))
 }
 
-/// Whether a login failed for what is amiss here, such as a file that cannot be read, and says nothing of who tried.
+/// Whether a login failed for what is amiss here with whomever, such as too little time, and says nothing of who tried.
 fn is_own_trouble(reason: &RejectReason) -> bool {
     matches!(reason, RejectReason::CannotCheck | RejectReason::Protocol(Refusal::Misdecided))
 }

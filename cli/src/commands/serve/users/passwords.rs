@@ -144,8 +144,38 @@ fn read(path: &Path, salt: &[u8]) -> Result<Stored, CliError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
     use super::super::is_own_trouble;
     use super::*;
+
+    /// The least time of some that it takes to look at a wrong guess.
+    fn least_time(passwords: &Passwords, user: &str) -> Duration {
+        let time = |_| {
+            let began = Instant::now();
+            assert!(passwords.check(user, "wrong").is_err());
+            began.elapsed()
+        };
+        (0..3).map(time).min().unwrap()
+    }
+
+    #[test]
+    fn to_look_for_somebody_unknown_takes_as_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ada");
+        // Far more than it takes not to find anybody.
+        let hash = format!("$6$rounds=60000$saltstring${}", ".".repeat(86));
+        std::fs::write(&file, hash).unwrap();
+        let users = [format!("ada:{}", file.display()).parse::<UserArg>().unwrap()];
+        let passwords = Passwords::load(&users, &Output::new(true, true), &mut Vec::new()).unwrap();
+        let known = least_time(&passwords, "ada");
+        for name in ["nobody", "", "root"] {
+            let unknown = least_time(&passwords, name);
+            assert!(unknown * 3 > known, "{name:?} takes {unknown:?}, and not {known:?}");
+        }
+    }
 
     #[test]
     fn a_wrong_guess_is_one_also_where_the_users_file_cannot_be_used() {

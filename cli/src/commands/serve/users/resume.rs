@@ -214,13 +214,19 @@ mod tests {
             .critical_option(ssh_core::keys::CertificateOption::source_address("192.0.2.0/24").unwrap())
             .sign(&SigningKey::new(&authority.private, PROVIDER).unwrap(), PROVIDER)
             .unwrap();
-        let had = log_in(&users, &Attempt::Key(offered(&mine, Some(certificate))));
+        let had = log_in(&users, &Attempt::Key(offered(&mine, Some(certificate.clone()))));
+        // Not only is it not resumed then: nothing more is forwarded either.
+        assert_eq!(had.expires, Some(at(3000, HOME).now));
         for (seconds, source, lets_in) in
             [(2999, HOME, true), (3000, HOME, false), (2999, AWAY, false), (2999, [192, 0, 2, 9], true)]
         {
             assert_eq!(users.would_let_in("ada", &had, at(seconds, source)), lets_in, "{seconds} {source:?}");
         }
+        put(&file, &format!("expiry-time=\"19700101004000Z\" {}", line(&authority)));
+        let earlier = log_in(&users, &Attempt::Key(offered(&mine, Some(certificate))));
+        assert_eq!(earlier.expires, Some(at(2400, HOME).now));
+        assert!(!users.would_let_in("ada", &had, at(2000, HOME)), "it permits less now");
         put(&file, "# nobody\n");
-        assert!(!users.would_let_in("ada", &had, at(2000, HOME)));
+        assert!(!users.would_let_in("ada", &earlier, at(2000, HOME)));
     }
 }
