@@ -228,7 +228,8 @@ impl SdkEnd {
     /// # Errors
     /// When it ends before, or takes longer than `limit`.
     pub async fn status(&mut self, wanted: &str, limit: Duration) -> Outcome<String> {
-        let found = within(limit, &format!("waiting until the SDK is {wanted}"), async {
+        let doing = format!("waiting until the SDK is {wanted}");
+        let found = within(limit, &doing, async {
             loop {
                 let event = self.next("status").await?;
                 let field =
