@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use relay::client::{Client, Connection, Event, Pin, PortPolicy};
@@ -17,6 +17,7 @@ use ssh_core::keys::{Curve, KeyKind, KeyPair, SigningKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::common::{ADMIN, PATIENCE, TestRelay};
