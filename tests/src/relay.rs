@@ -234,7 +234,8 @@ impl SdkEnd {
     /// # Errors
     /// When it ends before, or takes longer than `limit`.
     pub async fn status(&mut self, wanted: &str, limit: Duration) -> Outcome<String> {
-        within(limit, &format!("waiting until the SDK is {wanted}"), async {
+        let doing = format!("waiting until the SDK is {wanted}");
+        let found = within(limit, &doing, async {
             loop {
                 let event = self.next("status").await?;
                 let field =
@@ -243,8 +244,9 @@ impl SdkEnd {
                     return Ok(field("error"));
                 }
             }
-        })
-        .await
+        });
+        let found = found.await;
+        found.map_err(|failure| self.explain(failure.while_doing(&format!("{:?}", self.statuses))))
     }
 
     /// Whether it says nothing of its connection for this long.
@@ -394,7 +396,7 @@ async fn carry(mut near: TcpStream, state: &Mutex<State>, number: u64) -> std::i
         state.target
     };
     let mut far = loop {
-        if let Ok(far) = connect(target).await {
+        if let Some(far) = answering(&mut near, &mut head, target).await? {
             break far;
         }
         if !lock(state).hold {
@@ -404,7 +406,36 @@ async fn carry(mut near: TcpStream, state: &Mutex<State>, number: u64) -> std::i
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    far.write_all(&head).await?;
     tokio::io::copy_bidirectional(&mut near, &mut far).await?;
     Ok(())
+}
+
+/// A connection that the request was sent to and that has begun to answer. A relay that is killed has none, even where the
+/// system has still taken the connection in its name: its sockets are closed one after the other.
+async fn answering(
+    near: &mut TcpStream,
+    request: &mut Vec<u8>,
+    target: u16,
+) -> std::io::Result<Option<TcpStream>> {
+    let Ok(mut far) = connect(target).await else { return Ok(None) };
+    let mut sent = 0;
+    let mut answer = vec![0; 16 * 1024];
+    loop {
+        if far.write_all(request.get(sent..).unwrap_or_default()).await.is_err() {
+            return Ok(None);
+        }
+        sent = request.len();
+        tokio::select! {
+            count = far.read(&mut answer) => match count {
+                Ok(count) if count > 0 => {
+                    near.write_all(answer.get(..count).unwrap_or_default()).await?;
+                    return Ok(Some(far));
+                }
+                _ => return Ok(None),
+            },
+            more = near.read_buf(request) => if more? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            },
+        }
+    }
 }

@@ -22,14 +22,15 @@ use zeroize::Zeroizing;
 
 use crate::common::{ADMIN, PATIENCE, TestRelay};
 
-const CLIENTS: usize = 500;
+/// As many as one process may have descriptors for; `ADIT_STORM_CLIENTS=500` is the full size.
+const CLIENTS: usize = 200;
 /// How long there is no relay.
-const OUTAGE: Duration = Duration::from_secs(3);
+const OUTAGE: Duration = Duration::from_secs(2);
 /// After the relay is there again, until the last one is back: the longest delay between tries is 5 s, the host has its own,
-/// and a debug build takes its time for so many key exchanges.
-const BACK: Duration = Duration::from_secs(15);
-/// Clients that try within a tenth of a second of each other, once the first delays have spread them.
-const AT_ONCE: usize = CLIENTS / 5;
+/// and a debug build on a busy machine takes its time for so many key exchanges.
+const BACK: Duration = Duration::from_secs(20);
+/// One in so many of the clients, at most, tries within the same tenth of a second.
+const SPREAD: usize = 5;
 
 /// What the clients did, and when.
 #[derive(Debug, Default)]
@@ -135,8 +136,10 @@ async fn hundreds_of_clients_come_back_after_a_restart() {
     let _host = Host::start(config, key).await.unwrap();
     let log = Arc::<Mutex<Log>>::default();
     let mut clients = Vec::new();
-    for _ in 0..CLIENTS / 50 {
-        let some = (0..50).map(|_| client(&relay, &token, pin, &log));
+    let wanted = std::env::var("ADIT_STORM_CLIENTS").map_or(CLIENTS, |text| text.parse().unwrap());
+    while clients.len() < wanted {
+        let some =
+            (0..wanted.saturating_sub(clients.len()).min(50)).map(|_| client(&relay, &token, pin, &log));
         clients.extend(futures::future::join_all(some).await);
     }
     let opened = futures::future::join_all(clients.iter().map(|client| client.open(port))).await;
@@ -156,13 +159,13 @@ async fn hundreds_of_clients_come_back_after_a_restart() {
         (runtime, relay) = start(folder.path(), address.port());
         let there = Instant::now();
         let all_back = async {
-            while log.lock().back.len() < CLIENTS {
+            while log.lock().back.len() < wanted {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         let in_time = tokio::time::timeout(BACK, all_back).await;
         let count = log.lock().back.len();
-        assert!(in_time.is_ok(), "only {count} of {CLIENTS} came back");
+        assert!(in_time.is_ok(), "only {count} of {wanted} came back");
         says_all(&mut streams, b"and then").await;
         let log = log.lock();
         let last = log.back.iter().max().unwrap().saturating_duration_since(there);
@@ -171,8 +174,8 @@ async fn hundreds_of_clients_come_back_after_a_restart() {
             "told: {is_told}; the last one was back {last:.1?} after the relay, of {} tries {tries} found it, {busiest} within 100 ms",
             log.tries.len()
         );
-        assert_eq!((log.back.len(), log.lost_streams), (CLIENTS, 0));
-        assert!(busiest <= AT_ONCE, "{busiest} of {CLIENTS} clients come at once");
+        assert_eq!((log.back.len(), log.lost_streams), (wanted, 0));
+        assert!(busiest <= wanted / SPREAD, "{busiest} of {wanted} clients come at once");
     }
     for client in clients {
         drop(client);
