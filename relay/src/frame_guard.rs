@@ -185,7 +185,7 @@ mod tests {
                 [frame(0x02, &[0], 0), empty.clone(), frame(0x89, &[0], 0), frame(0x00, &[0], 0)].concat(),
                 Err(Breach::EmptyFrames),
             ),
-            ([empty.clone(), frame(0x00, &[1], 1), empty.clone()].concat(), Ok(())),
+            ([empty.clone(), frame(0x00, &[1], 1), empty].concat(), Ok(())),
             (frame(0x82, &[0], 0).repeat(101), Err(Breach::EmptyFrames)),
         ] {
             for cut in [1, 2, 3, 7, 100_000] {
