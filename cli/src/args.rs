@@ -541,8 +541,9 @@ pub(crate) struct TokenCreateArgs {
     #[arg(long, value_name = "TUNNEL", required_unless_present = "subject")]
     pub(crate) tunnel: Option<String>,
 
-    /// What it allows: host, connect, manage, manage:ports, create
-    #[arg(long, value_name = "SCOPE", value_delimiter = ',', required = true)]
+    /// What it allows: host, connect, manage, manage:ports, create; all of them unless given, which goes only
+    /// without --tunnel
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',', required_unless_present = "subject")]
     pub(crate) scope: Vec<String>,
 
     /// How long it holds: 30m, 1h, 7d

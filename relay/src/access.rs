@@ -41,9 +41,12 @@ pub enum Refusal {
     /// What it shows does not hold.
     #[error(transparent)]
     BadToken(TokenError),
-    /// What it shows is not enough.
-    #[error("the token does not allow this; it needs one of the scopes that the operation names")]
-    Scope,
+    /// What it shows is not enough: it needs one of these scopes.
+    #[error("the token does not allow this; that takes one with the scope {}", either(*.0))]
+    Scope(Scopes),
+    /// What it shows is a token, and this takes the operator's secret.
+    #[error("the token does not allow this; only the relay's operator may do it, with the admin token")]
+    Operator,
 }
 
 impl Caller {
@@ -88,7 +91,7 @@ impl Caller {
     /// # Errors
     /// [`Refusal`].
     pub fn require(&self, record: &Record, scopes: &[Scope]) -> Result<(), Refusal> {
-        if self.scopes(record).has_any(scopes) { Ok(()) } else { Err(self.refusal()) }
+        if self.scopes(record).has_any(scopes) { Ok(()) } else { Err(self.lacks(all_of(scopes))) }
     }
 
     /// Fails unless it may make tunnels.
@@ -103,7 +106,7 @@ impl Caller {
             {
                 Ok(())
             }
-            _ => Err(self.refusal()),
+            _ => Err(self.lacks(Scope::Create.into())),
         }
     }
 
@@ -119,12 +122,21 @@ impl Caller {
         }
     }
 
-    /// Why it is not let in, where its scopes are not enough.
-    pub(crate) fn refusal(&self) -> Refusal {
+    /// Why it is not let in, where it would take one of these scopes.
+    pub(crate) fn lacks(&self, scopes: Scopes) -> Refusal {
+        self.refused_as(Refusal::Scope(scopes))
+    }
+
+    /// Why it is not let in, where only the operator is.
+    pub(crate) fn is_no_operator(&self) -> Refusal {
+        self.refused_as(Refusal::Operator)
+    }
+
+    fn refused_as(&self, of_a_token: Refusal) -> Refusal {
         match &self.credential {
             Credential::None => Refusal::NoToken,
             Credential::Bad(error) => Refusal::BadToken(*error),
-            Credential::Admin | Credential::Token(_) => Refusal::Scope,
+            Credential::Admin | Credential::Token(_) => of_a_token,
         }
     }
 
@@ -152,6 +164,15 @@ impl Caller {
 /// A range or an address.
 pub(crate) fn parse_range(text: &str) -> Result<IpNet, ipnet::AddrParseError> {
     text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse())
+}
+
+fn all_of(scopes: &[Scope]) -> Scopes {
+    scopes.iter().fold(Scopes::NONE, |all, scope| all.union((*scope).into()))
+}
+
+/// Scopes of which one is enough, as text.
+fn either(scopes: Scopes) -> String {
+    scopes.to_string().replace(' ', " or ")
 }
 
 #[cfg(test)]
@@ -211,7 +232,7 @@ mod tests {
         );
         assert_eq!(
             caller(token("x", Some("abc"), "connect")).require(&record, &[Scope::Host]),
-            Err(Refusal::Scope)
+            Err(Refusal::Scope(Scope::Host.into()))
         );
         assert!(caller(token("ada", None, "create")).require_create().is_ok());
         assert!(caller(token("ada", Some("abc"), "create")).require_create().is_err());

@@ -78,7 +78,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::NoToken | Refusal::BadToken(_) => StatusCode::UNAUTHORIZED,
-            Refusal::Scope => StatusCode::FORBIDDEN,
+            Refusal::Scope(_) | Refusal::Operator => StatusCode::FORBIDDEN,
         };
         Self::new(status, refusal.to_string())
     }

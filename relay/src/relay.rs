@@ -116,7 +116,7 @@ impl Relay {
     /// What is answered about a tunnel that does not exist or is none of the caller's business.
     pub(crate) fn unknown(&self, caller: &Caller) -> Problem {
         match &caller.credential {
-            Credential::None | Credential::Bad(_) => caller.refusal().into(),
+            Credential::None | Credential::Bad(_) => caller.is_no_operator().into(),
             Credential::Admin | Credential::Token(_) => Problem::not_found("tunnel"),
         }
     }

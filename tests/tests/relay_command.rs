@@ -161,6 +161,42 @@ async fn tunnels_and_tokens() -> Outcome {
     ensure(!log.contains(secret), || "a token is in the log".into())
 }
 
+/// A token for all that is hers: she makes tunnels, is their host, and sees no others.
+#[tokio::test]
+async fn an_owner_needs_one_token() -> Outcome {
+    let adit = Adit::find().await?;
+    let relay = TestRelay::start(&adit).await?;
+    relay.operate(&["tunnel", "create", "of-nobody-else"]).await?;
+    let token = relay.operate(&["token", "create", "--subject", "ada", "--expires", "30d"]).await?;
+    ensure(text(&token, "scopes")? == "create manage manage:ports host connect", || format!("{token}"))?;
+
+    let file = TempDir::new()?;
+    let (owner, maker) = (file.path().join("owner"), file.path().join("maker"));
+    std::fs::write(&owner, text(&token, "token")?)?;
+    let url = relay.url();
+    let with = |token: &std::path::Path, arguments: &[&str]| {
+        let mut command = adit.command(arguments);
+        command.args(["--json", "--relay", &url, "--token-file"]).arg(token);
+        command
+    };
+    let mut host = Process::spawn("adit host", &mut with(&owner, &["host", "3000", "--tunnel", "of-ada"]))?;
+    event(&mut host, "ready").await?;
+    let listed = run_to_end(&mut with(&owner, &["tunnel", "list"]), STEP).await?;
+    let names = serde_json::to_string(&listed.events)?;
+    ensure(names.contains("of-ada") && !names.contains("of-nobody-else"), || format!("{listed:?}"))?;
+
+    // Who may do less is told what it takes.
+    let token = relay.operate(&["token", "create", "--subject", "ada", "--scope", "create"]).await?;
+    std::fs::write(&maker, text(&token, "token")?)?;
+    let exit = run_to_end(&mut with(&maker, &["host", "3000", "--tunnel", "another"]), STEP).await?;
+    ensure(failure(&exit) == (Some(3), "auth"), || format!("{exit:?}"))?;
+    let told = serde_json::to_string(&exit.events)?;
+    ensure(told.contains("takes one with the scope host"), || told)?;
+    let arguments = ["token", "create", "--tunnel", "of-ada", "--subject", "bob"];
+    let exit = run_to_end(&mut with(&owner, &arguments), STEP).await?;
+    ensure(failure(&exit) == (Some(2), "usage"), || format!("{exit:?}"))
+}
+
 /// The page as a browser shows it: what a peer chose is text, and nothing of it runs or loads.
 #[tokio::test]
 async fn the_operators_page_in_a_browser() -> Outcome {

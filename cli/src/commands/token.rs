@@ -13,6 +13,9 @@ use crate::args::{TokenAction, TokenCreateArgs, TokenRevokeArgs};
 use crate::error::{CliError, Code};
 use crate::output::{Event, Output};
 
+/// What it takes to make tunnels and to do everything with them.
+const OWNER: [&str; 5] = ["create", "manage", "manage:ports", "host", "connect"];
+
 /// # Errors
 /// The relay cannot be reached or refuses, or the token is none.
 pub(crate) async fn run(action: TokenAction, output: &Output) -> Result<(), CliError> {
@@ -24,8 +27,16 @@ pub(crate) async fn run(action: TokenAction, output: &Output) -> Result<(), CliE
 }
 
 async fn create(args: TokenCreateArgs, output: &Output) -> Result<(), CliError> {
+    let scopes = match (args.scope.is_empty(), &args.tunnel) {
+        (false, _) => args.scope,
+        (true, None) => OWNER.map(str::to_owned).to_vec(),
+        (true, Some(tunnel)) => {
+            let example = "for one who connects, --scope connect";
+            return Err(CliError::usage(format!("say what the token for {tunnel} allows: {example}")));
+        }
+    };
     let api = Api::new(&args.api)?;
-    let mut wanted = json!({ "scopes": args.scope, "expiresIn": args.expires.0 });
+    let mut wanted = json!({ "scopes": scopes, "expiresIn": args.expires.0 });
     if let Some(fields) = wanted.as_object_mut() {
         if let Some(tunnel) = &args.tunnel {
             fields.insert("tunnelId".into(), json!(tunnel));

@@ -75,7 +75,7 @@ pub(super) async fn create(
     }
     let is_admin = caller.credential == Credential::Admin;
     let subject = match wanted.subject {
-        Some(_) if !is_admin => return Err(Refusal::Scope.into()),
+        Some(_) if !is_admin => return Err(Refusal::Operator.into()),
         Some(subject) if subject.is_empty() || subject.len() > MAX_SUBJECT => {
             return Err(Problem::field("subject", format!("has 1 to {MAX_SUBJECT} bytes")));
         }
@@ -92,13 +92,13 @@ pub(super) async fn create(
     let mut lifetime = Duration::from_secs(wanted.expires_in);
     let tunnel = match &wanted.tunnel_id {
         None if is_admin => None,
-        None => return Err(caller.refusal().into()),
+        None => return Err(caller.is_no_operator().into()),
         Some(id) => {
             let record = relay.admit(id, &caller, super::READ)?;
             let own = caller.scopes(&record);
             if !own.has(Scope::Manage) {
                 if !own.contains(scopes) {
-                    return Err(caller.refusal().into());
+                    return Err(caller.lacks(scopes.union(Scope::Manage.into())).into());
                 }
                 lifetime = lifetime.min(relay.token_lifetime(&caller));
             }
@@ -151,7 +151,7 @@ pub(super) async fn revoke(
         Credential::None | Credential::Bad(_) => false,
     };
     if !may {
-        return Err(caller.refusal().into());
+        return Err(caller.lacks(Scope::Manage.into()).into());
     }
     take_back(&relay, &caller, verified.id, verified.expires).await
 }
@@ -163,7 +163,7 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     if caller.credential != Credential::Admin {
-        return Err(caller.refusal().into());
+        return Err(caller.is_no_operator().into());
     }
     // Ids are 16 characters of base64url.
     if id.len() != 16 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
