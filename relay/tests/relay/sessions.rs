@@ -307,7 +307,7 @@ async fn a_slow_reader_of_v2_holds_little_and_nobody_else_up() {
 }
 
 /// The fields of `tcpip-forward`, or those of a channel.
-fn fields(port: u32, of_channel: bool) -> Vec<u8> {
+pub fn fields(port: u32, of_channel: bool) -> Vec<u8> {
     let mut fields = Vec::new();
     for port in [Some(port), of_channel.then_some(1)].into_iter().flatten() {
         fields.extend(9_u32.to_be_bytes());

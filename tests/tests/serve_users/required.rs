@@ -1,13 +1,14 @@
 //! What else may let in, and what may be asked for: authorities, several steps.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::adit::{self, Adit};
 use tests::keys::{KeyFile, KeyKind};
-use tests::outcome::{Outcome, STEP, ensure};
+use tests::outcome::{Failure, Outcome, STEP, ensure};
 use tests::peers::{PASSWORD, USER};
+use tests::traffic::Target;
 
 use super::door::{Door, PASSWORD_ONLY, certified, hash_password, write};
 
