@@ -63,13 +63,18 @@ impl End {
         }
     }
 
-    /// The same, with these members.
+    /// [`next`](Self::next), with these members.
     pub(crate) async fn expect(&mut self, name: &str, members: Value) -> Outcome<Value> {
         let event = self.next(name).await?;
         let wanted = members.as_object().ok_or_else(|| Failure::new("members are an object"))?;
         let differs = wanted.iter().find(|(name, value)| event[name.as_str()] != **value);
         ensure(differs.is_none(), || format!("{event} where {members} was to be"))?;
         Ok(event)
+    }
+
+    /// Forgets the events of this name that came so far.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.kept.retain(|event| event["event"] != name);
     }
 
     /// Gives a command; what it does is told later.
