@@ -325,6 +325,19 @@ async fn forwards_that_are_refused() -> Outcome {
     Ok(())
 }
 
+/// Whoever connects to the port that was named would be at somebody else's.
+#[tokio::test]
+async fn a_busy_port_at_the_server_is_not_replaced_by_another() -> Outcome {
+    let world = World::start().await?;
+    let (_held, busy) = listen().await?;
+    let address = format!("127.0.0.1:{busy}");
+    let remote = format!("{address}:127.0.0.1:80");
+    let (user_key, print) = (world.user_key()?, world.host_key()?.fingerprint.clone());
+    let arguments = ["forward", &world.target, "-i", &user_key, "--host-key", &print, "-R", &remote];
+    let mistakes = vec![Mistake::new("remote forward", &arguments, REMOTE_REFUSED, &[&address])];
+    world.check("busy ports of the server", mistakes).await
+}
+
 #[tokio::test]
 async fn a_lost_connection_ends_a_client_that_shall_not_come_back() -> Outcome {
     let world = World::start().await?;

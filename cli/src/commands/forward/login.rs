@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ssh_core::client::{self, Config, ConnectError, Reconnect};
-use ssh_core::config::{Algorithms, Limits};
+use ssh_core::config::{Algorithms, Extensions, Limits};
 use ssh_core::error::{DisconnectReason, ReconnectFailure};
 use ssh_core::keys::{Curve, KeyKind};
 use ssh_core::{Addresses, Error, Session};
@@ -161,6 +161,7 @@ impl Login {
             .verify_host_key(self.verifier.clone())
             .algorithms(algorithms)
             .limits(self.limits.clone())
+            .extensions(extensions())
             .provider(PROVIDER);
         let output = self.output.clone();
         config = config.on_banner(move |text| output.event(&Event::Banner { text: text.trim_end() }));
@@ -184,6 +185,13 @@ impl Login {
             }
         }
     }
+}
+
+/// Who names a port for `-R` means that one: another in its place would go unnoticed by whoever connects to it.
+fn extensions() -> Extensions {
+    let mut extensions = Extensions::default();
+    extensions.can_change_port = false;
+    extensions
 }
 
 /// The same target again, whose host key the library compares with the session's.
