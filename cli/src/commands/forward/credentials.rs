@@ -11,7 +11,7 @@ use super::prompts::{Asker, GivenPassword, MAX_PROMPTS};
 use super::terminal::Terminal;
 use crate::args::ForwardArgs;
 use crate::commands::{password_file, paths};
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::output::Output;
 
 /// What there is to log in with, as often as it takes.
@@ -65,7 +65,7 @@ pub(super) async fn gather(
     terminal: Option<&Terminal>,
     output: &Output,
 ) -> Result<Credentials, CliError> {
-    let password = password(args)?;
+    let password = password(args).await?;
     let mut agent = agent_keys(args, output).await;
     let files = KeyFiles { terminal, output, ask: password.is_none() };
     let mut keys = Vec::new();
@@ -97,9 +97,15 @@ async fn agent_keys(args: &ForwardArgs, output: &Output) -> Vec<Identity> {
 }
 
 /// The environment variable stays where it is: to take it out is not safe while other threads may read it.
-fn password(args: &ForwardArgs) -> Result<Option<Zeroizing<String>>, CliError> {
-    if let Some(file) = &args.password_file {
-        return password_file::read(file).map(Some);
+async fn password(args: &ForwardArgs) -> Result<Option<Zeroizing<String>>, CliError> {
+    if let Some(file) = args.password_file.clone() {
+        // It may be a pipe that nobody writes to, and a signal is to be heard all the same.
+        let read = tokio::task::spawn_blocking(move || password_file::read(&file)).await;
+        return read
+            .unwrap_or_else(|error| {
+                Err(CliError::new(Code::Internal, format!("cannot read the password file: {error}")))
+            })
+            .map(Some);
     }
     match std::env::var(PASSWORD_VARIABLE) {
         Ok(password) if password.is_empty() => Ok(None),

@@ -50,12 +50,20 @@ use crate::signals;
 pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliError> {
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
-    let (server, made_key, warnings) = configure(&args, output)?;
+    tokio::pin!(signal);
+    let listen = args.listen.listen.clone();
+    let start = async {
+        let configured = configured(args, output.clone()).await?;
+        Ok::<_, CliError>((configured, bind(&listen).await?))
+    };
+    let ((server, made_key, warnings), listener) = tokio::select! {
+        name = &mut signal => return Ok(Ended::Closed(name)),
+        started = start => started?,
+    };
     let server = Arc::new(server);
-    let listener = bind(&args.listen.listen).await?;
     let shards = Shards::start()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot start the runtime: {error}")))?;
-    let addr = listener.local_addr().map_err(|error| cannot_bind(&args.listen.listen, &error))?;
+    let addr = listener.local_addr().map_err(|error| cannot_bind(&listen, &error))?;
     output.event(&Event::Listening { addr: addr.to_string(), public_url: None });
     if let Some(made) = made_key {
         output.event(&made);
@@ -63,16 +71,11 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     for warning in warnings {
         output.warning(warning);
     }
-    if args.authorized_keys.is_empty() && args.trusted_ca.is_empty() && args.user.is_empty() {
-        output.warning(
-            "nobody can log in; give --authorized-keys FILE, --trusted-ca FILE or --user NAME:PASSWORDFILE",
-        );
-    }
 
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let name = tokio::select! {
-        name = signal => name,
+        name = &mut signal => name,
         () = accept_all(&listener, &server, &stopped, &shards, &mut connections) => "the listener",
     };
     // Nobody new, and a word to those who are here.
@@ -83,16 +86,29 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     Ok(Ended::Closed(name))
 }
 
-/// The server, the event of the host key that was made for it, if one was, and what should be better about the files.
-fn configure(
-    args: &ServeArgs,
-    output: &Output,
-) -> Result<(Server, Option<Event<'static>>, Vec<String>), CliError> {
+/// The server, the event of the host key that was made for it, if one was, and what should be better about the command line
+/// and its files.
+type Configured = (Server, Option<Event<'static>>, Vec<String>);
+
+/// As [`configure`], on another thread: a file may be a pipe that nobody writes to, and a signal is to be heard all the
+/// same.
+async fn configured(args: ServeArgs, output: Output) -> Result<Configured, CliError> {
+    let configured = tokio::task::spawn_blocking(move || configure(&args, &output)).await;
+    configured.unwrap_or_else(|error| {
+        Err(CliError::new(Code::Internal, format!("cannot read the configuration: {error}")))
+    })
+}
+
+fn configure(args: &ServeArgs, output: &Output) -> Result<Configured, CliError> {
     let mut algorithms = session::algorithms(&args.session)?;
     let limits = session::limits(&args.session);
     let penalties = Arc::new(Penalties::new(!args.no_penalties));
     let log = Arc::new(SourceLog::new(output.clone()));
-    let (users, warnings) = Users::load(args, Arc::clone(&penalties), Arc::clone(&log), output)?;
+    let (users, mut warnings) = Users::load(args, Arc::clone(&penalties), Arc::clone(&log), output)?;
+    if args.authorized_keys.is_empty() && args.trusted_ca.is_empty() && args.user.is_empty() {
+        let remedy = "give --authorized-keys FILE, --trusted-ca FILE or --user NAME:PASSWORDFILE";
+        warnings.push(format!("nobody can log in; {remedy}"));
+    }
     let (host_keys, made_key) = host_keys::load(&args.host_key)?;
     let certificates = host_keys::load_certificates(&args.host_cert, &host_keys)?;
     let p521 = KeyKind::Ecdsa(Curve::P521);
