@@ -331,3 +331,19 @@ async fn a_signal_is_heard_while_a_file_is_a_pipe_that_nobody_writes_to() {
         drop(held);
     }
 }
+
+#[tokio::test]
+async fn an_ipv4_client_of_a_server_on_all_interfaces_has_an_ipv4_address() {
+    let home = Home::new();
+    let user = format!("ada:{}", home.write("password", "secret\n"));
+    let arguments = ["serve", "--listen", "*:0", "--permit-open", "any", "--user", &user];
+    let mut server = home.start(&arguments);
+    let address = server.event("listening").await["addr"].as_str().unwrap().to_owned();
+    let target = format!("ada@127.0.0.1:{}", address.rsplit_once(':').unwrap().1);
+    let password = home.text("password");
+    let mut client =
+        home.start(&["forward", &target, "-D", "0", "--accept-new", "--password-file", &password]);
+    client.event("ready").await;
+    let from = server.event("logged_in").await["from"].as_str().unwrap().to_owned();
+    assert!(from.starts_with("127.0.0.1:"), "{from}");
+}

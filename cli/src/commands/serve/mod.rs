@@ -191,7 +191,7 @@ async fn accept_all(
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept() => match accepted.map(with_canonical_address) {
                 // Dropped without a word: to say why would cost more than it costs to come again.
                 Ok((_, from)) if server.penalties.is_refused(Source::of(from.ip()), Instant::now()) => {
                     tracing::info!(%from, "turned away: too many failed logins");
@@ -214,6 +214,11 @@ async fn accept_all(
             _ = sweep.tick() => server.log.sweep(),
         }
     }
+}
+
+/// A socket that listens for both kinds of addresses gives IPv4 ones in the clothes of IPv6, which no log should show.
+fn with_canonical_address((stream, from): (TcpStream, SocketAddr)) -> (TcpStream, SocketAddr) {
+    (stream, SocketAddr::new(from.ip().to_canonical(), from.port()))
 }
 
 /// Moves a connection to the thread that will serve it.
