@@ -6,7 +6,8 @@ use std::time::Duration;
 pub struct Limits {
     /// From the first byte to the end of authentication. 30 s.
     pub login: Duration,
-    /// A key exchange during the session. 30 s.
+    /// A key exchange during the session, from when it is heard that the peer has begun it too; up to 20 times as long
+    /// while the peer still acts on what was sent before. 30 s.
     pub key_exchange: Duration,
     /// Bytes that a peer may send before it is authenticated. 512 KiB.
     pub pre_auth_bytes: u64,

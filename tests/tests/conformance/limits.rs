@@ -114,6 +114,40 @@ fn an_exchange_that_is_never_finished_ends_the_session() {
     }
 }
 
+/// A slow path may hold more than goes over it in the time that an exchange has. The peer reads all of that before it
+/// sees our KEXINIT.
+#[test]
+fn an_exchange_waits_for_what_is_in_front_of_it_but_not_for_ever() {
+    for role in BOTH {
+        for finishes in [true, false] {
+            let mut peer = logged_in(role);
+            let channel = peer.open_channel(7, 1 << 20, 1 << 15);
+            peer.engine.rekey(peer.now).unwrap();
+            peer.settle();
+            let adjust = message(93, &[Field::U32(channel), Field::U32(1000)]);
+            for _ in 0..29 {
+                peer.wait(Duration::from_secs(20));
+                peer.assert_alive();
+                peer.send(&adjust);
+            }
+            if finishes {
+                peer.send_kexinit(&Offer::without_strict());
+                peer.wait(Duration::from_secs(19));
+                peer.exchange_keys();
+                peer.wait(Duration::from_secs(15));
+                peer.assert_alive();
+            } else {
+                peer.wait(Duration::from_secs(20));
+                assert!(
+                    matches!(peer.error(), Some(Error::Timeout(Timeout::KeyExchange))),
+                    "{:?}",
+                    peer.error()
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_storm_of_key_exchanges_ends_the_session() {
     for role in BOTH {

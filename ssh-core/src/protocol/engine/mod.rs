@@ -348,6 +348,7 @@ impl Engine {
         match phase(number) {
             Phase::Connection => match self.auth {
                 Auth::Done(proof) => {
+                    self.transport.kex.on_earlier_message(now);
                     let payload = payload.freeze();
                     let out = &mut self.transport.out;
                     if !self.connection.handle(proof, &payload, now, out)? && !self.on_custom(&payload) {

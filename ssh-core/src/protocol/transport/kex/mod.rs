@@ -49,7 +49,12 @@ pub(crate) struct Kex {
     tokens: Tokens,
     /// When the running exchange must be done.
     deadline: Option<Instant>,
+    /// Until when that may be put off.
+    latest: Option<Instant>,
 }
+
+/// So many times as long as it may take otherwise an exchange may take, if the path is slow.
+const MOST_PATIENCE: u32 = 20;
 
 /// Where an exchange is. What it holds lives in its variant.
 #[derive(Debug)]
@@ -124,6 +129,7 @@ impl Kex {
             first_done: false,
             tokens: Tokens::Unwanted,
             deadline: None,
+            latest: None,
         }
     }
 
@@ -204,9 +210,26 @@ impl Kex {
         let ours = self.encode_kexinit()?;
         out.seal(|buffer| buffer.put_bytes(&ours))?;
         out.begin_exchange();
-        self.deadline = now.checked_add(self.common.limits.key_exchange);
+        let limit = self.common.limits.key_exchange;
+        self.deadline = now.checked_add(limit);
+        self.latest = now.checked_add(limit.saturating_mul(MOST_PATIENCE));
         self.state = State::InitSent { ours };
         Ok(())
+    }
+
+    /// The peer still says what it said before it saw our KEXINIT. Much may lie in front of that on a slow path, and the
+    /// answer behind what the peer has said; as long as that moves, nobody is stalling.
+    pub(crate) fn on_earlier_message(&mut self, now: Instant) {
+        if matches!(self.state, State::InitSent { .. }) {
+            self.put_off(now);
+        }
+    }
+
+    fn put_off(&mut self, now: Instant) {
+        if self.first_done {
+            let later = now.checked_add(self.common.limits.key_exchange);
+            self.deadline = later.zip(self.latest).map(|(later, latest)| later.min(latest));
+        }
     }
 
     /// Certificates before plain keys: who trusts an authority should not be asked about a key.
@@ -300,6 +323,7 @@ impl Kex {
                 }
             }
             (KexInit::NUMBER, State::InitSent { ours }) => {
+                self.put_off(now);
                 self.on_kexinit(ours, payload, is_first_packet, out)
             }
             (KexInitShare::NUMBER, State::AwaitShare { exchange }) => self.on_share(&exchange, payload, out),
