@@ -23,7 +23,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Print events as JSON on stdout, one object a line; ask nobody anything
+    /// Print events as JSON on stdout (with -W: on stderr), one object a line; ask nobody anything
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
