@@ -22,7 +22,7 @@ const HOST_V2: &str = "tunnel-relay-host-v2-dev";
 const CLIENT: &str = "tunnel-relay-client";
 const CLIENT_V2: &str = "tunnel-relay-client-v2-dev";
 
-pub async fn session(relay: &TestRelay, path: &str, protocol: &str, token: &str) -> Session {
+async fn session(relay: &TestRelay, path: &str, protocol: &str, token: &str) -> Session {
     let config = client::Config::builder("tunnel")
         .verify_host_key(AcceptAnyHostKey)
         .algorithms(Algorithms::insecure_without_any_security())
@@ -296,7 +296,7 @@ async fn a_slow_reader_of_v2_holds_little_and_nobody_else_up() {
 }
 
 /// The fields of `tcpip-forward`, or those of a channel.
-pub fn fields(port: u32, of_channel: bool) -> Vec<u8> {
+fn fields(port: u32, of_channel: bool) -> Vec<u8> {
     let mut fields = Vec::new();
     for port in [Some(port), of_channel.then_some(1)].into_iter().flatten() {
         fields.extend(9_u32.to_be_bytes());
