@@ -366,7 +366,11 @@ impl AsyncRead for Stderr {
 /// The session's error inside an `std::io::Error`, where it can be found again as its source.
 pub(crate) fn to_io(error: Error) -> io::Error {
     let kind = match &error {
-        Error::Io(error) => error.kind(),
+        Error::Io(error) => match error.kind() {
+            // These mean "try again" to whoever writes in a loop, and a session that has ended gives them for ever.
+            io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => io::ErrorKind::ConnectionAborted,
+            kind => kind,
+        },
         Error::ApiMisuse(ApiMisuse::ChannelClosed) => io::ErrorKind::BrokenPipe,
         Error::Timeout(_) => io::ErrorKind::TimedOut,
         _ => io::ErrorKind::ConnectionAborted,

@@ -13,7 +13,7 @@ use ssh_core::{
     Addresses, ConnectionInfo, Session,
     config::{Algorithms, Limits},
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
 fn host_key() -> SigningKey {
     let provider = default_provider();
@@ -156,4 +156,28 @@ async fn both_sides_know_the_same_of_their_connection() {
     assert!(ours.host_key.is_some() && theirs.host_key.is_none());
     // The session id is a secret.
     assert!(format!("{ours:?}").contains("SessionId[..]"));
+}
+
+/// "Interrupted" means "try again" to `write_all`, which then never ends.
+#[tokio::test]
+async fn a_driver_that_is_dropped_ends_its_channels_for_good() {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let config = client::Config::builder("ada")
+        .verify_host_key(AcceptAnyHostKey)
+        .authenticate(Credential::password("secret"))
+        .build()
+        .unwrap();
+    let (login, driver) = client::connect_with_driver(near, config).unwrap();
+    let driver = tokio::spawn(driver.run());
+    let server = server::Config::builder(AcceptEverybody).host_key(host_key()).build().unwrap();
+    let (client, server) = tokio::join!(login, server::accept(far, server));
+    echo(server.unwrap());
+    let client = client.unwrap();
+    let mut channel = client.open_channel("session").await.unwrap();
+    driver.abort();
+    driver.await.unwrap_err();
+    let write = std::future::poll_fn(|cx| std::pin::Pin::new(&mut channel).poll_write(cx, b"more"));
+    assert_eq!(write.await.unwrap_err().kind(), std::io::ErrorKind::ConnectionAborted);
+    channel.write_all(b"more").await.unwrap_err();
+    channel.read_to_end(&mut Vec::new()).await.unwrap_err();
 }

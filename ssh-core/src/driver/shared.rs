@@ -252,7 +252,8 @@ impl Shared {
         let error = if std::thread::panicking() {
             Error::Bug("the session's driver panicked")
         } else {
-            std::io::Error::new(std::io::ErrorKind::Interrupted, "the session's driver was dropped").into()
+            std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the session's driver was dropped")
+                .into()
         };
         let moved = self.state.lock().moved.clone();
         match moved {
