@@ -122,6 +122,7 @@ async fn data_stderr_ends_and_exits_pass_both_ways() -> Outcome {
         let mut closed = closed.clone();
         closed["channel"] = json!("it");
         a.expect("closed", closed).await?;
+        b.next("closed").await?;
         // Ours sends one ahead of each close.
         a.forget("eof");
     }
