@@ -22,7 +22,8 @@ fuzz_target!(|input: &[u8]| {
                 ));
             }
         }
-        HostKeyStatus::Unknown { .. } => assert!(hosts.key_kinds_for(&host, port).is_empty()),
+        // Elsewhere than on the usual port, what that one has is worth preferring, and says nothing else.
+        HostKeyStatus::Unknown { .. } => assert!(port != 22 || hosts.key_kinds_for(&host, port).is_empty()),
         _ => {}
     }
     let _ = hosts.cert_authorities_for(&host, port);
