@@ -34,7 +34,11 @@ fn signing_key(file: &KeyFile) -> Arc<SigningKey> {
 }
 
 async fn log_in(port: u16, credentials: &[Credential]) -> Result<Session, Error> {
-    let mut config = Config::builder(USER).verify_host_key(AcceptAnyHostKey);
+    log_in_as(USER, port, credentials).await
+}
+
+async fn log_in_as(user: &str, port: u16, credentials: &[Credential]) -> Result<Session, Error> {
+    let mut config = Config::builder(user).verify_host_key(AcceptAnyHostKey);
     for credential in credentials {
         config = config.authenticate(credential.clone());
     }
@@ -109,6 +113,44 @@ async fn every_order_of_steps_that_sshd_can_want() -> Outcome {
                 (0..3).filter(|at| *at != missing && needed[*at] == 1).map(|at| all[at].clone()).collect();
             let refused = log_in(server.port, &only).await;
             assert!(matches!(refused, Err(Error::Auth(_))), "{methods} without {missing}: {refused:?}");
+        }
+    }
+    Ok(())
+}
+
+/// asyncssh wants them in one order each, two keys among them, and tells only the method of the next.
+#[tokio::test]
+async fn every_order_of_steps_that_asyncssh_can_want() -> Outcome {
+    let Some(asyncssh) = AsyncSsh::find().await? else { return Ok(()) };
+    let keys = Keyring::generate().await?;
+    let (first, second) = (keys.user(KeyKind::Ed25519)?, keys.user(KeyKind::Ecdsa(256))?);
+    let server =
+        asyncssh.serve_steps(keys.host(KeyKind::Ed25519)?, &[("first", first), ("second", second)]).await?;
+    let key = |file| Credential::Key(signing_key(file));
+    let all = [
+        key(first),
+        key(second),
+        Credential::password(PASSWORD),
+        Credential::keyboard_interactive(Rounds(Arc::default())),
+    ];
+    for order in permutations(&["first", "second", "password", "prompts"]) {
+        let user = order.join("+");
+        let (mut list, wrong) = (all.to_vec(), key(keys.user(KeyKind::Rsa)?));
+        for turned in [false, true] {
+            if turned {
+                list.reverse();
+                list.insert(1, wrong.clone());
+            }
+            if let Err(error) = log_in_as(&user, server.port, &list).await {
+                panic!("{user} with {list:?}: {error}\n{}", server.log());
+            }
+        }
+        // Without one that is needed there is no way in.
+        for missing in 0..all.len() {
+            let mut only = all.to_vec();
+            only.remove(missing);
+            let refused = log_in_as(&user, server.port, &only).await;
+            assert!(matches!(refused, Err(Error::Auth(_))), "{user} without {missing}: {refused:?}");
         }
     }
     Ok(())

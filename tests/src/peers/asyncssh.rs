@@ -45,6 +45,15 @@ impl AsyncSsh {
         self.scripts().serve_logins(host_key, client_host_key, first_key).await
     }
 
+    /// A server that wants the steps that the user's name lists, split by `+`, in that order: `password`, `prompts`, and
+    /// those of `keys`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn serve_steps(&self, host_key: &KeyFile, keys: &[(&str, &KeyFile)]) -> Outcome<RunningServer> {
+        self.scripts().serve_steps(host_key, keys).await
+    }
+
     fn scripts(&self) -> Scripts<'_> {
         Scripts { name: "asyncssh", interpreter: &self.python, folder: &self.folder, extension: "py" }
     }

@@ -69,8 +69,24 @@ impl Scripts<'_> {
         told.insert("host_key".into(), json!(host_key.path));
         told.insert("client_host_key".into(), json!(client_host_key.public));
         told.insert("first_key".into(), json!(first_key.map(|key| &key.public)));
+        self.serve_by("login_server", told).await
+    }
+
+    pub(super) async fn serve_steps(
+        &self,
+        host_key: &KeyFile,
+        keys: &[(&str, &KeyFile)],
+    ) -> Outcome<RunningServer> {
+        let mut told = common(&Suite::default(), None);
+        told.insert("host_key".into(), json!(host_key.path));
+        let keys = keys.iter().map(|(step, key)| ((*step).to_owned(), json!(key.public)));
+        told.insert("keys".into(), Value::Object(keys.collect()));
+        self.serve_by("steps_server", told).await
+    }
+
+    async fn serve_by(&self, script: &str, mut told: Map<String, Value>) -> Outcome<RunningServer> {
         told.insert("password".into(), json!(PASSWORD));
-        let mut process = Process::spawn(self.name, &mut self.command("login_server", &Value::Object(told)))?;
+        let mut process = Process::spawn(self.name, &mut self.command(script, &Value::Object(told)))?;
         let event = expect(&mut process, "listening").await?;
         let port = port(&event, "port").ok_or_else(|| Failure::new("the server named no port"))?;
         Ok(RunningServer { port, host: Host::Process(Box::new(process)), files: None })
