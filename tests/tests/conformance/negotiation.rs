@@ -193,6 +193,22 @@ fn rfc8308_2_1_without_the_marker_no_ext_info_is_sent() {
 }
 
 #[test]
+fn rfc8308_2_4_with_the_marker_ext_info_is_sent_once() {
+    for role in BOTH {
+        let mut peer = RawPeer::against(role);
+        let marker = if role == Role::Client { "ext-info-s" } else { "ext-info-c" };
+        let mut offer = Offer::sound(peer.role());
+        offer.kex.push_str(&format!(",{marker}"));
+        peer.connect_offering(&offer);
+        assert_eq!(peer.count(7), 1);
+        peer.authenticate();
+        peer.rekey();
+        peer.assert_alive();
+        assert_eq!(peer.count(7), 0, "it is said again with new keys");
+    }
+}
+
+#[test]
 fn rfc4253_7_1_only_the_exchange_may_come_before_new_keys() {
     for role in BOTH {
         for strict in [true, false] {
