@@ -11,7 +11,7 @@ use ssh_core::trace::TraceEvent;
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::end::{End, both_roles, client_config, server_config, their_client, their_server};
+use crate::end::{End, both_roles, client_config, hex, server_config, their_client, their_server};
 
 #[tokio::test]
 async fn what_one_side_has_sent_the_other_has_received() -> Outcome {
@@ -47,11 +47,12 @@ async fn what_one_side_has_sent_the_other_has_received() -> Outcome {
 }
 
 #[tokio::test]
-async fn either_side_knows_the_software_of_the_other() -> Outcome {
+async fn either_side_knows_the_session_and_the_software_of_the_other() -> Outcome {
     for (mut end, session) in both_roles(json!({})).await? {
         let version = session.connection().peer_version().to_owned();
         ensure(version.starts_with("SSH-2.0-dev-tunnels-ssh_3."), || version.clone())?;
         let facts = end.ask("facts", json!({})).await?;
+        ensure(facts["session"] == hex(session.connection().session_id.as_bytes()), || facts.to_string())?;
         ensure(facts["software"].as_str().is_some_and(|name| name.to_lowercase().contains("adit")), || {
             facts.to_string()
         })?;

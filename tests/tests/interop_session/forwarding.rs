@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
-use ssh_core::Session;
 use ssh_core::services::port_forward::{
     ForwardError, ForwardPolicy, PortChange, PortEvent, PortForwarding, PortSide,
 };
+use ssh_core::session::OpenFailureReason;
+use ssh_core::{OpenError, Session};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::traffic::Target;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -80,6 +81,9 @@ async fn they_forward_from_our_ports_and_to_them() -> Outcome {
         ask(TcpStream::connect(("127.0.0.1", port(&local)?)).await?).await?;
         let back = end.ask("stream_to", json!({ "target": echo.port, "text": TEXT })).await?;
         ensure(back["text"] == TEXT, || back.to_string())?;
+        // A listener of ours whose connections they take as streams, asked for with a field that nobody knows.
+        let granted = end.ask("stream_from", json!({ "name": "s", "more": "ffff" })).await?;
+        ask(TcpStream::connect(("127.0.0.1", port(&granted)?)).await?).await?;
         // Nobody listens there: the reason arrives, and the session stays.
         let nobody = closed_port().await?;
         end.tell("stream_to", json!({ "target": nobody, "text": TEXT })).await?;
@@ -113,9 +117,21 @@ async fn we_forward_from_their_ports_and_to_them() -> Outcome {
         ask(TcpStream::connect(local.local_addr()).await?).await?;
         ask(forwarding.open("127.0.0.1", echo.port).await?).await?;
         let nobody = forwarding.open("127.0.0.1", closed_port().await?).await;
-        ensure(nobody.is_err(), || "it was opened".to_owned())?;
+        ensure(reason(&nobody) == Some(OpenFailureReason::CONNECT_FAILED), || format!("{nobody:?}"))?;
+        end.ask("serve_ports", json!({ "streams": false })).await?;
+        let shut = forwarding.open("127.0.0.1", echo.port).await;
+        ensure(reason(&shut) == Some(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED), || {
+            format!("{shut:?}")
+        })?;
     }
     Ok(())
+}
+
+fn reason<T>(result: &Result<T, ForwardError>) -> Option<OpenFailureReason> {
+    match result {
+        Err(ForwardError::Open { source: OpenError::Refused(failure), .. }) => Some(failure.reason),
+        _ => None,
+    }
 }
 
 async fn closed_port() -> Outcome<u16> {

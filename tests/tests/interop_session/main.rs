@@ -2,6 +2,7 @@
 //!
 //! The other end is `tests/peers/node/end.js`, which is told what to do one step after the other.
 
+mod channels;
 mod end;
 mod facts;
 mod forwarding;

@@ -9,9 +9,9 @@ const { ChannelSignalMessage } = require('@microsoft/dev-tunnels-ssh/messages/co
 const kept = (state, name) => state.channels.get(name);
 const bytes = ({ text, length }) => (length ? Buffer.from(Array.from({ length }, (_, i) => i % 251)) : Buffer.from(text));
 
-// {channel, kind, fields, request: {name, fields}}
-async function open(state, { channel: name, kind, fields, request }) {
-  const message = make(Open, { channelType: kind, fields });
+// {channel, kind, fields, window, request: {name, fields}}
+async function open(state, { channel: name, kind, fields, window, request }) {
+  const message = make(Open, { channelType: kind, fields, maxWindowSize: window });
   const first = request && make(ChannelRequest, { requestType: request.name, wantReply: true, fields: request.fields });
   const channel = await state.session.openChannel(message, first);
   keep(state, name, channel);
@@ -82,6 +82,19 @@ async function request_service(state, { name }) {
   await state.session.requestService(name);
 }
 
+// {number, fields}: a message of the application's own; observe.js tells of those of the other side.
+async function send(state, { number, fields }) {
+  class Message extends ssh.SshMessage {
+    get messageType() {
+      return number;
+    }
+    onWrite(writer) {
+      writer.write(Buffer.from(fields, 'hex'));
+    }
+  }
+  await state.session.sendMessage(new Message());
+}
+
 // What the library knows of the session.
 async function facts({ session }) {
   const { metrics, protocol, remoteVersion, protocolExtensions } = session;
@@ -91,6 +104,7 @@ async function facts({ session }) {
     reconnections: metrics.reconnections,
     latency: { current: metrics.latencyCurrentMs, min: metrics.latencyMinMs, max: metrics.latencyMaxMs },
     reconnect: !!protocol && protocol.incomingMessagesHaveReconnectInfo && protocol.outgoingMessagesHaveReconnectInfo,
+    session: session.sessionId && session.sessionId.toString('hex'),
     software: remoteVersion && remoteVersion.name,
     extensions: protocolExtensions && [...protocolExtensions.keys()],
   };
@@ -142,6 +156,7 @@ module.exports = {
   read,
   reconnect,
   request_service,
+  send,
   signal,
   start_contour,
   write,

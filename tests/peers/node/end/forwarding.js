@@ -3,6 +3,7 @@
 
 const tcp = require('@microsoft/dev-tunnels-ssh-tcp');
 const { say } = require('../common');
+const { make, withFields } = require('./messages');
 
 // Grants another port than the one that was asked for.
 class ChangingFactory {
@@ -38,9 +39,10 @@ function service(state) {
   return forwarding;
 }
 
-// {}: lets the other side ask for ports.
-async function serve_ports(state, { grants }) {
+// {grants, streams}: lets the other side ask for ports, grants another one, and connects to others or not.
+async function serve_ports(state, { grants, streams = true }) {
   const forwarding = service(state);
+  forwarding.acceptRemoteConnectionsForNonForwardedPorts = streams;
   if (grants) forwarding.messageFactory = new ChangingFactory(grants);
   state.session.onRequest((args) => {
     if (args.requestType.endsWith('tcpip-forward')) args.isAuthorized = true;
@@ -52,6 +54,23 @@ async function forward_from(state, { name, port, target }) {
   const forward = await service(state).forwardFromRemotePort('127.0.0.1', port, '127.0.0.1', target);
   state.forwards.set(name, forward);
   return { granted: !!forward, port: forward && forward.remotePort };
+}
+
+// {name, more}: a listener of the other side whose connections are echoed here; the request has `more` fields.
+async function stream_from(state, { name, more }) {
+  const forwarding = service(state);
+  const Request = withFields(tcp.PortForwardRequestMessage);
+  const { messageFactory } = forwarding;
+  forwarding.messageFactory = {
+    createRequestMessageAsync: async () => make(Request, { fields: more }),
+    createSuccessMessageAsync: (port) => messageFactory.createSuccessMessageAsync(port),
+    createChannelOpenMessageAsync: (port) => messageFactory.createChannelOpenMessageAsync(port),
+  };
+  const streamer = await forwarding.streamFromRemotePort('127.0.0.1', 0);
+  forwarding.messageFactory = messageFactory;
+  streamer.onStreamOpened((stream) => stream.pipe(stream));
+  state.forwards.set(name, streamer);
+  return { port: streamer.remotePort };
 }
 
 // {name, target}: a listener of this side.
@@ -93,4 +112,4 @@ function exchange(stream, text) {
   });
 }
 
-module.exports = { connect_to, forward_from, forward_to, serve_ports, stop_forward, stream_to };
+module.exports = { connect_to, forward_from, forward_to, serve_ports, stop_forward, stream_from, stream_to };

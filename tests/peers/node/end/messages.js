@@ -36,4 +36,4 @@ function fieldsOf(Class, message) {
   return message.convertTo(new Class(), true).fields.toString('hex');
 }
 
-module.exports = { ChannelRequest, Confirmation, Failure, Open, Request, Success, fieldsOf, make };
+module.exports = { ChannelRequest, Confirmation, Failure, Open, Request, Success, fieldsOf, make, withFields };

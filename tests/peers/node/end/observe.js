@@ -3,7 +3,8 @@
 // - a channel of type `refuse` is refused with reason 2, one of type `slow` is confirmed after 200 ms, one of type
 //   `confirm` with the fields `yes`;
 // - a request of a channel named `no` is refused, a session's with the fields `why`, one named `slow` is answered
-//   after 100 ms; a session's request is granted with its own fields behind `re:`.
+//   after 100 ms; a session's request is granted with its own fields behind `re:`;
+// - messages with the number 200 are an application's own.
 'use strict';
 
 const { ChannelSuccessMessage } = require('@microsoft/dev-tunnels-ssh/messages/connectionMessages');
@@ -13,8 +14,24 @@ const { ChannelRequest, Confirmation, Failure, Open, Request, Success, fieldsOf,
 const hex = (text) => Buffer.from(text).toString('hex');
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+// A message of the application's own.
+class Own extends ssh.SshMessage {
+  get messageType() {
+    return 200;
+  }
+  onRead(reader) {
+    this.fields = Buffer.from(reader.read(reader.available));
+  }
+}
+
 function observe(state) {
   const { session } = state;
+  session.config.messages.set(200, Own);
+  const { handleMessage } = session;
+  session.handleMessage = (message, cancellation) => {
+    if (message instanceof Own) say('own', { fields: message.fields.toString('hex') });
+    else return handleMessage.call(session, message, cancellation);
+  };
   let number = 0;
   session.onChannelOpening((args) => {
     if (!args.isRemoteRequest) return;
