@@ -1,11 +1,10 @@
-//! What a channel and a session can be told beside data: refusals, confirmations, windows, ends, messages of an
+//! What a channel and a session can be told beside data: refusals, confirmations, ends, messages of an
 //! application's own.
 
 use serde_json::json;
 use ssh_core::error::DisconnectReason;
 use ssh_core::session::OpenFailureReason;
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::end::{both_roles, hex};
 
@@ -29,27 +28,6 @@ async fn refusals_and_confirmations_carry_what_was_said() -> Outcome {
         end.expect("open", json!({ "fields": hex(b"back") })).await?;
         let (_channel, fields) = session.open_channel_with("confirm", b"").await?;
         ensure(&fields[..] == b"yes", || format!("{fields:?}"))?;
-    }
-    Ok(())
-}
-
-/// The smallest window that theirs can have is one packet.
-#[tokio::test]
-async fn data_goes_through_a_window_of_one_packet() -> Outcome {
-    const WINDOW: usize = 32 * 1024;
-    const LENGTH: usize = 10 * WINDOW + 1;
-    for (mut end, session) in both_roles(json!({})).await? {
-        end.tell("open", json!({ "channel": "x", "kind": "session", "window": WINDOW })).await?;
-        let mut channel = session.accept_channel(None).await?;
-        end.next("open").await?;
-        let sent: Vec<u8> = (0..LENGTH).map(|i| u8::try_from(i % 251).unwrap_or_default()).collect();
-        within(STEP, "writing", async { Ok(channel.write_all(&sent).await?) }).await?;
-        let read = end.ask("read", json!({ "channel": "x", "length": LENGTH, "pattern": true })).await?;
-        ensure(read["same"] == true, || "the data differs".to_owned())?;
-        end.tell("write", json!({ "channel": "x", "length": LENGTH })).await?;
-        let mut received = vec![0; LENGTH];
-        within(STEP, "reading", async { Ok(channel.read_exact(&mut received).await?) }).await?;
-        ensure(received == sent, || "the data differs".to_owned())?;
     }
     Ok(())
 }

@@ -9,9 +9,9 @@ const { ChannelSignalMessage } = require('@microsoft/dev-tunnels-ssh/messages/co
 const kept = (state, name) => state.channels.get(name);
 const bytes = ({ text, length }) => (length ? Buffer.from(Array.from({ length }, (_, i) => i % 251)) : Buffer.from(text));
 
-// {channel, kind, fields, window, request: {name, fields}}
-async function open(state, { channel: name, kind, fields, window, request }) {
-  const message = make(Open, { channelType: kind, fields, maxWindowSize: window });
+// {channel, kind, fields, request: {name, fields}}. No window: theirs, if smaller than a megabyte, is never given back.
+async function open(state, { channel: name, kind, fields, request }) {
+  const message = make(Open, { channelType: kind, fields });
   const first = request && make(ChannelRequest, { requestType: request.name, wantReply: true, fields: request.fields });
   const channel = await state.session.openChannel(message, first);
   keep(state, name, channel);
