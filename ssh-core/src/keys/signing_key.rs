@@ -10,7 +10,8 @@ use crate::crypto::{CryptoError, CryptoProvider, SignatureAlgorithm, Signer};
 pub struct SigningKey {
     public: PublicKey,
     certificate: Option<Box<Certificate>>,
-    signer: Arc<dyn Signer>,
+    /// Two steps away, since a box that becomes an `Arc` is copied, and what was in it is left in memory.
+    signer: Arc<Box<dyn Signer>>,
 }
 
 /// A certificate for another key than the one it was given to.
@@ -27,7 +28,7 @@ impl SigningKey {
         Ok(Self {
             public: key.public_key(),
             certificate: None,
-            signer: provider.signatures.signer(key)?.into(),
+            signer: Arc::new(provider.signatures.signer(key)?),
         })
     }
 
