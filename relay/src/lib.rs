@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod access_token;
 mod backoff;
 mod bandwidth;
 pub mod client;
@@ -35,6 +36,7 @@ pub mod websocket_stream;
 mod wire;
 mod wires;
 
+pub use access_token::AccessToken;
 pub use config::Config;
 pub use relay::Relay;
 pub use server::Server;

@@ -237,6 +237,33 @@ async fn a_token_that_is_taken_back_ends_what_goes_on_with_it() -> Outcome {
     ensure(ended.is_err(), || "the connection goes on".into())
 }
 
+/// A token that is about to end is replaced in its file; nobody has to be told.
+#[tokio::test]
+async fn a_token_that_was_replaced_in_its_file_ends_nothing() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay);
+    let host = machine.host(&with(&[&target.port.to_string(), "--tunnel", TUNNEL], &arguments)).await?;
+    let (link, first) = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    std::fs::write(&file, first)?;
+    let mut client = machine.connect(&[link, "--token-file", text(&file)?]).await?;
+    let mut open = client.local(target.port)?.connect().await?;
+    let made = relay.operate(&["token", "create", "--tunnel", TUNNEL, "--scope", "connect"]).await?;
+    let second = made["token"].as_str().ok_or_else(|| Failure::new(format!("no token: {made}")))?;
+    std::fs::write(&file, second)?;
+    let mut revoke = machine.command(&with(&["token", "revoke"], &arguments));
+    tests::process::pipe_through("adit token revoke", &mut revoke, first.into(), STEP).await?;
+    within(COMEBACK, "the end of the first token", event(&mut client.process, "disconnected")).await?;
+    within(COMEBACK, "the other one", event(&mut client.process, "resumed")).await?;
+    open.write_all(b"still there").await?;
+    let mut back = [0; 11];
+    within(STEP, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;
+    ensure(&back == b"still there", || format!("{back:?}"))?;
+    client.stop().await
+}
+
 #[tokio::test]
 async fn a_host_that_is_started_anew_is_found_again_with_its_ports() -> Outcome {
     let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);

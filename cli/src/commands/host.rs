@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay::AccessToken;
 use relay::dial::{Dialer, Proxies};
 use relay::host::{Config, Event as HostEvent, Host, HostError};
 use relay::link::Link;
@@ -37,7 +38,7 @@ struct Place {
     tunnel: String,
     /// Where the host dials.
     host_url: String,
-    host_token: Option<Zeroizing<String>>,
+    host_token: Option<AccessToken>,
     /// For the link; none if it is needless, or cannot be had.
     connect_token: Option<Zeroizing<String>>,
 }

@@ -24,6 +24,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
 use zeroize::Zeroizing;
 
 pub use self::proxy::{BadProxy, Proxies};
+use crate::access_token::AccessToken;
 use crate::frame_guard::FrameGuard;
 use crate::websocket_stream::{self, WebSocketStream};
 pub use axum::http;
@@ -147,7 +148,7 @@ impl Dialer {
         Ok(Self { tls: Arc::new(tls), proxies })
     }
 
-    /// Opens a WebSocket of one of the sub-protocols; which one it is.
+    /// Opens a WebSocket of one of the sub-protocols; which one it is. A token that is refused is renewed once, if it can be.
     ///
     /// # Errors
     /// [`DialError`].
@@ -155,6 +156,23 @@ impl Dialer {
     /// # Cancel safety
     /// A dropped future has opened nothing that lasts.
     pub(crate) async fn dial(
+        &self,
+        url: &str,
+        protocols: &str,
+        token: Option<&AccessToken>,
+    ) -> Result<(RelayStream, String), DialError> {
+        let Some(token) = token else { return self.dial_with(url, protocols, None).await };
+        let used = token.current();
+        match self.dial_with(url, protocols, Some(&used)).await {
+            Err(DialError::Refused { status: 401, .. }) if token.renew(&used).await => {
+                tracing::debug!("the token was refused; there is another");
+                self.dial_with(url, protocols, Some(&token.current())).await
+            }
+            dialled => dialled,
+        }
+    }
+
+    async fn dial_with(
         &self,
         url: &str,
         protocols: &str,

@@ -19,8 +19,8 @@ use ssh_core::keys::SigningKey;
 use ssh_core::{Error, Session, server};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
+use crate::access_token::AccessToken;
 use crate::backoff::Backoff;
 use crate::dial::{DialError, Dialer};
 use crate::leg::Leg;
@@ -30,7 +30,7 @@ pub struct Config {
     /// Where the host's WebSocket is opened, as `wss://relay.example/t/ID/host`.
     pub url: String,
     /// What lets the host in.
-    pub token: Option<Zeroizing<String>>,
+    pub token: Option<AccessToken>,
     /// Which version of the relay's protocol is spoken.
     pub protocol: Protocol,
     /// Whether a client of v2 may have connections without end-to-end encryption, which it, or the relay in its name, asks

@@ -11,6 +11,7 @@ mod bandwidth;
 mod common;
 mod frames;
 mod management;
+mod renewal;
 mod requests;
 mod rights;
 mod sessions;

@@ -96,7 +96,7 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8], output: &Output) -> Res
         relay.tokens().issue(&grant, lifetime, relay.now()).map(|issued| issued.token).map_err(broken)
     };
     // Nobody but this process has it.
-    let host_token = Some(issue(Scope::Host, MAX_LIFETIME)?);
+    let host_token = Some(issue(Scope::Host, MAX_LIFETIME)?.into());
     let everybody = args.allow.contains(&Who::Anonymous);
     let connect_token = if everybody { None } else { Some(issue(Scope::Connect, lifetime(args))?) };
     tokio::spawn(server.run());

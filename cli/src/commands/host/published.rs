@@ -1,9 +1,11 @@
 //! A tunnel at somebody's relay: made or taken over by its management API.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay::AccessToken;
 use relay::dial::http::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -11,7 +13,6 @@ use zeroize::Zeroizing;
 use super::{Place, lifetime};
 use crate::args::{ApiArgs, HostArgs, Who};
 use crate::commands::api::Api;
-use crate::commands::token_file;
 use crate::commands::tunnel::{entries, items, path, random_id};
 use crate::error::{CliError, Code};
 use crate::output::Output;
@@ -23,11 +24,12 @@ pub(super) async fn prepare(
     key: &[u8],
     output: &Output,
 ) -> Result<Place, CliError> {
-    let api = Api::new(&ApiArgs {
+    let api_args = ApiArgs {
         relay: relay.to_owned(),
         token_file: args.token_file.as_ref().map(PathBuf::from),
         ca_file: args.ca_file.clone(),
-    })?;
+    };
+    let api = Api::new(&api_args)?;
     let known = match &args.tunnel {
         Some(name) => match api.ask(Method::GET, &path(name), None).await {
             Ok(tunnel) => Some(tunnel),
@@ -55,12 +57,13 @@ pub(super) async fn prepare(
     let host_url = endpoint.get("hostRelayUri").and_then(Value::as_str).ok_or_else(|| {
         CliError::new(Code::Protocol, format!("{relay} is no relay: it did not say where hosts connect"))
     })?;
-    let host_token = match token(&api, args, &id, "host").await? {
-        Some(token) => Some(token),
-        None => token_file::given(args.token_file.as_deref())?,
-    };
+    let lifetime = lifetime(args);
+    let host_token = host_token(&api, &id, lifetime).await?.map(|token| {
+        let id = id.clone();
+        AccessToken::renewed_by(token, move || another_host_token(api_args.clone(), id.clone(), lifetime))
+    });
     let everybody = args.allow.contains(&Who::Anonymous);
-    let connect_token = if everybody { None } else { token(&api, args, &id, "connect").await? };
+    let connect_token = if everybody { None } else { token(&api, &id, "connect", lifetime).await? };
     if connect_token.is_none() && !everybody {
         output.warning("the token may not make tokens for clients, so there is none in the link");
     }
@@ -117,14 +120,27 @@ fn port(port: &crate::args::NamedPort) -> Value {
     body
 }
 
+/// What lets this host in: a token of its own, or the one that was given if that may not make one.
+async fn host_token(api: &Api, id: &str, lifetime: Duration) -> Result<Option<Zeroizing<String>>, CliError> {
+    let own = token(api, id, "host", lifetime).await?;
+    Ok(own.or_else(|| api.token().cloned()))
+}
+
+/// Once the relay refuses the host's token: by then the file may hold another, and the old one may make another.
+async fn another_host_token(args: ApiArgs, id: String, lifetime: Duration) -> Option<Zeroizing<String>> {
+    let api = tokio::task::spawn_blocking(move || Api::new(&args)).await.ok()?;
+    let made = async { host_token(&api?, &id, lifetime).await }.await;
+    made.inspect_err(|error| tracing::debug!(%error, "there is no other token")).ok().flatten()
+}
+
 /// A token of this scope; none if ours may not make one.
 async fn token(
     api: &Api,
-    args: &HostArgs,
     id: &str,
     scope: &str,
+    lifetime: Duration,
 ) -> Result<Option<Zeroizing<String>>, CliError> {
-    let wanted = json!({ "tunnelId": id, "scopes": [scope], "expiresIn": lifetime(args).as_secs() });
+    let wanted = json!({ "tunnelId": id, "scopes": [scope], "expiresIn": lifetime.as_secs() });
     match api.ask(Method::POST, "/tokens", Some(wanted)).await {
         Ok(made) => {
             Ok(made.get("token").and_then(Value::as_str).map(|token| Zeroizing::new(token.to_owned())))
