@@ -248,7 +248,7 @@ async fn a_token_that_was_replaced_in_its_file_ends_nothing() -> Outcome {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("token");
     std::fs::write(&file, first)?;
-    let mut client = machine.connect(&[link, "--token-file", text(&file)?]).await?;
+    let mut client = machine.connect(&[link, "--token-file", &file.to_string_lossy()]).await?;
     let mut open = client.local(target.port)?.connect().await?;
     let made = relay.operate(&["token", "create", "--tunnel", TUNNEL, "--scope", "connect"]).await?;
     let second = made["token"].as_str().ok_or_else(|| Failure::new(format!("no token: {made}")))?;
