@@ -110,8 +110,10 @@ async fn tunnels_and_tokens() -> Outcome {
         format!("{access}")
     })?;
     let chosen = relay.operate(&["tunnel", "create"]).await?;
+    // 20 of 32 letters: 100 bits, where 96 are enough to be guessed by nobody.
+    let id = chosen.pointer("/tunnel/tunnelId").and_then(Value::as_str).unwrap_or_default();
     ensure(
-        chosen.pointer("/tunnel/tunnelId").and_then(Value::as_str).is_some_and(|id| id.len() == 13),
+        id.len() == 20 && id.bytes().all(|byte| b"abcdefghijkmnpqrstuvwxyz23456789".contains(&byte)),
         || format!("{chosen}"),
     )?;
     let token = relay
