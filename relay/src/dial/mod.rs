@@ -19,8 +19,8 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
+use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Uri};
 use zeroize::Zeroizing;
 
 pub use self::proxy::{BadProxy, Proxies};
@@ -84,6 +84,8 @@ pub enum DialError {
         status: u16,
         /// The relay's words, fit to be shown; may be empty.
         detail: String,
+        /// When it may be tried again, if the relay has said so.
+        retry_after: Option<Duration>,
     },
     /// What answered is no relay.
     #[error("{at} is no relay: {why}")]
@@ -169,6 +171,7 @@ impl Dialer {
                 DialError::Refused {
                     status: 401,
                     detail: "the token has characters that no token has".into(),
+                    retry_after: None,
                 }
             })?;
             value.set_sensitive(true);
@@ -281,6 +284,7 @@ fn not_upgraded(at: String, error: tungstenite::Error) -> DialError {
             DialError::Refused {
                 status: response.status().as_u16(),
                 detail: crate::printable(&problem.detail),
+                retry_after: retry_after(response.headers()),
             }
         }
         tungstenite::Error::Io(error) => DialError::Unreachable { at, why: error.to_string() },
@@ -294,6 +298,13 @@ fn not_upgraded(at: String, error: tungstenite::Error) -> DialError {
         }
         error => DialError::NoRelay { at, why: error.to_string() },
     }
+}
+
+/// A number of seconds (RFC 9110 §10.2.3). A date, which would take their clock to be ours, counts as if nothing was said.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(seconds.parse().unwrap_or(u64::MAX)))
 }
 
 /// An error and what is behind it, in one line.
@@ -313,4 +324,29 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[serde(default)]
 struct Problem {
     detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_come_back_is_a_number_of_seconds() {
+        for (value, expected) in [
+            ("5", Some(5)),
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("Sat, 21 Nov 2026 14:00:00 GMT", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+            assert_eq!(retry_after(&headers), expected.map(Duration::from_secs), "{value:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

@@ -254,7 +254,12 @@ async fn run(shared: Arc<Shared>, first: Leg) -> HostError {
             match shared.open().await {
                 Ok(leg) => break leg,
                 Err(HostError::Dial(error)) if !error.is_temporary() => return error.into(),
-                Err(error) => tracing::debug!(%error, attempt, "the relay is not back yet"),
+                Err(error) => {
+                    if let HostError::Dial(error) = &error {
+                        backoff.failed(error);
+                    }
+                    tracing::debug!(%error, attempt, "the relay is not back yet");
+                }
             }
         };
         shared.tell(Event::Resumed);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{ADMIN, basic, start};
+use crate::common::{ADMIN, Hands, NOON, basic, start};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -204,11 +204,14 @@ async fn the_rest_that_sdks_ask_for() {
 /// Row "no / wrong / cut / expired token" of the threat model.
 #[tokio::test]
 async fn who_is_let_in() {
-    let relay = start(|_| {}).await;
+    let hands = Hands::default();
+    let relay = start(|config| config.clock = hands.clock()).await;
     relay.tunnel("abc", json!({})).await;
     let good = relay.token(Some("abc"), "connect");
     let other = relay.token(Some("other"), "connect host manage");
+    hands.set(NOON - 60);
     let expired = relay.token_for("ada", Some("abc"), "connect", Duration::ZERO);
+    hands.set(NOON);
     let revoked = relay.token(Some("abc"), "connect");
     relay.relay.revoke(&relay.token_id(&revoked), u64::MAX).unwrap();
     let get = async |authorization: &str| {

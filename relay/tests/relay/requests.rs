@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{ADMIN, Answer, PATIENCE, lines, start};
+use crate::common::{ADMIN, Answer, Hands, NOON, PATIENCE, lines, start};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -64,7 +64,8 @@ async fn bad_upgrades_are_refused_before_the_101() {
 /// for nothing; a token that has been cut or has expired counts for nothing either.
 #[tokio::test]
 async fn a_token_counts_whole_in_time_and_in_its_header() {
-    let relay = start(|_| {}).await;
+    let hands = Hands::default();
+    let relay = start(|config| config.clock = hands.clock()).await;
     relay.tunnel("abc", json!({})).await;
     let token = relay.token(Some("abc"), "host");
     let asked = async |query: &str, token: Option<&str>| {
@@ -84,10 +85,13 @@ async fn a_token_counts_whole_in_time_and_in_its_header() {
     for bad in [cut, &token[1..], head, &format!("{head}."), &format!("{head}.{}", &signature[..10]), ""] {
         assert_eq!(asked("", Some(bad)).await, 401, "{bad:?}");
     }
-    let expired = relay.token_for("ada", Some("abc"), "host", Duration::ZERO);
-    // One clock has made it and judges it.
-    assert_eq!(asked("", Some(&expired)).await, 401);
     assert_eq!(asked("", Some(&token)).await, 101);
+    // 60 s of leeway, and not one more.
+    let expired = relay.token_for("ada", Some("abc"), "host", Duration::ZERO);
+    for (past, status) in [(59, 101), (60, 401), (86_400, 401)] {
+        hands.set(NOON + past);
+        assert_eq!(asked("", Some(&expired)).await, status, "{past} s past its end");
+    }
 }
 
 /// Whoever has a token for something else learns nothing about which tunnels there are.
