@@ -194,13 +194,7 @@ fn far_away() -> Instant {
 impl Shared {
     async fn dial(&self) -> Result<RelayStream, DialError> {
         let config = &self.config;
-        let protocol = config.protocol.client_name();
-        let (stream, chosen) = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
-        if chosen != protocol {
-            let why = format!("it chose the sub-protocol {}", crate::printable(&chosen));
-            return Err(DialError::NoRelay { at: config.url.clone(), why });
-        }
-        Ok(stream)
+        config.dialer.dial(&config.url, config.protocol.client_name(), config.token.as_ref()).await
     }
 
     /// For a session that comes back.

@@ -149,7 +149,7 @@ impl Dialer {
         Ok(Self { tls: Arc::new(tls), proxies })
     }
 
-    /// Opens a WebSocket of one of the sub-protocols; which one it is.
+    /// Opens a WebSocket of this sub-protocol.
     ///
     /// # Errors
     /// [`DialError`].
@@ -159,13 +159,13 @@ impl Dialer {
     pub(crate) async fn dial(
         &self,
         url: &str,
-        protocols: &str,
+        protocol: &str,
         token: Option<&Zeroizing<String>>,
-    ) -> Result<(RelayStream, String), DialError> {
+    ) -> Result<RelayStream, DialError> {
         let bad = || DialError::BadUrl(crate::printable(url));
         let mut request = url.into_client_request().map_err(|_| bad())?;
         let headers = request.headers_mut();
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocols).map_err(|_| bad())?);
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocol).map_err(|_| bad())?);
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(&format!("tunnel {}", token.as_str())).map_err(|_| {
                 DialError::Refused {
@@ -193,10 +193,14 @@ impl Dialer {
             Ok(Ok((frames, response))) => {
                 let chosen =
                     response.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
-                let chosen = chosen
-                    .ok_or_else(|| DialError::NoRelay { at, why: "it chose no sub-protocol".into() })?;
-                let chosen = chosen.to_owned();
-                Ok((WebSocketStream::from_frames(frames), chosen))
+                match chosen {
+                    Some(chosen) if chosen == protocol => Ok(WebSocketStream::from_frames(frames)),
+                    Some(chosen) => {
+                        let why = format!("it chose the sub-protocol {}", crate::printable(chosen));
+                        Err(DialError::NoRelay { at, why })
+                    }
+                    None => Err(DialError::NoRelay { at, why: "it chose no sub-protocol".into() }),
+                }
             }
         }
     }

@@ -270,11 +270,7 @@ impl Shared {
     async fn open(&self) -> Result<Leg, HostError> {
         let config = &self.config;
         let protocol = config.protocol.host_name();
-        let (stream, chosen) = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
-        if chosen != protocol {
-            let why = format!("it chose the sub-protocol {}", crate::printable(&chosen));
-            return Err(DialError::NoRelay { at: config.url.clone(), why }.into());
-        }
+        let stream = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
         Ok(Leg::open(stream).await?)
     }
 
