@@ -81,6 +81,8 @@ pub(crate) enum Event<'a> {
     PortAdded(PortEvent),
     /// One is no more.
     PortRemoved(PortEvent),
+    /// The ports that a host offers from now on.
+    Ports { ports: &'a [u16] },
     /// A client has come to a host.
     ClientConnected { client: u64 },
     /// It has gone for good.
@@ -163,7 +165,7 @@ pub(crate) enum Event<'a> {
     },
     /// The clean end.
     Closed { reason: &'a str },
-    /// The other end.
+    /// The other end; or a file that is read again cannot be used, which ends nothing.
     Error { code: &'a str, message: &'a str },
 }
 
@@ -318,6 +320,7 @@ impl Event<'_> {
             | Self::Forward { .. }
             | Self::Ready { .. }
             | Self::Hosted { .. }
+            | Self::Ports { .. }
             | Self::Connected { .. }
             | Self::HostKeyAdded { .. }
             | Self::Key { .. }
@@ -332,6 +335,13 @@ impl Event<'_> {
 /// Without the words that the line begins with, which the library's errors begin with too.
 fn bare(reason: &str) -> &str {
     reason.strip_prefix("the connection was lost: ").unwrap_or(reason)
+}
+
+fn list(ports: &[u16]) -> String {
+    match ports {
+        [] => "no port".into(),
+        _ => ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn json(event: &Event<'_>) -> String {
@@ -366,9 +376,9 @@ impl fmt::Display for Event<'_> {
                 write!(f, "adit: connected to {peer} ({kex}, {cipher}, host key {host_key})")
             }
             Self::Hosted { tunnel, ports, management_uri, .. } => {
-                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-                write!(f, "adit: tunnel {tunnel} at {management_uri} offers {}", ports.join(", "))
+                write!(f, "adit: tunnel {tunnel} at {management_uri} offers {}", list(ports))
             }
+            Self::Ports { ports } => write!(f, "adit: the tunnel now offers {}", list(ports)),
             Self::Connected { ports } if ports.is_empty() => {
                 f.write_str("adit: connected; the host offers no port now")
             }

@@ -7,6 +7,7 @@ mod backoff;
 mod bandwidth;
 pub mod client;
 mod client_leg;
+pub mod clock;
 pub mod config;
 pub mod dial;
 mod forwarded;

@@ -254,7 +254,12 @@ async fn run(shared: Arc<Shared>, first: Leg) -> HostError {
             match shared.open().await {
                 Ok(leg) => break leg,
                 Err(HostError::Dial(error)) if !error.is_temporary() => return error.into(),
-                Err(error) => tracing::debug!(%error, attempt, "the relay is not back yet"),
+                Err(error) => {
+                    if let HostError::Dial(error) = &error {
+                        backoff.failed(error);
+                    }
+                    tracing::debug!(%error, attempt, "the relay is not back yet");
+                }
             }
         };
         shared.tell(Event::Resumed);
@@ -265,11 +270,7 @@ impl Shared {
     async fn open(&self) -> Result<Leg, HostError> {
         let config = &self.config;
         let protocol = config.protocol.host_name();
-        let (stream, chosen) = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
-        if chosen != protocol {
-            let why = format!("it chose the sub-protocol {}", crate::printable(&chosen));
-            return Err(DialError::NoRelay { at: config.url.clone(), why }.into());
-        }
+        let stream = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
         Ok(Leg::open(stream).await?)
     }
 

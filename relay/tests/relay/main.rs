@@ -8,6 +8,7 @@
 )]
 
 mod bandwidth;
+mod comeback;
 mod common;
 mod frames;
 mod management;

@@ -11,7 +11,6 @@ mod requirement;
 mod shards;
 mod source_log;
 mod users;
-mod watched;
 
 use std::io;
 use std::net::SocketAddr;
