@@ -33,7 +33,6 @@ pub mod tokens;
 mod upgrade;
 pub mod websocket_stream;
 mod wire;
-mod wires;
 
 pub use config::Config;
 pub use relay::Relay;
