@@ -131,8 +131,7 @@ impl Connection {
                     (true, row.receive.waker.take())
                 }
                 StderrMode::All(queue) => {
-                    // A copy, so that a short one does not pin a whole block.
-                    queue.push_back((message.code, Bytes::copy_from_slice(&data)));
+                    queue.push(message.code, data, &mut spares);
                     (true, row.receive.waker.take())
                 }
                 _ => (false, None),
