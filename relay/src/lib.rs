@@ -35,7 +35,6 @@ pub mod tokens;
 mod upgrade;
 pub mod websocket_stream;
 mod wire;
-mod wires;
 
 pub use access_token::AccessToken;
 pub use config::Config;

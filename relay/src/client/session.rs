@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use ssh_core::client::{self, ConnectError, Reconnect};
 use ssh_core::config::Limits;
 use ssh_core::session::{Incoming, OpenFailureReason, SessionEvent};
-use ssh_core::{Error, Session};
+use ssh_core::{Error, Session, Wires};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -16,7 +16,6 @@ use super::{ClientError, Event, Protocol, Shared};
 use crate::backoff::{self, Backoff};
 use crate::dial::{DialError, RelayStream};
 use crate::leg::Leg;
-use crate::wires::Wires;
 
 /// Connections at once.
 const CHANNELS: usize = 1024;

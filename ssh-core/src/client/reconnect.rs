@@ -12,7 +12,7 @@ use crate::driver::{BoxStream, Shared, Supervisor, now, split};
 use crate::error::{Error, ReconnectFailure};
 use crate::protocol::{Engine, Inbound, Input, ReconnectOffer};
 use crate::session::SessionEvent;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// How a client comes back by itself when its stream is lost: where to, how often, and when to give up.
 ///
@@ -229,7 +229,7 @@ pub(crate) enum Attempt {
 impl Attempt {
     fn note(&self) {
         let (Self::Failed(error) | Self::Hopeless(error)) = self;
-        tracing::debug!(event = TraceEvent::ClientSessionReconnectFailed.id(), %error, "reconnecting failed");
+        tell!(ClientSessionReconnectFailed, %error, "reconnecting failed");
     }
 }
 

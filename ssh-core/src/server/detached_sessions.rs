@@ -36,7 +36,8 @@ pub struct DetachedLimits {
     pub count: usize,
     /// The same for each user. 32.
     pub count_per_user: usize,
-    /// What those hold for their peers, in bytes, looked at whenever one joins them; the oldest end. 256 MiB.
+    /// What those hold for their peers, in bytes; the oldest end. It is looked at whenever one joins them, or has grown by
+    /// 128 KiB. 256 MiB.
     pub bytes: usize,
 }
 
@@ -237,6 +238,14 @@ impl Keeper for Member {
         }
     }
 
+    fn grown(&self) {
+        if let Some(set) = self.set.upgrade() {
+            let mut evicted = Vec::new();
+            set.evict_for_bytes(&mut evicted);
+            end_all(&evicted);
+        }
+    }
+
     fn ended(&self) {
         if let Some(set) = self.set.upgrade() {
             set.remove(&self.index);
@@ -277,10 +286,7 @@ impl Set {
             }
         }
         self.evict_for_bytes(&mut evicted);
-        // Not under the lock: the end of a session comes back here.
-        for shared in evicted.iter().filter_map(|entry| entry.shared.upgrade()) {
-            shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Evicted)));
-        }
+        end_all(&evicted);
     }
 
     fn evict_for_bytes(&self, evicted: &mut Vec<Entry>) {
@@ -289,8 +295,7 @@ impl Set {
         // The youngest may stay as long as there is room.
         for entry in all.into_iter().rev() {
             let Some(shared) = entry.shared.upgrade() else { continue };
-            let (bytes, _) = shared.with(|engine| engine.replay_bytes());
-            match left.checked_sub(bytes) {
+            match left.checked_sub(shared.held_bytes()) {
                 Some(rest) => left = rest,
                 None => {
                     left = 0;
@@ -298,5 +303,12 @@ impl Set {
                 }
             }
         }
+    }
+}
+
+/// Not to be called under the lock: the end of a session comes back to the set.
+fn end_all(evicted: &[Entry]) {
+    for shared in evicted.iter().filter_map(|entry| entry.shared.upgrade()) {
+        shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Evicted)));
     }
 }

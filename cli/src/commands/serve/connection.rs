@@ -9,7 +9,7 @@ use ssh_core::error::{AuthFailure, DisconnectReason, Error, ReconnectFailure, es
 use ssh_core::server::{self, Config, DetachedSessions, Method};
 use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
 use ssh_core::session::SessionEvent;
-use ssh_core::{Addresses, Session};
+use ssh_core::{Addresses, Session, Wires};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use super::limits::{Pass, Source};
 use super::penalties::Penalties;
 use super::source_log::SourceLog;
 use super::users::{KEYS, METHODS, words};
-use crate::commands::session::{Wires, tune};
+use crate::commands::session::tune;
 use crate::output::Event;
 
 /// What all connections share.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Connection;
 use super::channel::{PeerRequest, StderrMode};
+use super::extended_queue::ExtendedQueue;
 use super::incoming::STDERR;
 use super::wakers::{add_waker, set_waker};
 use crate::error::Error;
@@ -43,8 +44,9 @@ impl Connection {
     pub(crate) fn keep_extended(&mut self, id: u32) {
         let kept = self.take_kept_stderr(id);
         if let Some(row) = self.rows.get_mut(&id) {
-            let kept = Some((STDERR, kept)).filter(|(_, kept)| !kept.is_empty());
-            row.receive.stderr = StderrMode::All(kept.into_iter().collect());
+            let mut queue = Box::<ExtendedQueue>::default();
+            queue.push(STDERR, kept, &mut self.spares);
+            row.receive.stderr = StderrMode::All(queue);
         }
     }
 
@@ -62,7 +64,7 @@ impl Connection {
         }
         let Some(row) = self.rows.get_mut(&id) else { return Poll::Ready(Ok(Piece::Closed)) };
         if let StderrMode::All(queue) = &mut row.receive.stderr
-            && let Some((code, data)) = queue.pop_front()
+            && let Some((code, data)) = queue.pop(MAX_DATA, &mut self.spares)
         {
             return Poll::Ready(self.credit(id, data.len(), out).map(|()| Piece::Extended(code, data)));
         }

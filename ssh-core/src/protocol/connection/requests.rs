@@ -40,6 +40,13 @@ impl<A> SentRequests<A> {
         number
     }
 
+    /// Whether somebody waits for the answer that comes next.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let mut open = self.slots.iter().map(|slot| &slot.state);
+        let next = open.find(|state| matches!(state, SentState::Waiting(_) | SentState::Abandoned));
+        matches!(next, Some(SentState::Waiting(_)))
+    }
+
     /// An answer came. `false` if nothing waits for one.
     pub(crate) fn answer(&mut self, answer: A, wakes: &mut Vec<Waker>) -> bool {
         let slot = self

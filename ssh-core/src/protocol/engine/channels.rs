@@ -14,7 +14,7 @@ use crate::protocol::connection::{
     AcceptTicket, ChannelTerms, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError,
     OpenFailureReason, PeerRequest, Piece, Progress,
 };
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// Channels and requests. Each of these fails with the session's error once it is over, and with
 /// [`ApiMisuse::NotAuthenticated`] before it has begun.
@@ -204,8 +204,7 @@ impl Engine {
 
     fn note_close(&self, closed: &Result<(), Error>, id: u32) {
         if let Err(error) = closed {
-            let event = TraceEvent::ChannelCloseFailed.id();
-            tracing::debug!(event, channel = id, %error, "a channel was not closed");
+            tell!(ChannelCloseFailed, channel = id, %error, "a channel was not closed");
         }
     }
 

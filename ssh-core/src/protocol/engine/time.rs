@@ -7,7 +7,7 @@ use super::{Auth, Engine};
 use crate::error::{Error, ReconnectFailure, Timeout};
 use crate::protocol::auth::ServerProgress;
 use crate::protocol::connection::KEEPALIVE;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// How long the peer has been silent, and what it did when it was asked for a sign of life.
 #[derive(Debug)]
@@ -96,8 +96,7 @@ impl Engine {
                 let misses = self.keepalive.unanswered;
                 self.keepalive.answered = 0;
                 self.link_events.push_back(LinkEvent::KeepAliveFailed(misses));
-                let event = TraceEvent::KeepAliveResponseNotReceived.id();
-                tracing::debug!(event, misses, "no answer to a keepalive");
+                tell!(KeepAliveResponseNotReceived, misses, "no answer to a keepalive");
             }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
             if let Some(log) = &mut self.transport.out.log {
@@ -106,7 +105,7 @@ impl Engine {
             let asked =
                 self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out);
             let number = asked.inspect_err(|error| {
-                tracing::debug!(event = TraceEvent::KeepAliveFailed.id(), %error, "no keepalive sent");
+                tell!(KeepAliveFailed, %error, "no keepalive sent");
             })?;
             // Either answer is a sign of life; it takes its place among the others and is dropped.
             if let Some(number) = number {

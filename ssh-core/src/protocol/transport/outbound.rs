@@ -13,7 +13,7 @@ use crate::protocol::messages::{Phase, phase};
 use crate::protocol::reconnect::replay_log::ReplayLog;
 use crate::protocol::reconnect::{is_counted, put_enable, trailer::TrailerForm};
 use crate::protocol::wire::Write as _;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// The sending half of a transport: payloads in, sealed packets out, all in one buffer.
 pub(crate) struct Outbound {
@@ -295,7 +295,7 @@ impl Outbound {
         let start = self.buffer.len();
         let sealed = self.seal_at(start, write);
         if let Err(error) = &sealed {
-            tracing::debug!(event = TraceEvent::SendMessageFailed.id(), %error, "a message was not sealed");
+            tell!(SendMessageFailed, %error, "a message was not sealed");
             // What could not be sealed must not leave in the clear.
             if let Some(packet) = self.buffer.get_mut(start..) {
                 packet.zeroize();
@@ -310,9 +310,9 @@ impl Outbound {
         let len = self.buffer.len().saturating_sub(start);
         let Some(number) = self.buffer.get(start) else { return };
         if !matches!(number, 94 | 95) {
-            tracing::trace!(event = TraceEvent::SendingMessage.id(), number, len, "sent");
+            tell!(SendingMessage, number, len, "sent");
         } else if self.trace_channel_data {
-            tracing::trace!(event = TraceEvent::SendingChannelData.id(), number, len, "sent");
+            tell!(SendingChannelData, number, len, "sent");
         }
     }
 
@@ -433,10 +433,10 @@ mod tests {
         out.sequence = u32::MAX;
         out.seal(|buffer| buffer.push(2)).unwrap();
         assert_eq!(out.sequence, 0);
-        let told = crate::trace::capture::numbers(|| {
+        let told = crate::trace::capture::told(|| {
             let error = out.seal(|buffer| buffer.push(2)).unwrap_err();
             assert!(matches!(error, super::Error::PeerMisbehaved(super::PeerMisbehaved::CounterExhausted)));
         });
-        assert_eq!(told, [u64::from(super::TraceEvent::SendMessageFailed.id())]);
+        assert_eq!(told, [(9004, tracing::Level::ERROR)]);
     }
 }
