@@ -16,6 +16,7 @@ use crate::protocol::messages::{
     GlobalRequest, RequestFailure, RequestSuccess,
 };
 use crate::protocol::transport::outbound::Outbound;
+use crate::protocol::wide;
 use crate::protocol::wire::{Reader, WireError};
 use crate::trace::TraceEvent;
 
@@ -84,7 +85,7 @@ impl Connection {
         let mut spares = std::mem::take(&mut self.spares);
         let queued = self.accept_data(ChannelData::NUMBER, message.recipient, data.len()).map(|row| {
             row.and_then(|row| {
-                row.data_received = row.data_received.saturating_add(data.len() as u64);
+                row.data_received = row.data_received.saturating_add(wide(data.len()));
                 row.receive.queue.push(data, &mut spares);
                 row.receive.waker.take()
             })
@@ -105,7 +106,7 @@ impl Connection {
             return Err(PeerMisbehaved::PacketOverrun.into());
         }
         row.receive.window.on_data(len)?;
-        row.bytes_received = row.bytes_received.saturating_add(len as u64);
+        row.bytes_received = row.bytes_received.saturating_add(wide(len));
         Ok((len > 0 && !row.close_sent && !row.close_received).then_some(row))
     }
 
