@@ -173,11 +173,14 @@ impl Connection {
             return Err(WireError::TooLong.into());
         }
         let refusal = if self.rows.len() >= self.common.limits.channels {
-            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too many channels"))
+            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too many channels (limit channels)"))
         } else if message.max_packet == 0 {
             Some((OpenFailureReason::RESOURCE_SHORTAGE, "the packet limit is 0"))
         } else if !self.may_wait(message.fields.0.len()) {
-            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too much is waiting to be decided"))
+            Some((
+                OpenFailureReason::RESOURCE_SHORTAGE,
+                "too much is waiting to be decided (limit pending_requests)",
+            ))
         } else {
             None
         };
