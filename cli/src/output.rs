@@ -235,7 +235,8 @@ impl Output {
     fn write(&self, stream: Stream, line: Vec<u8>, weight: Weight) {
         match &self.lines {
             Some(lines) => lines.push(stream, line, weight),
-            None => lines::write(stream, &line),
+            // There is nobody to tell that it failed.
+            None => drop(lines::write(stream, &line)),
         }
     }
 }
@@ -246,12 +247,19 @@ impl fmt::Debug for Output {
     }
 }
 
+/// A line of the log is cut at this many bytes.
+const MAX_LOG_LINE: usize = 4096 - 4;
+
 /// The log goes the same way, to stderr: each write is a line.
 pub(crate) struct Log(pub(crate) Output);
 
 impl io::Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write(Stream::Stderr, line.to_vec(), Weight::Light);
+        let mut shown = line.get(..MAX_LOG_LINE).unwrap_or(line).to_vec();
+        if shown.len() < line.len() {
+            shown.extend_from_slice("…\n".as_bytes());
+        }
+        self.0.write(Stream::Stderr, shown, Weight::Light);
         Ok(line.len())
     }
 

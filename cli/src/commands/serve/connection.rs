@@ -27,6 +27,7 @@ pub(super) struct Server {
     pub(super) config: Arc<Config>,
     pub(super) policy: ForwardPolicy,
     pub(super) gate: super::limits::Gate,
+    pub(super) descriptors: super::descriptors::Descriptors,
     /// Places of sessions, those included that wait for their clients.
     pub(super) sessions: Semaphore,
     /// Those that can be resumed, if any can.

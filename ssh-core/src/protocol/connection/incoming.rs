@@ -16,6 +16,7 @@ use crate::protocol::messages::{
     GlobalRequest, RequestFailure, RequestSuccess,
 };
 use crate::protocol::transport::outbound::Outbound;
+use crate::protocol::wide;
 use crate::protocol::wire::{Reader, WireError};
 use crate::trace::tell;
 
@@ -80,7 +81,7 @@ impl Connection {
         let mut spares = std::mem::take(&mut self.spares);
         let queued = self.accept_data(ChannelData::NUMBER, message.recipient, data.len()).map(|row| {
             row.and_then(|row| {
-                row.data_received = row.data_received.saturating_add(data.len() as u64);
+                row.data_received = row.data_received.saturating_add(wide(data.len()));
                 row.receive.queue.push(data, &mut spares);
                 row.receive.waker.take()
             })
@@ -101,7 +102,7 @@ impl Connection {
             return Err(PeerMisbehaved::PacketOverrun.into());
         }
         row.receive.window.on_data(len)?;
-        row.bytes_received = row.bytes_received.saturating_add(len as u64);
+        row.bytes_received = row.bytes_received.saturating_add(wide(len));
         Ok((len > 0 && !row.close_sent && !row.close_received).then_some(row))
     }
 
@@ -167,11 +168,14 @@ impl Connection {
             return Err(WireError::TooLong.into());
         }
         let refusal = if self.rows.len() >= self.common.limits.channels {
-            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too many channels"))
+            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too many channels (limit channels)"))
         } else if message.max_packet == 0 {
             Some((OpenFailureReason::RESOURCE_SHORTAGE, "the packet limit is 0"))
         } else if !self.may_wait(message.fields.0.len()) {
-            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too much is waiting to be decided"))
+            Some((
+                OpenFailureReason::RESOURCE_SHORTAGE,
+                "too much is waiting to be decided (limit pending_requests)",
+            ))
         } else {
             None
         };

@@ -11,6 +11,7 @@ use super::incoming::STDERR;
 use super::wakers::{add_waker, set_waker};
 use crate::error::Error;
 use crate::protocol::transport::outbound::Outbound;
+use crate::protocol::wide;
 
 /// What comes next on a channel.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl Connection {
             let mut chunks = Vec::new();
             let len =
                 row.receive.queue.take_chunks(most.min(MAX_DATA), MAX_CHUNKS, &mut chunks, &mut self.spares);
-            progress.taken = progress.taken.saturating_add(len as u64);
+            progress.taken = progress.taken.saturating_add(wide(len));
             return Poll::Ready(self.credit(id, len, out).map(|()| Piece::Data(chunks)));
         }
         if row.receive_ended() && !std::mem::replace(&mut progress.eof, true) {

@@ -15,6 +15,7 @@ use crate::protocol::messages::{
 use crate::protocol::reconnect::trailer::Trailer;
 use crate::protocol::reconnect::{is_enable, is_reconnect};
 use crate::protocol::transport::inbound::Packet;
+use crate::protocol::wide;
 use crate::trace::tell;
 
 const CHANNEL_DATA: u8 = 94;
@@ -46,7 +47,7 @@ impl Engine {
         let is_first_packet = self.transport.packets == 0;
         self.transport.out.acks.on_received(self.transport.packets, wire_len, now);
         self.transport.packets = self.transport.packets.saturating_add(1);
-        self.transport.bytes = self.transport.bytes.saturating_add(wire_len as u64);
+        self.transport.bytes = self.transport.bytes.saturating_add(wide(wire_len));
         self.transport.rekey.on_received(wire_len);
         if let Some(form) = self.transport.incoming {
             let (len, trailer) = Trailer::split(&payload, form)?;

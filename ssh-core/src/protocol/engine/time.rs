@@ -99,6 +99,7 @@ impl Engine {
                 tell!(KeepAliveResponseNotReceived, misses, "no answer to a keepalive");
             }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
+            self.allow_for_lateness(now);
             if let Some(log) = &mut self.transport.out.log {
                 log.shrink();
             }
@@ -113,6 +114,16 @@ impl Engine {
             }
         }
         self.maybe_rekey(now)
+    }
+
+    /// Who was stopped, or whose clock has jumped, asks late. What the peer may have said meanwhile has not been read, so it
+    /// gets its time to answer from now on.
+    fn allow_for_lateness(&mut self, now: Instant) {
+        let Some(silence) = self.keepalive_rule().0 else { return };
+        let asked_after = silence.saturating_mul(self.keepalive.unanswered);
+        if let Some(on_time) = now.checked_sub(asked_after) {
+            self.keepalive.last_heard = self.keepalive.last_heard.max(on_time);
+        }
     }
 
     fn keepalive_deadline(&self) -> Option<Instant> {

@@ -12,6 +12,7 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::protocol::messages::{Phase, phase};
 use crate::protocol::reconnect::replay_log::ReplayLog;
 use crate::protocol::reconnect::{is_counted, put_enable, trailer::TrailerForm};
+use crate::protocol::wide;
 use crate::protocol::wire::Write as _;
 use crate::trace::tell;
 
@@ -103,7 +104,7 @@ impl Outbound {
         let mut buffer = Vec::with_capacity(1024);
         buffer.extend_from_slice(OUR_IDENT.as_bytes());
         buffer.extend_from_slice(b"\r\n");
-        let buffer_len = buffer.len() as u64;
+        let buffer_len = wide(buffer.len());
         Ok(Self {
             buffer,
             batch: Batch::default(),
@@ -349,9 +350,9 @@ impl Outbound {
         *header = [a, b, c, d, u8::try_from(padding).map_err(|_| Error::Bug("padding is over 255"))?];
         self.sealer.seal(self.sequence, packet)?;
 
-        self.since_key.bytes = self.since_key.bytes.saturating_add(packet.len() as u64);
+        self.since_key.bytes = self.since_key.bytes.saturating_add(wide(packet.len()));
         self.since_key.packets = self.since_key.packets.saturating_add(1);
-        self.total.bytes = self.total.bytes.saturating_add(packet.len() as u64);
+        self.total.bytes = self.total.bytes.saturating_add(wide(packet.len()));
         self.total.packets = self.total.packets.saturating_add(1);
         self.sequence = self.sequence.wrapping_add(1);
         self.acks.sent = self.acks.sent.saturating_add(1);
