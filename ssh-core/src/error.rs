@@ -92,6 +92,11 @@ impl IoError {
     pub fn kind(&self) -> std::io::ErrorKind {
         self.kind
     }
+
+    /// With the last words of a peer, which are fit for display.
+    pub(crate) fn after_words(error: &std::io::Error, words: &str) -> Self {
+        Self { kind: error.kind(), text: format!("{error} after the words \"{words}\"").into() }
+    }
 }
 
 impl fmt::Display for IoError {
@@ -106,9 +111,15 @@ impl From<&std::io::Error> for IoError {
     }
 }
 
+impl From<IoError> for Error {
+    fn from(error: IoError) -> Self {
+        Self::Io(error)
+    }
+}
+
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self::Io(IoError::from(&error))
+        IoError::from(&error).into()
     }
 }
 
@@ -116,7 +127,11 @@ impl Error {
     /// The stream ended in the middle of the session.
     #[must_use]
     pub fn unexpected_end() -> Self {
-        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the peer closed the connection").into()
+        Self::end_of_stream().into()
+    }
+
+    pub(crate) fn end_of_stream() -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the peer closed the connection")
     }
 
     /// The error that an [`AuthPolicy`](crate::client::AuthPolicy) aborted the login with, if it is one of this type.
