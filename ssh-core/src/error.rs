@@ -79,6 +79,8 @@ pub enum Error {
     Bug(&'static str),
 }
 
+const CLOSED_BY_PEER: &str = "the peer closed the connection";
+
 /// An `std::io::Error` that can be cloned.
 #[derive(Debug, Clone)]
 pub struct IoError {
@@ -107,7 +109,12 @@ impl fmt::Display for IoError {
 
 impl From<&std::io::Error> for IoError {
     fn from(error: &std::io::Error) -> Self {
-        Self { kind: error.kind(), text: error.to_string().into() }
+        // Libraries below tell this in their own words; rustls adds a link to its manual.
+        let text = match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => CLOSED_BY_PEER.into(),
+            _ => error.to_string().into(),
+        };
+        Self { kind: error.kind(), text }
     }
 }
 
@@ -131,7 +138,7 @@ impl Error {
     }
 
     pub(crate) fn end_of_stream() -> std::io::Error {
-        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the peer closed the connection")
+        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, CLOSED_BY_PEER)
     }
 
     /// The error that an [`AuthPolicy`](crate::client::AuthPolicy) aborted the login with, if it is one of this type.
@@ -239,6 +246,12 @@ pub enum ApiMisuse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_is_told_in_our_words() {
+        let end = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "see https://manual.example");
+        assert_eq!(Error::from(end).to_string(), Error::unexpected_end().to_string());
+    }
 
     #[test]
     fn errors_stay_small() {
