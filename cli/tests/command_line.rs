@@ -105,6 +105,28 @@ async fn what_is_no_ssh_server_is_quoted_from_its_first_line() {
 }
 
 #[tokio::test]
+async fn a_relay_that_speaks_no_tls_is_told_from_one_with_a_bad_certificate() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    });
+    let link = format!("https://{address}/t/shop#hk=Am5uswUifqMBsTk9DhT5LQ8ghzCdotkoVEO2GwrnTZA");
+    let exit = home.run(&["connect", &link]).await;
+    assert_eq!(exit.code, Some(9), "{exit:?}");
+    let expected = format!("{address} is no relay: it does not speak TLS; check the URL");
+    assert!(exit.stderr.contains(&expected), "{exit:?}");
+    server.await.unwrap();
+
+    let exit = home.run(&["connect", "shop", "--relay", "https://relay.example"]).await;
+    assert_eq!(exit.code, Some(2), "{exit:?}");
+    assert!(exit.stderr.contains("a tunnel's name does not say which key"), "{exit:?}");
+}
+
+#[tokio::test]
 async fn a_server_without_an_algorithm_for_us_is_told_with_the_option_that_helps() {
     let (server_home, home) = (Home::new(), Home::new());
     let key = server_home.text("p521");

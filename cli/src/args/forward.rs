@@ -23,7 +23,7 @@ pub(crate) struct ForwardArgs {
     #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
     pub(crate) remote: Vec<ForwardSpec>,
 
-    /// Listen here as a SOCKS and HTTP proxy, connect from the server
+    /// Listen here as a SOCKS4a, SOCKS5 and HTTP CONNECT proxy, connect from the server
     #[arg(short = 'D', value_name = "[BIND:]PORT")]
     pub(crate) dynamic: Vec<DynamicSpec>,
 

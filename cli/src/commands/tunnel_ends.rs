@@ -46,7 +46,9 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
         DialError::Refused { status: 400 | 426, .. } => (Code::RemoteRefused, "try the other --protocol"),
         DialError::Refused { status: 408 | 429 | 500.., .. } => (Code::Network, "try again in a moment"),
         DialError::Refused { .. } => (Code::RemoteRefused, ""),
-        DialError::NoRelay { .. } => (Code::Protocol, "check the URL"),
+        DialError::NoRelay { .. } => {
+            (Code::Protocol, "check the URL, also whether it has to begin with http:// or with https://")
+        }
         _ => (Code::Internal, ""),
     };
     let separator = if remedy.is_empty() { "" } else { "; " };
