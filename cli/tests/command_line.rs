@@ -161,9 +161,12 @@ async fn the_lines_of_a_banner_are_marked() {
     let banner = server_home.write("banner", "Welcome\nadit: connected to bank\n");
     let (_server, address) = server_home.serve(&["--banner", &banner]).await;
     let wrong = home.write("password", "not this\n");
-    let target = format!("ada@{address}");
-    let common = ["forward", &target, "-D", "0", "--password-file", &wrong, "--accept-new"];
+    // As those type it who come from ssh.
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let target = format!("ssh://ada@{host}");
+    let common = ["forward", "-N", &target, "-p", port, "-D", "0", "--password-file", &wrong, "--accept-new"];
     let exit = home.run(&common).await;
+    assert_eq!(exit.code, Some(3), "{exit:?}");
     assert!(exit.stderr.contains("| Welcome\n| adit: connected to bank\n"), "{exit:?}");
     assert!(!exit.stderr.contains("\nadit: connected"), "{exit:?}");
 }

@@ -44,6 +44,7 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
             (Code::RemoteRefused, "check the name; the tunnel may have been deleted or have expired")
         }
         DialError::Refused { status: 400 | 426, .. } => (Code::RemoteRefused, "try the other --protocol"),
+        DialError::Refused { status: 503, detail, .. } if detail.contains("try again") => (Code::Network, ""),
         DialError::Refused { status: 408 | 429 | 500.., .. } => (Code::Network, "try again in a moment"),
         DialError::Refused { .. } => (Code::RemoteRefused, ""),
         DialError::NoRelay { .. } => {
