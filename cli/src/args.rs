@@ -39,13 +39,16 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 
     /// Print events as JSON on stdout (with -W: on stderr), one object a line; ask nobody anything
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = LAST)]
     pub(crate) json: bool,
 
     /// Log to stderr; repeat for more (-vv: debug, -vvv: packets). ADIT_LOG takes a finer filter
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = LAST)]
     pub(crate) verbose: u8,
 }
+
+/// Options that every command has come after its own, with `--help`.
+const LAST: usize = 900;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -76,4 +79,14 @@ pub(crate) enum Command {
     /// Turn a password into a hash for `serve --user`
     #[command(after_help = EXIT_CODES)]
     HashPassword,
+    /// Print what completes these command lines in a shell: `source <(adit completions bash)`
+    Completions {
+        /// The shell to complete them in
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of a command, for `man -l -`, or of `adit` itself
+    Man {
+        /// The command, as in `adit man keygen sign`
+        command: Vec<String>,
+    },
 }

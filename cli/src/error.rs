@@ -1,11 +1,13 @@
 //! What ends a command: one line for people, a code for scripts.
 
+mod algorithms;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
 use ssh_core::Error;
-use ssh_core::error::{DisconnectReason, ReconnectFailure};
+use ssh_core::error::{DisconnectReason, PeerIncompatible, ReconnectFailure};
 
 /// Why a command ends without success. The message is one line that names the culprit and, where there is one, the
 /// remedy.
@@ -137,13 +139,18 @@ impl CliError {
                 format!("{peer} ended the session: {text} (reason {})", reason.0)
             }
             (Code::Network, _) => {
-                format!(
-                    "lost the connection to {peer}: {}; check that an SSH server runs there",
-                    chain(error)
-                )
+                let reason = chain(error);
+                let reason = without_lost(&reason);
+                format!("lost the connection to {peer}: {reason}; check that an SSH server runs there")
             }
             (_, Error::Auth(failure)) => {
                 format!("cannot log in as {peer}: {failure}; check the user, -i KEYFILE and --password-file")
+            }
+            (_, Error::PeerIncompatible(PeerIncompatible::NoCommonAlgorithm(none))) => {
+                format!("cannot talk to {peer}: {error}; {}", algorithms::remedy(none))
+            }
+            (_, Error::PeerIncompatible(PeerIncompatible::Version(_))) => {
+                format!("cannot talk to {peer}: {error}; check the port: another server listens there")
             }
             (Code::Protocol, _) => format!("cannot talk to {peer}: {}", chain(error)),
             _ => format!("the session with {peer} failed: {}", chain(error)),
@@ -184,6 +191,11 @@ fn ends_attempts(reason: DisconnectReason, text: &str) -> bool {
 /// What a peer said, or that it said nothing.
 fn words(text: &str) -> &str {
     if text.is_empty() { "it gave no words" } else { text }
+}
+
+/// What an error says without the words that our line begins with already.
+pub(crate) fn without_lost(reason: &str) -> &str {
+    reason.strip_prefix("the connection was lost: ").unwrap_or(reason)
 }
 
 /// An error and its causes, joined by colons.

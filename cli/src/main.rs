@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
@@ -101,6 +101,10 @@ async fn run(command: Command, output: &Output) -> Result<Ended, CliError> {
         Command::Tunnel(args) => commands::tunnel::run(args.action, output).await.map(|()| Ended::Done),
         Command::Token(args) => commands::token::run(args.action, output).await.map(|()| Ended::Done),
         Command::Keygen(args) => commands::keygen::run(&args, output).map(|()| Ended::Done),
+        Command::Completions { shell } => {
+            commands::shell_help::completions(shell, output).map(|()| Ended::Done)
+        }
+        Command::Man { command } => commands::shell_help::man(&command, output).map(|()| Ended::Done),
     }
 }
 
@@ -133,12 +137,23 @@ fn refuse_command_line(error: &clap::Error, arguments: &[OsString]) -> ExitCode 
         lines.push(line.strip_prefix("error: ").unwrap_or(line));
     }
     let json = arguments.iter().any(|argument| argument == "--json");
-    let message = format!("{} (`adit --help` and `adit COMMAND --help` tell more)", lines.join(" "));
+    let meant = suggestion(error).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+    let message = format!("{}{meant} (`adit --help` and `adit COMMAND --help` tell more)", lines.join(" "));
     let error = CliError::usage(message);
     let output = Output::new(json, false);
     output.error(&error);
     output.flush();
     ExitCode::from(error.code.exit_code())
+}
+
+/// What looks like the word that clap does not know.
+fn suggestion(error: &clap::Error) -> Option<String> {
+    let kinds = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    kinds.into_iter().find_map(|kind| match error.get(kind)? {
+        ContextValue::String(name) => Some(name.clone()),
+        ContextValue::Strings(names) if !names.is_empty() => Some(names.join(" or ")),
+        _ => None,
+    })
 }
 
 /// Silent unless asked for, except for what a relay takes down: events and errors go another way.

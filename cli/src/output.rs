@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::error::CliError;
+use crate::error::{CliError, without_lost};
 use crate::lines::{self, Lines, Stream, Weight};
 
 /// Where events go. They are written in the background: see [`Lines`].
@@ -340,9 +340,10 @@ impl Event<'_> {
     }
 }
 
-/// Without the words that the line begins with, which the library's errors begin with too.
-fn bare(reason: &str) -> &str {
-    reason.strip_prefix("the connection was lost: ").unwrap_or(reason)
+/// A peer's lines, each marked, so that none can be taken for one of ours.
+pub(crate) fn quoted(text: &str) -> String {
+    let lines: Vec<String> = text.trim_end().lines().map(|line| format!("| {line}")).collect();
+    lines.join("\n")
 }
 
 fn list(ports: &[u16]) -> String {
@@ -408,7 +409,7 @@ impl fmt::Display for Event<'_> {
                 write!(f, "adit: added the host key {host_key} of {host} to {file}")
             }
             Self::Refused { message } => write!(f, "adit: {message}"),
-            Self::Banner { text } => f.write_str(text),
+            Self::Banner { text } => f.write_str(&quoted(text)),
             Self::Warning { message } => write!(f, "adit: warning: {message}"),
             Self::LoggedIn { user, from, methods, keys } => {
                 write!(f, "adit: {user} logged in from {from} by {}", methods.join(" and "))?;
@@ -419,7 +420,8 @@ impl fmt::Display for Event<'_> {
             }
             Self::LoggedOut { from, reason } => write!(f, "adit: {from} is gone: {reason}"),
             Self::Key { kind, bits, fingerprint, comment, file } => {
-                write!(f, "adit: {file} holds a {kind} key of {bits} bits, {fingerprint} {comment}")
+                write!(f, "adit: {file} holds the {kind} key {fingerprint} of {bits} bits")?;
+                if comment.is_empty() { Ok(()) } else { write!(f, ", {comment}") }
             }
             Self::Certificate { about, fingerprint, authority, principals, file, .. } => write!(
                 f,
@@ -434,11 +436,11 @@ impl fmt::Display for Event<'_> {
                 write!(
                     f,
                     "adit: the connection was lost: {}; streams wait until there is another",
-                    bare(reason)
+                    without_lost(reason)
                 )
             }
             Self::Disconnected { from: None, reason, resumable: false } => {
-                write!(f, "adit: the connection was lost: {}; logging in again", bare(reason))
+                write!(f, "adit: the connection was lost: {}; logging in again", without_lost(reason))
             }
             Self::Reconnecting { attempt, delay_ms } => {
                 write!(f, "adit: connecting again in {delay_ms} ms (attempt {attempt})")
@@ -507,5 +509,12 @@ mod tests {
         ] {
             assert_eq!(json(&event), expected);
         }
+    }
+
+    #[test]
+    fn no_line_of_a_server_looks_like_one_of_ours() {
+        let banner = Event::Banner { text: "Welcome\n\nadit: connected to bank\n" };
+        assert_eq!(banner.to_string(), "| Welcome\n| \n| adit: connected to bank");
+        assert_eq!(json(&banner), r#"{"event":"banner","text":"Welcome\n\nadit: connected to bank\n"}"#);
     }
 }

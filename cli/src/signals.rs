@@ -1,9 +1,13 @@
 //! SIGINT and SIGTERM: the first asks for a clean end, the second ends at once.
 
 use std::future::Future;
+use std::time::Duration;
 
-/// Waits for the first signal and names it. From then on a second one ends the process where it stands, with 128 and
-/// the signal's number as shells do.
+use tokio::time::Instant;
+
+/// Waits for the first signal and names it. A second one then ends the process where it stands, with 128 and the signal's
+/// number as shells do; unless it comes with the first, for `timeout` and some supervisors send theirs to a process and
+/// to its group.
 ///
 /// # Errors
 /// If the system lets nobody listen to signals.
@@ -11,13 +15,21 @@ pub(crate) fn first() -> std::io::Result<impl Future<Output = &'static str>> {
     let mut signals = Signals::new()?;
     Ok(async move {
         let (name, _) = signals.next().await;
+        let first = Instant::now();
         tokio::spawn(async move {
-            let (_, number) = signals.next().await;
-            std::process::exit(128 + number);
+            loop {
+                let (_, number) = signals.next().await;
+                if first.elapsed() >= SAME {
+                    std::process::exit(128 + number);
+                }
+            }
         });
         name
     })
 }
+
+/// Signals that are no further apart are one. Nobody presses Ctrl-C twice as fast and means it.
+const SAME: Duration = Duration::from_millis(100);
 
 #[cfg(unix)]
 struct Signals {

@@ -79,6 +79,8 @@ pub enum Error {
     Bug(&'static str),
 }
 
+const CLOSED_BY_PEER: &str = "the peer closed the connection";
+
 /// An `std::io::Error` that can be cloned.
 #[derive(Debug, Clone)]
 pub struct IoError {
@@ -92,6 +94,11 @@ impl IoError {
     pub fn kind(&self) -> std::io::ErrorKind {
         self.kind
     }
+
+    /// With the last words of a peer, which are fit for display.
+    pub(crate) fn after_words(error: &std::io::Error, words: &str) -> Self {
+        Self { kind: error.kind(), text: format!("{error} after the words \"{words}\"").into() }
+    }
 }
 
 impl fmt::Display for IoError {
@@ -102,13 +109,24 @@ impl fmt::Display for IoError {
 
 impl From<&std::io::Error> for IoError {
     fn from(error: &std::io::Error) -> Self {
-        Self { kind: error.kind(), text: error.to_string().into() }
+        // Libraries below tell this in their own words; rustls adds a link to its manual.
+        let text = match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => CLOSED_BY_PEER.into(),
+            _ => error.to_string().into(),
+        };
+        Self { kind: error.kind(), text }
+    }
+}
+
+impl From<IoError> for Error {
+    fn from(error: IoError) -> Self {
+        Self::Io(error)
     }
 }
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self::Io(IoError::from(&error))
+        IoError::from(&error).into()
     }
 }
 
@@ -116,7 +134,11 @@ impl Error {
     /// The stream ended in the middle of the session.
     #[must_use]
     pub fn unexpected_end() -> Self {
-        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the peer closed the connection").into()
+        Self::end_of_stream().into()
+    }
+
+    pub(crate) fn end_of_stream() -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, CLOSED_BY_PEER)
     }
 
     /// The error that an [`AuthPolicy`](crate::client::AuthPolicy) aborted the login with, if it is one of this type.
@@ -224,6 +246,12 @@ pub enum ApiMisuse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_is_told_in_our_words() {
+        let end = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "see https://manual.example");
+        assert_eq!(Error::from(end).to_string(), Error::unexpected_end().to_string());
+    }
 
     #[test]
     fn errors_stay_small() {

@@ -14,6 +14,14 @@ pub(crate) struct ForwardArgs {
     #[arg(value_name = "[USER@]HOST[:PORT]")]
     pub(crate) target: Target,
 
+    /// The server's port, as `ssh` takes it; instead of one behind HOST
+    #[arg(short = 'p', value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+
+    /// What whoever types `ssh -N` means is what is done anyway
+    #[arg(short = 'N', hide = true)]
+    pub(crate) _no_command: bool,
+
     /// Listen here, connect from the server. Binds loopback unless told otherwise; port 0 chooses one. The path of a Unix
     /// socket may stand for [BIND:]PORT, and for HOST:PORT
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
@@ -23,7 +31,7 @@ pub(crate) struct ForwardArgs {
     #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
     pub(crate) remote: Vec<ForwardSpec>,
 
-    /// Listen here as a SOCKS and HTTP proxy, connect from the server
+    /// Listen here as a SOCKS4a, SOCKS5 and HTTP CONNECT proxy, connect from the server
     #[arg(short = 'D', value_name = "[BIND:]PORT")]
     pub(crate) dynamic: Vec<DynamicSpec>,
 

@@ -131,10 +131,10 @@ impl Api {
             _ if status.is_client_error() => Code::RemoteRefused,
             _ => Code::Protocol,
         };
-        let hint = if code == Code::Auth && self.token.is_none() {
-            "; give --token-file FILE or set ADIT_TOKEN"
-        } else {
-            ""
+        let hint = match status {
+            _ if code == Code::Auth && self.token.is_none() => "; give --token-file FILE or set ADIT_TOKEN",
+            StatusCode::NOT_FOUND => "; `adit tunnel list` shows those that there are",
+            _ => "",
         };
         CliError::new(code, format!("the relay refuses: {} ({}){hint}", printable(detail), status.as_u16()))
     }

@@ -46,10 +46,13 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
             Pin::None
         }
         None => {
-            return Err(CliError::usage(
-                "the link has no #hk= with the host's key, so the host could be anybody; give the whole link, or \
-                 --allow-unpinned-host",
-            ));
+            let what = match args.tunnel.contains("://") || args.tunnel == "-" {
+                true => "the link has no #hk= with the host's key",
+                false => "a tunnel's name does not say which key its host has",
+            };
+            return Err(CliError::usage(format!(
+                "{what}, so the host could be anybody; give the whole link, or --allow-unpinned-host"
+            )));
         }
     };
     if args.no_e2e {

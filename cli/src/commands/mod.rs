@@ -12,6 +12,7 @@ pub(crate) mod paths;
 pub(crate) mod relay;
 pub(crate) mod serve;
 pub(crate) mod session;
+pub(crate) mod shell_help;
 pub(crate) mod token;
 pub(crate) mod token_file;
 pub(crate) mod tunnel;

@@ -44,9 +44,12 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
             (Code::RemoteRefused, "check the name; the tunnel may have been deleted or have expired")
         }
         DialError::Refused { status: 400 | 426, .. } => (Code::RemoteRefused, "try the other --protocol"),
+        DialError::Refused { status: 503, detail, .. } if detail.contains("try again") => (Code::Network, ""),
         DialError::Refused { status: 408 | 429 | 500.., .. } => (Code::Network, "try again in a moment"),
         DialError::Refused { .. } => (Code::RemoteRefused, ""),
-        DialError::NoRelay { .. } => (Code::Protocol, "check the URL"),
+        DialError::NoRelay { .. } => {
+            (Code::Protocol, "check the URL, also whether it has to begin with http:// or with https://")
+        }
         _ => (Code::Internal, ""),
     };
     let separator = if remedy.is_empty() { "" } else { "; " };

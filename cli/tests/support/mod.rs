@@ -44,7 +44,7 @@ impl Home {
         self.text(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
         command.args(arguments).env("HOME", self.0.path()).kill_on_drop(true);
         for name in ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "XDG_DATA_HOME"] {

@@ -246,15 +246,25 @@ impl Dialer {
         match shaken {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => {
-                let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-                let (at, why) = (target.to_string(), error.to_string());
-                Err(if is_tls {
-                    DialError::Certificate { at, why }
-                } else {
-                    DialError::Unreachable { at, why }
-                })
+                let why = error.to_string();
+                Err(not_shaken(
+                    target.to_string(),
+                    why,
+                    error.get_ref().and_then(|inner| inner.downcast_ref()),
+                ))
             }
         }
+    }
+}
+
+/// What a TLS handshake failed of, if not of the network.
+fn not_shaken(at: String, why: String, error: Option<&rustls::Error>) -> DialError {
+    match error {
+        None => DialError::Unreachable { at, why },
+        Some(rustls::Error::InvalidMessage(_)) => {
+            DialError::NoRelay { at, why: "it does not speak TLS".into() }
+        }
+        Some(_) => DialError::Certificate { at, why },
     }
 }
 

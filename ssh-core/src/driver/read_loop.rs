@@ -148,10 +148,10 @@ async fn read(shared: &Shared, link: &mut ReadLink) -> Gone {
             () = shared.replaced(generation) => continue,
         };
         match read {
-            Ok(0) => lose(shared, generation, Error::unexpected_end()),
+            Ok(0) => lose(shared, generation, inbound.lost(&Error::end_of_stream())),
             Err(error) => {
                 tell!(StreamReadError, %error, "reading failed");
-                lose(shared, generation, error.into());
+                lose(shared, generation, inbound.lost(&error));
             }
             Ok(n) => {
                 let size = next_read_size(read_size, n, room);

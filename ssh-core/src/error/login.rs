@@ -10,7 +10,7 @@ use crate::keys::{KeyError, PublicKey};
 #[non_exhaustive]
 pub enum AuthFailure {
     /// All credentials that the server would take were tried.
-    #[error("the server refused {tried}; it accepts: {accepts}", tried = list_or(.tried, "to let us in without credentials"), accepts = list_or(.accepts, "nothing more"))]
+    #[error("the server refused {tried}; it accepts: {accepts}", tried = tried_words(.tried), accepts = list_or(.accepts, "nothing more"))]
     Refused {
         /// The methods tried, in order.
         tried: Vec<&'static str>,
@@ -46,6 +46,13 @@ pub enum SignError {
     WrongAlgorithm,
 }
 
+/// The question which methods there are counts as one, called `none` (RFC 4252 §5.2), and is nothing to tell people of.
+fn tried_words(tried: &[&'static str]) -> String {
+    let mut told: Vec<&str> = tried.iter().copied().filter(|method| *method != "none").collect();
+    told.dedup();
+    list_or(&told, "to let us in without credentials")
+}
+
 fn list_or<T: AsRef<str>>(names: &[T], empty: &str) -> String {
     if names.is_empty() {
         return empty.into();
@@ -62,4 +69,21 @@ pub struct HostKeyError {
     pub message: Arc<str>,
     /// The key.
     pub key: PublicKey,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_was_tried() {
+        for (tried, expected) in [
+            (vec![], "refused to let us in without credentials; it accepts: nothing more"),
+            (vec!["none"], "refused to let us in without credentials;"),
+            (vec!["none", "publickey", "publickey", "password"], "refused publickey, password;"),
+        ] {
+            let said = AuthFailure::Refused { tried, accepts: Vec::new() }.to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
 }

@@ -27,7 +27,10 @@ use crate::signals;
 ///
 /// # Errors
 /// Whatever kept the session or a forward from being set up, or ended the session.
-pub(crate) async fn run(args: ForwardArgs, output: &Output) -> Result<Ended, CliError> {
+pub(crate) async fn run(mut args: ForwardArgs, output: &Output) -> Result<Ended, CliError> {
+    if let Some(port) = args.port {
+        args.target.port = port;
+    }
     if args.local.is_empty() && args.remote.is_empty() && args.dynamic.is_empty() && args.stdio.is_none() {
         // A session that only shows whether one can log in.
         output.warning("nothing is forwarded; -L, -R, -D and -W say what is to be");

@@ -9,6 +9,7 @@ use ssh_core::client::{InfoRequest, PasswordPrompt, PromptResponder};
 use zeroize::Zeroizing;
 
 use super::terminal::Terminal;
+use crate::output::quoted;
 
 /// Asks the person at the terminal, when the server wants to know something.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl PasswordPrompt for Asker {
 
     fn new_password<'a>(&'a self, prompt: &'a str) -> BoxFuture<'a, Option<Zeroizing<String>>> {
         async move {
-            self.terminal.say(&format!("{} wants a new password. {prompt}", self.peer));
+            self.terminal.say(&format!("{} wants a new password:\n{}", self.peer, quoted(prompt)));
             let first = self.terminal.secret("New password: ".into()).await.ok()?;
             let again = self.terminal.secret("Once more: ".into()).await.ok()?;
             if *first != *again {
@@ -70,13 +71,17 @@ impl PromptResponder for Asker {
             }
             for text in [&request.name, &request.instruction] {
                 if !text.trim().is_empty() {
-                    self.terminal.say(text);
+                    self.terminal.say(&quoted(text));
                 }
             }
             let mut answers = Vec::new();
             for prompt in &request.prompts {
                 // Whose question it is has to be seen: a server could ask for anything.
-                let text = format!("({}) {}", self.peer, prompt.text);
+                let (before, last) = prompt.text.rsplit_once('\n').unwrap_or(("", &prompt.text));
+                if !before.trim().is_empty() {
+                    self.terminal.say(&quoted(before));
+                }
+                let text = format!("({}) {last}", self.peer);
                 let answer = if prompt.echo {
                     self.terminal.line(text).await.ok().filter(|line| !line.is_empty()).map(Zeroizing::new)
                 } else {

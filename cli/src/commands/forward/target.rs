@@ -11,7 +11,7 @@ use super::spec::{BadSpec, joined, parse_host, parse_port};
 use crate::commands::paths::login_name;
 use crate::error::{CliError, Code};
 
-/// `[USER@]HOST[:PORT]`.
+/// `[USER@]HOST[:PORT]`, perhaps as `ssh://[USER@]HOST[:PORT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     user: Option<String>,
@@ -70,6 +70,10 @@ impl FromStr for Target {
     type Err = BadSpec;
 
     fn from_str(text: &str) -> Result<Self, BadSpec> {
+        let text = match text.strip_prefix("ssh://") {
+            Some(rest) => rest.strip_suffix('/').unwrap_or(rest),
+            None => text,
+        };
         // A user name may contain an @, a host may not.
         let (user, rest) = match text.rsplit_once('@') {
             Some(("", _)) => return Err(BadSpec::Shape("[USER@]HOST[:PORT]")),
@@ -119,6 +123,8 @@ mod tests {
             ("ada@[::1]:2222", Some("ada"), "::1", 2222),
             ("2001:db8::1", None, "2001:db8::1", 22),
             ("127.0.0.1:1", None, "127.0.0.1", 1),
+            ("ssh://ada@[::1]:2222", Some("ada"), "::1", 2222),
+            ("ssh://host/", None, "host", 22),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!(
@@ -143,6 +149,8 @@ mod tests {
             "a:b:c",
             "ho st",
             "ada@",
+            "ssh://",
+            "http://host",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }

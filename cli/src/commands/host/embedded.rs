@@ -130,7 +130,7 @@ fn check_rules(rules: &[Who]) -> Result<(), CliError> {
             }
             Who::Range(range) if parse_range(range).is_err() => {
                 return Err(CliError::usage(format!(
-                    "{range:?} is no address and no range such as 10.0.0.0/8"
+                    "--allow {range}: write `anonymous`, user:NAME, or an address range such as 10.0.0.0/8"
                 )));
             }
             Who::Range(_) => {}

@@ -4,7 +4,7 @@ use super::blocks::Blocks;
 use super::ident::{MAX_BANNER_BYTES, MAX_BANNER_LINES, MAX_IDENT_LEN, PeerVersion};
 use super::plain::Plain;
 use crate::crypto::{CryptoError, Opener};
-use crate::error::{Error, PeerMisbehaved};
+use crate::error::{Error, IoError, PeerIncompatible, PeerMisbehaved, escape_text};
 use crate::protocol::Role;
 use crate::protocol::messages::NewKeys;
 
@@ -15,6 +15,8 @@ use crate::protocol::messages::NewKeys;
 pub struct Inbound {
     blocks: Blocks,
     stage: Stage,
+    /// The first line that a server sent before its version, for display: what it has to say if it never sends one.
+    said: Option<Box<str>>,
     opener: Box<dyn Opener>,
     /// Packet number since the last reset, for MACs and nonces.
     sequence: u32,
@@ -75,6 +77,7 @@ impl Inbound {
         Self {
             blocks: Blocks::default(),
             stage: Stage::Ident { allow_lines: role == Role::Client, lines: 0, bytes: 0 },
+            said: None,
             opener: Box::new(Plain),
             sequence: 0,
             packets_under_key: 0,
@@ -130,12 +133,19 @@ impl Inbound {
                     None => return Ok(None),
                     Some(line) if line.starts_with(b"SSH-") => {
                         self.stage = Stage::Head;
+                        self.said = None;
                         return Ok(Some(Input::Ident(PeerVersion::parse(&line)?)));
                     }
                     Some(line) => {
                         let (lines, bytes) = (lines.saturating_add(1), bytes.saturating_add(line.len()));
-                        if !allow_lines || lines > MAX_BANNER_LINES || bytes > MAX_BANNER_BYTES {
-                            return Err(not_ssh(&line, allow_lines));
+                        if !allow_lines {
+                            return Err(PeerMisbehaved::BadVersionLine.into());
+                        }
+                        if self.said.is_none() && !line.is_empty() {
+                            self.said = Some(escape_text(&line).into());
+                        }
+                        if lines > MAX_BANNER_LINES || bytes > MAX_BANNER_BYTES {
+                            return Err(PeerIncompatible::Version(self.first_words().into()).into());
                         }
                         self.stage = Stage::Ident { allow_lines, lines, bytes };
                     }
@@ -159,6 +169,28 @@ impl Inbound {
         }
     }
 
+    /// The stream has failed like this. What a server said instead of its version most often says why: it has too many
+    /// connections, or is no SSH server.
+    pub(crate) fn lost(&mut self, error: &std::io::Error) -> Error {
+        let words = match self.stage {
+            Stage::Ident { allow_lines: true, .. } => self.first_words(),
+            _ => String::new(),
+        };
+        if words.is_empty() {
+            IoError::from(error).into()
+        } else {
+            IoError::after_words(error, &words).into()
+        }
+    }
+
+    /// The first line that was sent instead of a version, as far as it is there; empty if there is none.
+    fn first_words(&mut self) -> String {
+        match &self.said {
+            Some(said) => said.as_ref().into(),
+            None => escape_text(self.blocks.current()),
+        }
+    }
+
     /// A line without its end. A version line has its limit, and no more is looked at; other lines have one together, of
     /// which `used` is used up.
     fn take_line(&mut self, allow_lines: bool, used: usize) -> Result<Option<Bytes>, Error> {
@@ -169,7 +201,7 @@ impl Inbound {
         let seen = buffer.get(..buffer.len().min(most)).unwrap_or_default();
         let Some(end) = seen.iter().position(|byte| *byte == b'\n') else {
             return match buffer.len() >= most {
-                true if is_other => Err(not_ssh(seen, allow_lines)),
+                true if is_other => Err(PeerIncompatible::Version(self.first_words().into()).into()),
                 true => Err(PeerMisbehaved::BadVersionLine.into()),
                 false => Ok(None),
             };
@@ -239,13 +271,6 @@ impl std::fmt::Debug for Packet {
 /// `u8 padding_length`, one byte of payload, four of padding. Dev Tunnels' Go peers may send this little in the clear.
 const MIN_PACKET_LENGTH: u32 = 6;
 
-fn not_ssh(line: &[u8], is_client: bool) -> Error {
-    if is_client {
-        return crate::error::PeerIncompatible::Version(crate::error::escape_text(line).into()).into();
-    }
-    PeerMisbehaved::BadVersionLine.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,5 +288,32 @@ mod tests {
         assert!(matches!(inbound.poll(), Ok(Some(Input::Packet(Packet { sequence: u32::MAX, .. })))));
         let error = inbound.poll().unwrap_err();
         assert!(matches!(error, Error::PeerMisbehaved(PeerMisbehaved::CounterExhausted)));
+    }
+
+    #[test]
+    fn what_a_server_says_instead_of_its_version_is_in_the_error() {
+        let broken = || std::io::Error::other("broken");
+        let after = |role, bytes: &[u8]| {
+            let mut inbound = Inbound::new(role, 256 * 1024);
+            inbound.reserve(bytes.len()).extend_from_slice(bytes);
+            match inbound.poll() {
+                Ok(_) => inbound.lost(&broken()).to_string(),
+                Err(error) => error.to_string(),
+            }
+        };
+        let lines = "HTTP/1.1 400 Bad Request\r\n".to_owned() + &"More: x\r\n".repeat(MAX_BANNER_LINES);
+        let long = [&b"\r\n220 mail\r\n"[..], &[b'x'; 300]].concat();
+        for (role, bytes, expected) in [
+            (Role::Client, lines.as_bytes(), "does not speak SSH 2.0, but says \"HTTP/1.1 400 Bad Request\""),
+            (Role::Client, &long, "does not speak SSH 2.0, but says \"220 mail\""),
+            (Role::Client, b"Too many\r\nof you\r\n", "lost: broken after the words \"Too many\""),
+            (Role::Client, b"\r\ngo\x1b[2J", "lost: broken after the words \"go\\u{1b}[2J\""),
+            (Role::Client, b"", "lost: broken"),
+            (Role::Client, b"SSH-2.0-x\r\nab", "lost: broken"),
+            (Role::Server, b"GET", "lost: broken"),
+        ] {
+            let said = after(role, bytes);
+            assert!(said.ends_with(expected), "{said}");
+        }
     }
 }

@@ -44,8 +44,26 @@ enum Port {
 
 /// A text that is no permit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not HOST:PORT, HOST:*, or any; an IPv6 address goes in brackets")]
+#[error("{0}")]
 pub struct BadPermit(String);
+
+impl BadPermit {
+    fn target(text: &str) -> Self {
+        Self(format!("{text:?} is not HOST:PORT, HOST:*, or any; an IPv6 address goes in brackets"))
+    }
+
+    fn listen(text: &str) -> Self {
+        Self(format!(
+            "{text:?} is not PORT, ADDRESS:PORT, ADDRESS:*, or any; an IPv6 address goes in brackets"
+        ))
+    }
+
+    fn listen_name(name: &str) -> Self {
+        Self(format!(
+            "a listener is not bound by name, so {name:?} would never be met; write its address, localhost or *"
+        ))
+    }
+}
 
 impl PermitTarget {
     /// Every target but link-local and cloud metadata addresses.
@@ -89,7 +107,7 @@ impl FromStr for PermitTarget {
         if text.eq_ignore_ascii_case("any") {
             return Ok(Self::any());
         }
-        let (host, port) = host_and_port(text).ok_or_else(|| BadPermit(text.to_owned()))?;
+        let (host, port) = host_and_port(text).ok_or_else(|| BadPermit::target(text))?;
         Ok(Self { host, port })
     }
 }
@@ -126,16 +144,15 @@ impl FromStr for PermitListen {
     type Err = BadPermit;
 
     fn from_str(text: &str) -> Result<Self, BadPermit> {
-        let bad = || BadPermit(text.to_owned());
         if text.eq_ignore_ascii_case("any") {
             return Ok(Self::any());
         }
         if let Ok(port) = text.parse() {
             return Ok(Self { host: Host::Localhost, port: Port::Only(port) });
         }
-        match host_and_port(text).ok_or_else(bad)? {
-            // Names are not resolved for a peer, so such a permit would never be met.
-            (Host::Name(_), _) => Err(bad()),
+        match host_and_port(text).ok_or_else(|| BadPermit::listen(text))? {
+            // Names are not resolved for a peer.
+            (Host::Name(name), _) => Err(BadPermit::listen_name(&name)),
             (host, port) => Ok(Self { host, port }),
         }
     }
@@ -287,6 +304,7 @@ mod tests {
             assert!(bad.parse::<PermitTarget>().is_err(), "{bad}");
         }
         assert_eq!("8080".parse::<PermitListen>().unwrap().to_string(), "localhost:8080");
-        assert!("db.example:80".parse::<PermitListen>().is_err());
+        let named = "db.example:80".parse::<PermitListen>().unwrap_err().to_string();
+        assert!(named.contains("\"db.example\" would never be met"), "{named}");
     }
 }
