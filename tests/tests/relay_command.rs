@@ -325,12 +325,11 @@ async fn a_relay_without_descriptors_serves_who_is_there() -> Outcome {
     /// More than a relay with nobody on it needs, and less than come.
     const DESCRIPTORS: usize = 48;
     let (adit, folder) = (Adit::find().await?, TempDir::new()?);
+    let mut inner = adit.command(["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir"]);
+    inner.arg(folder.path().join("data")).arg("--log").arg(folder.path().join("log"));
     let mut command = tokio::process::Command::new("sh");
-    command.arg("-c").arg(format!("ulimit -n {DESCRIPTORS} && exec \"$0\" \"$@\"")).arg(&adit.binary);
-    command
-        .args(["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(folder.path().join("data"));
-    command.arg("--log").arg(folder.path().join("log"));
+    command.arg("-c").arg(format!("ulimit -n {DESCRIPTORS} && exec \"$0\" \"$@\""));
+    command.arg(inner.as_std().get_program()).args(inner.as_std().get_args());
     let mut relay = Process::spawn("adit relay", &mut command)?;
     let port = tests::adit::port(&event(&mut relay, "listening").await?, "addr")?;
     let request = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";

@@ -31,7 +31,8 @@ pub(crate) struct TokenCreateArgs {
     #[arg(long, value_name = "SCOPE", value_delimiter = ',', required_unless_present = "subject")]
     pub(crate) scope: Vec<String>,
 
-    /// How long it holds: 30m, 1h, 7d
+    /// How long it holds: 30m, 1h, 7d. What goes on with it ends then; who comes with it later is let in for another minute,
+    /// since clocks differ
     #[arg(long, value_name = "TIME", default_value = "1h")]
     pub(crate) expires: Length,
 

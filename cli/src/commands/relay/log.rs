@@ -1,7 +1,7 @@
 //! The relay's access and audit log, with its warnings: JSON lines, on stderr or in a file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
