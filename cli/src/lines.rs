@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// Where a line goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
@@ -53,7 +55,7 @@ impl Lines {
 
     fn start_with(
         left_out: fn(u64) -> Line,
-        mut write: impl FnMut(Stream, &[u8]) + Send + 'static,
+        mut write: impl FnMut(Stream, &[u8]) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let lines = Arc::new(Self {
             waiting: Mutex::default(),
@@ -63,9 +65,19 @@ impl Lines {
         });
         let writer = Arc::clone(&lines);
         std::thread::Builder::new().name("output".into()).spawn(move || {
+            // A full disk may have room again. How many lines were lost meanwhile is said once a minute at most.
+            let (mut lost, mut said) = (0_u64, None::<Instant>);
             loop {
                 let (stream, line) = writer.next();
-                write(stream, &line);
+                if lost > 0 && said.is_none_or(|said| said.elapsed() >= MINUTE) {
+                    let (stream, line) = (writer.left_out)(lost);
+                    if write(stream, &line).is_ok() {
+                        (lost, said) = (0, Some(Instant::now()));
+                    }
+                }
+                if write(stream, &line).is_err() {
+                    lost = lost.saturating_add(1);
+                }
             }
         })?;
         Ok(lines)
@@ -142,18 +154,22 @@ impl Waiting {
 }
 
 /// In one write, so that lines of several processes do not mix. A closed pipe or a full disk must not end the service.
-pub(crate) fn write(stream: Stream, line: &[u8]) {
-    let _ = match stream {
+///
+/// # Errors
+/// The line is lost.
+pub(crate) fn write(stream: Stream, line: &[u8]) -> io::Result<()> {
+    match stream {
         Stream::Stdout => {
             let mut to = io::stdout().lock();
             to.write_all(line).and_then(|()| to.flush())
         }
         Stream::Stderr => io::stderr().lock().write_all(line),
-    };
+    }
 }
 
 /// Lines that wait at most.
 const ROOM: usize = 1024;
+const MINUTE: Duration = Duration::from_secs(60);
 /// How long something important waits for a reader.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -174,6 +190,7 @@ mod tests {
         let write = move |_, line: &[u8]| {
             let _ = allowed.recv();
             tell.send(String::from_utf8(line.to_vec()).unwrap()).unwrap();
+            Ok(())
         };
         let lines = Lines::start_with(left_out, write).unwrap();
         let push = |text: &str, weight| lines.push(Stream::Stdout, text.into(), weight);
@@ -200,5 +217,28 @@ mod tests {
         push("last", Weight::Light);
         lines.flush();
         assert_eq!(told.try_recv().as_deref(), Ok("last"));
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_did_not_take_are_counted() {
+        let (tell, told) = mpsc::channel();
+        let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let is_full = Arc::clone(&full);
+        let write = move |_, line: &[u8]| {
+            if is_full.load(std::sync::atomic::Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            tell.send(String::from_utf8(line.to_vec()).unwrap()).unwrap();
+            Ok(())
+        };
+        let lines = Lines::start_with(left_out, write).unwrap();
+        for text in ["1", "2", "3"] {
+            lines.push(Stream::Stderr, text.into(), Weight::Light);
+        }
+        lines.flush();
+        full.store(false, std::sync::atomic::Ordering::SeqCst);
+        lines.push(Stream::Stderr, "4".into(), Weight::Light);
+        let next = || told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((next(), next()), ("3 left out".to_owned(), "4".to_owned()));
     }
 }

@@ -81,6 +81,8 @@ pub(crate) enum Event<'a> {
     PortAdded(PortEvent),
     /// One is no more.
     PortRemoved(PortEvent),
+    /// The ports that a host offers from now on.
+    Ports { ports: &'a [u16] },
     /// A client has come to a host.
     ClientConnected { client: u64 },
     /// It has gone for good.
@@ -163,7 +165,7 @@ pub(crate) enum Event<'a> {
     },
     /// The clean end.
     Closed { reason: &'a str },
-    /// The other end.
+    /// The other end; or a file that is read again cannot be used, which ends nothing.
     Error { code: &'a str, message: &'a str },
 }
 
@@ -233,7 +235,8 @@ impl Output {
     fn write(&self, stream: Stream, line: Vec<u8>, weight: Weight) {
         match &self.lines {
             Some(lines) => lines.push(stream, line, weight),
-            None => lines::write(stream, &line),
+            // There is nobody to tell that it failed.
+            None => drop(lines::write(stream, &line)),
         }
     }
 }
@@ -244,12 +247,19 @@ impl fmt::Debug for Output {
     }
 }
 
+/// A line of the log is cut at this many bytes.
+const MAX_LOG_LINE: usize = 4096 - 4;
+
 /// The log goes the same way, to stderr: each write is a line.
 pub(crate) struct Log(pub(crate) Output);
 
 impl io::Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write(Stream::Stderr, line.to_vec(), Weight::Light);
+        let mut shown = line.get(..MAX_LOG_LINE).unwrap_or(line).to_vec();
+        if shown.len() < line.len() {
+            shown.extend_from_slice("…\n".as_bytes());
+        }
+        self.0.write(Stream::Stderr, shown, Weight::Light);
         Ok(line.len())
     }
 
@@ -318,6 +328,7 @@ impl Event<'_> {
             | Self::Forward { .. }
             | Self::Ready { .. }
             | Self::Hosted { .. }
+            | Self::Ports { .. }
             | Self::Connected { .. }
             | Self::HostKeyAdded { .. }
             | Self::Key { .. }
@@ -333,6 +344,13 @@ impl Event<'_> {
 pub(crate) fn quoted(text: &str) -> String {
     let lines: Vec<String> = text.trim_end().lines().map(|line| format!("| {line}")).collect();
     lines.join("\n")
+}
+
+fn list(ports: &[u16]) -> String {
+    match ports {
+        [] => "no port".into(),
+        _ => ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn json(event: &Event<'_>) -> String {
@@ -367,9 +385,9 @@ impl fmt::Display for Event<'_> {
                 write!(f, "adit: connected to {peer} ({kex}, {cipher}, host key {host_key})")
             }
             Self::Hosted { tunnel, ports, management_uri, .. } => {
-                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-                write!(f, "adit: tunnel {tunnel} at {management_uri} offers {}", ports.join(", "))
+                write!(f, "adit: tunnel {tunnel} at {management_uri} offers {}", list(ports))
             }
+            Self::Ports { ports } => write!(f, "adit: the tunnel now offers {}", list(ports)),
             Self::Connected { ports } if ports.is_empty() => {
                 f.write_str("adit: connected; the host offers no port now")
             }

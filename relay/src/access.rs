@@ -136,6 +136,14 @@ impl Caller {
         self.refused_as(Refusal::Scope(scopes))
     }
 
+    /// Why it gets no token with these scopes.
+    pub(crate) fn may_make_no(&self, scopes: Scopes, now: u64) -> Refusal {
+        match &self.credential {
+            Credential::Token(token) if token.expires <= now => Refusal::BadToken(TokenError::Expired),
+            _ => self.lacks(scopes.union(Scope::Manage.into())),
+        }
+    }
+
     /// Why it is not let in, where only the operator is.
     pub(crate) fn is_no_operator(&self) -> Refusal {
         self.refused_as(Refusal::Operator)

@@ -7,6 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::clock::WallClock;
+
 /// How a relay works. [`Config::default`] keeps everything in memory and lets nobody make tunnels but the operator.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -29,6 +31,8 @@ pub struct Config {
     pub admin_token: Option<AdminToken>,
     /// What it may cost.
     pub limits: Limits,
+    /// What tells it the time of day.
+    pub clock: WallClock,
 }
 
 /// The operator's secret.

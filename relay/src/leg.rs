@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use ssh_core::client::{self, Config, danger};
 use ssh_core::config::{Algorithms, Limits};
-use ssh_core::{Error, Session};
+use ssh_core::{Error, Session, Wires};
 
 use crate::dial::RelayStream;
 use crate::sessions::SESSION_WINDOW;
-use crate::wires::Wires;
 
 /// Clients, or connections of one client, at once.
 const CHANNELS: usize = 4096;

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod access_token;
 mod backoff;
 mod bandwidth;
 pub mod client;
 mod client_leg;
+pub mod clock;
 pub mod config;
 pub mod dial;
 mod forwarded;
@@ -33,8 +35,8 @@ pub mod tokens;
 mod upgrade;
 pub mod websocket_stream;
 mod wire;
-mod wires;
 
+pub use access_token::AccessToken;
 pub use config::Config;
 pub use relay::Relay;
 pub use server::Server;

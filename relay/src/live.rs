@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use ssh_core::Session;
 use ssh_core::error::DisconnectReason;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
-use crate::access::Caller;
+use crate::access::{Caller, Credential};
 use crate::bandwidth::Bandwidth;
 use crate::relay::LiveCounts;
 use crate::scopes::Scope;
+use crate::tokens::LEEWAY;
 
 /// The tunnels that somebody is connected to, by id. No guard of a map lives across an await.
 #[derive(Debug, Default)]
@@ -98,6 +101,28 @@ impl Leave {
 pub(crate) struct Admission {
     pub(crate) caller: Caller,
     pub(crate) scope: Scope,
+    /// When the right ends by itself. No setting of the wall clock brings that nearer or puts it off.
+    ends: Option<Instant>,
+}
+
+impl Admission {
+    /// From `now`, in seconds since 1970. A connection ends with its token; the leeway is for who comes during it.
+    pub(crate) fn new(caller: Caller, scope: Scope, now: u64) -> Self {
+        let left = match &caller.credential {
+            Credential::Token(token) => Some(match token.expires.saturating_sub(now) {
+                0 => token.expires.saturating_add(LEEWAY.as_secs()).saturating_sub(now),
+                left => left,
+            }),
+            _ => None,
+        };
+        let ends = left.and_then(|left| Instant::now().checked_add(Duration::from_secs(left)));
+        Self { caller, scope, ends }
+    }
+
+    /// Whether the right has ended by itself.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ends.is_some_and(|end| end <= Instant::now())
+    }
 }
 
 impl Live {

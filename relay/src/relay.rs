@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri, header};
+use dashmap::DashMap;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::time::Instant;
 
 use crate::access::{Caller, Credential, Refusal};
 use crate::bandwidth::Bandwidths;
@@ -18,7 +20,7 @@ use crate::problem::Problem;
 use crate::rate::Rates;
 use crate::scopes::{Scope, Scopes};
 use crate::store::{Record, Store, StoreError};
-use crate::tokens::{Grant, Issued, TokenError, Tokens};
+use crate::tokens::{Grant, Issued, LEEWAY, TokenError, Tokens, Verified};
 
 /// A relay, without its listener.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Relay {
     pub(crate) rates: Rates,
     pub(crate) bandwidths: Bandwidths,
     draining: AtomicBool,
+    /// Ids of tokens that a connection has ended with, and when: it does not come back by the leeway.
+    over: DashMap<String, Instant>,
 }
 
 /// How much goes on in a tunnel.
@@ -56,7 +60,7 @@ impl Relay {
             Some(folder) => Store::open(&folder.join(STORE_FILE))?,
             None => Store::in_memory()?,
         };
-        let tokens = Tokens::load(&store, seconds())?;
+        let tokens = Tokens::load(&store, config.clock.seconds())?;
         let (live, draining) = (Live::default(), AtomicBool::new(false));
         let metrics = Metrics::new();
         let rate = config.limits.bytes_per_second_per_owner;
@@ -70,6 +74,7 @@ impl Relay {
             rates: Rates::default(),
             bandwidths,
             draining,
+            over: DashMap::new(),
         }))
     }
 
@@ -88,7 +93,7 @@ impl Relay {
     /// Seconds since 1970.
     #[must_use]
     pub fn now(&self) -> u64 {
-        seconds()
+        self.config.clock.seconds()
     }
 
     /// What a token is worth.
@@ -97,9 +102,15 @@ impl Relay {
             return Credential::Admin;
         }
         match self.tokens.verify(token, &self.store, self.now()) {
+            Ok(verified) if self.is_over(&verified) => Credential::Bad(TokenError::Expired),
             Ok(verified) => Credential::Token(verified),
             Err(error) => Credential::Bad(error),
         }
+    }
+
+    /// Whether the token's time is over, leeway or not, since a connection has ended with it.
+    fn is_over(&self, token: &Verified) -> bool {
+        token.expires <= self.now() && self.over.contains_key(&token.id)
     }
 
     /// A tunnel, for who has one of the scopes there. Whoever has no scope at all learns nothing about it: a token for
@@ -157,6 +168,8 @@ impl Relay {
         }
         let issued = match &caller.credential {
             Credential::Admin => self.tokens.issue(&grant, lifetime, now)?,
+            // The leeway is not handed on, or it would have no end.
+            Credential::Token(from) if from.expires <= now => return Ok(None),
             // A token for a tunnel names nobody at another one.
             Credential::Token(from) if by_rules && !from.speaks_at(&record.tunnel.tunnel_id) => {
                 return Ok(None);
@@ -236,11 +249,17 @@ impl Relay {
 
     /// Ends the connections whose token's time is over. Call it every few seconds; [`Server`](crate::Server) does.
     pub fn end_expired(&self) {
-        let now = self.now();
+        let now = Instant::now();
+        self.over.retain(|_, since| now.saturating_duration_since(*since) <= LEEWAY);
         for tunnel in self.live.all() {
-            tunnel.end(|admission| match &admission.caller.credential {
-                Credential::Token(token) if token.expires <= now => Some(Why::Expired),
-                _ => None,
+            tunnel.end(|admission| {
+                if !admission.is_over() {
+                    return None;
+                }
+                if let Credential::Token(token) = &admission.caller.credential {
+                    self.over.insert(token.id.clone(), now);
+                }
+                Some(Why::Expired)
             });
         }
     }
@@ -258,7 +277,7 @@ impl Relay {
     /// Fails if a token has been revoked, or has expired, since it was verified.
     pub(crate) fn still_holds(&self, admission: &Admission) -> Result<(), Problem> {
         match &admission.caller.credential {
-            Credential::Token(token) if token.expires <= self.now() => {
+            Credential::Token(token) if admission.is_over() || self.is_over(token) => {
                 Err(Refusal::BadToken(TokenError::Expired).into())
             }
             Credential::Token(token) if token.is_revoked(&self.store) => {
@@ -323,11 +342,6 @@ fn is_admin(admin: &AdminToken, token: &str) -> bool {
     Sha256::digest(admin.0.as_bytes()).ct_eq(&Sha256::digest(token)).into()
 }
 
-#[expect(clippy::disallowed_methods, reason = "tokens and tunnels end by the wall clock")]
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// What counts as one source: an IPv4 address, or the /64 of an IPv6 one.
 #[must_use]
 pub fn source(address: IpAddr) -> IpAddr {
@@ -337,5 +351,20 @@ pub fn source(address: IpAddr) -> IpAddr {
             IpAddr::V6(high.into())
         }
         address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_an_address_or_a_64th() {
+        let of = |text: &str| source(text.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:2:ffff::"), of("2001:db8:1:2::1"));
+        assert_ne!(of("2001:db8:1:3::1"), of("2001:db8:1:2::1"));
     }
 }

@@ -215,10 +215,10 @@ fn router(relay: Arc<Relay>) -> Router {
         .layer(from_fn_with_state(relay, watch))
 }
 
-/// Holds every request to the rate of its source, and writes the access log. Paths hold ids of tunnels and no secrets.
+/// Holds every request to the rate of its source, and writes the access log.
 async fn watch(State(relay): State<Arc<Relay>>, request: Request, next: Next) -> Response {
     let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
-    let (method, path) = (request.method().clone(), crate::printable(request.uri().path()));
+    let (method, path) = (request.method().clone(), shown_path(request.uri().path()));
     let started = now();
     let limit = relay.config.limits.requests_per_minute;
     let over = address.and_then(|address| relay.rates.take(address, limit, started).err());
@@ -233,6 +233,19 @@ async fn watch(State(relay): State<Arc<Relay>>, request: Request, next: Next) ->
     tracing::info!(target: "access", %address, %method, path, status, micros);
     response
 }
+
+/// Paths hold ids of tunnels and no secrets. What is too long to be an id may be a token that somebody has put there by mistake,
+/// and is left out, as is everything behind a `?`.
+fn shown_path(path: &str) -> String {
+    let shown = |segment: &str| match segment.len() {
+        0..=LONGEST_ID => segment.to_owned(),
+        _ => "[..]".to_owned(),
+    };
+    crate::printable(&path.split('/').map(shown).collect::<Vec<_>>().join("/"))
+}
+
+/// Ids and names of tunnels, endpoints and tokens are not longer, in bytes.
+const LONGEST_ID: usize = 64;
 
 /// Refusals of the framework are texts; the API's are problem details.
 async fn explained(response: Response) -> Response {

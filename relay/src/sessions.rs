@@ -12,8 +12,9 @@ const HOST_CHANNELS: usize = 16 * 1024;
 const CLIENT_CHANNELS: usize = 1024;
 /// What the relay holds for one session at most, in bytes: what a slow reader has not taken.
 pub(crate) const SESSION_WINDOW: u32 = 16 * 1024 * 1024;
-/// A silent peer is asked for a sign of life after this; SDK peers answer from their first message on.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A silent peer is asked for a sign of life after this; SDK peers answer from their first message on. After three of these it
+/// is taken for lost, which is before 80 s.
+const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// The session of a host.
 pub(crate) async fn of_host<S>(stream: S, handshake: Duration) -> Result<Session, Error>

@@ -16,7 +16,7 @@ use crate::model::Tunnel;
 pub struct Store {
     database: Database,
     tunnels: DashMap<String, Arc<Record>>,
-    /// By token id: when the token would expire anyway, in seconds since 1970.
+    /// By token id: when the token expires, in seconds since 1970.
     revoked: DashMap<String, u64>,
 }
 
@@ -259,7 +259,7 @@ impl Store {
         self.revoked.contains_key(token)
     }
 
-    /// Revokes a token, and forgets those that have expired by `now`. Both in seconds since 1970.
+    /// Revokes a token, and forgets those that nobody would take any more at `now`. Both in seconds since 1970.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -267,14 +267,23 @@ impl Store {
         let write = self.database.begin_write().map_err(failed)?;
         {
             let mut table = write.open_table(REVOKED).map_err(failed)?;
-            table.retain(|_, expires| expires >= now).map_err(failed)?;
+            table.retain(|_, expires| is_of_use(expires, now)).map_err(failed)?;
             table.insert(token, expires).map_err(failed)?;
         }
         write.commit().map_err(failed)?;
-        self.revoked.retain(|_, expires| *expires >= now);
+        self.revoked.retain(|_, expires| is_of_use(*expires, now));
         self.revoked.insert(token.to_owned(), expires);
         Ok(())
     }
+}
+
+/// Revocations are kept for so long after their tokens' end, in seconds: past the leeway, and for a clock that was a day ahead
+/// by mistake and is set back.
+const KEPT: u64 = 2 * 24 * 3600;
+
+/// Whether a revocation may still make a difference.
+fn is_of_use(expires: u64, now: u64) -> bool {
+    expires.saturating_add(KEPT) >= now
 }
 
 /// It will hold keys: nobody else reads it, whatever the mask of the process.
@@ -324,7 +333,7 @@ mod tests {
             assert!(store.update("xyz", |old| Some(old.clone())).unwrap().is_none());
             store.set_keys(&[key("old", 1), key("new", 2)]).unwrap();
             store.revoke("t1", 100, 50).unwrap();
-            store.revoke("t2", 200, 150).unwrap();
+            store.revoke("t2", 200, 101 + KEPT).unwrap();
         }
         let store = Store::open(&file).unwrap();
         assert_eq!(store.tunnel("web").unwrap().used, 7);

@@ -101,6 +101,9 @@ pub enum TokenError {
     Revoked,
 }
 
+/// A token is taken for so long after its end: whoever asks for it to be renewed in time may have a clock that is slow, and the
+/// relay's own may just have been set forward. It is about who comes; what goes on with a token ends in time.
+pub const LEEWAY: Duration = Duration::from_secs(60);
 /// No token lives longer, so a key that signs no more can go after this.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 /// A token may not be longer, in bytes. Ours have under 600.
@@ -158,7 +161,8 @@ impl Tokens {
         // A key is of use for as long as its last token, which is as old as the key after it.
         let successors: Vec<u64> = all.iter().skip(1).map(|key| key.created).collect();
         let mut ages = successors.into_iter();
-        all.retain(|_| ages.next().is_none_or(|next| next.saturating_add(MAX_LIFETIME.as_secs()) > now));
+        let kept = MAX_LIFETIME.saturating_add(LEEWAY).as_secs();
+        all.retain(|_| ages.next().is_none_or(|next| next.saturating_add(kept) > now));
         store.set_keys(&all)?;
         *keys = all.into_iter().map(Key::new).collect::<Result<_, _>>()?;
         Ok(())
@@ -222,7 +226,8 @@ impl Tokens {
         Ok(Issued { token: Zeroizing::new(token), id, expires })
     }
 
-    /// What a token gives at `now`, in seconds since 1970.
+    /// What a token gives at `now`, in seconds since 1970, with [`LEEWAY`]. When it was made says nothing: the clock that wrote
+    /// that is the one that reads it, and may have been set back since.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -247,7 +252,7 @@ impl Tokens {
                 _ => TokenError::Malformed,
             })?
             .claims;
-        if claims.exp <= now {
+        if claims.exp.saturating_add(LEEWAY.as_secs()) <= now {
             return Err(TokenError::Expired);
         }
         let Claims { sub, jti, exp, scp, tunnel_id, parent, by_rules, .. } = claims;
@@ -299,11 +304,17 @@ mod tests {
         let store = Store::in_memory().unwrap();
         let tokens = Tokens::load(&store, NOW).unwrap();
         let issued = tokens.issue(&grant(), HOUR, NOW).unwrap();
-        let verified = tokens.verify(&issued.token, &store, NOW + 3599).unwrap();
+        let verified = tokens.verify(&issued.token, &store, NOW + 3659).unwrap();
         assert_eq!((verified.grant, verified.expires), (grant(), NOW + 3600));
-        assert_eq!(tokens.verify(&issued.token, &store, NOW + 3600), Err(TokenError::Expired));
+        assert_eq!(tokens.verify(&issued.token, &store, NOW + 3660), Err(TokenError::Expired));
+        // A clock that has been set back by a day judges by what it says now.
+        assert!(tokens.verify(&issued.token, &store, NOW - 86_400).is_ok());
         store.revoke(&issued.id, issued.expires, NOW).unwrap();
-        assert_eq!(tokens.verify(&issued.token, &store, NOW), Err(TokenError::Revoked));
+        // A revocation outlives the leeway, whatever else is revoked meanwhile.
+        store.revoke("other", NOW, issued.expires + LEEWAY.as_secs() - 1).unwrap();
+        for now in [NOW, issued.expires, issued.expires + LEEWAY.as_secs() - 1] {
+            assert_eq!(tokens.verify(&issued.token, &store, now), Err(TokenError::Revoked));
+        }
         assert!(issued.token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)));
     }
 
@@ -344,7 +355,7 @@ mod tests {
         assert_eq!(store.keys().unwrap().len(), 2);
         let again = Tokens::load(&store, NOW + 20).unwrap();
         assert!(again.verify(&old.token, &store, NOW + 20).is_ok());
-        tokens.rotate(&store, NOW + 11 + MAX_LIFETIME.as_secs()).unwrap();
+        tokens.rotate(&store, NOW + 11 + (MAX_LIFETIME + LEEWAY).as_secs()).unwrap();
         assert_eq!(store.keys().unwrap().len(), 2, "the first key is gone");
     }
 }

@@ -68,7 +68,7 @@ async fn decide_host(relay: Arc<Relay>, id: String, request: Request) -> Result<
     refuse_while_draining(&relay)?;
     let (name, version) = offer.first(HOST).ok_or_else(|| unknown_protocol(HOST))?;
     let tunnel = relay.live.tunnel(&record.tunnel.tunnel_id);
-    let admission = Admission { caller, scope: Scope::Host };
+    let admission = Admission::new(caller, Scope::Host, relay.now());
     let accepted = offer.accepted(name);
     let counted = relay.metrics.connect(metrics::Role::Host, version);
     tokio::spawn(async move {
@@ -103,7 +103,7 @@ async fn decide_client(relay: Arc<Relay>, id: String, request: Request) -> Resul
     let client = Arc::new(ClientLink {
         number: relay.live.number(),
         owner: record.owner.clone(),
-        admission: Admission { caller, scope: Scope::Connect },
+        admission: Admission::new(caller, Scope::Connect, relay.now()),
         leave: Leave::default(),
         bandwidth: relay.bandwidths.of(&record.owner),
     });

@@ -194,16 +194,16 @@ impl From<CryptoError> for Error {
 #[non_exhaustive]
 pub enum Timeout {
     /// The time from connecting to the end of authentication.
-    #[error("the session was not set up in time")]
+    #[error("the session was not set up in time (limit login)")]
     Login,
     /// A key exchange during the session.
-    #[error("a key exchange was not finished in time")]
+    #[error("a key exchange was not finished in time (limit key_exchange)")]
     KeyExchange,
     /// The server did not grant a service.
     #[error("the service was not granted in time")]
     Service,
     /// The peer answered no keepalive.
-    #[error("the peer stopped answering")]
+    #[error("the peer stopped answering (limits keepalive and keepalive_misses)")]
     KeepAlive,
 }
 

@@ -87,7 +87,7 @@ pub mod trace;
 pub use channel::Channel;
 pub use connection_info::{Addresses, ConnectionInfo, SessionId};
 #[cfg(feature = "tokio")]
-pub use driver::Driver;
+pub use driver::{Driver, Wires};
 pub use error::Error;
 pub use protocol::OpenError;
 #[cfg(feature = "tokio")]

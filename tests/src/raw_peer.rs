@@ -59,6 +59,8 @@ pub struct RawPeer {
     pub methods: Option<fn(&str) -> Vec<Method>>,
     /// The answer to every attempt; `None` leaves them undecided.
     pub answer: Option<AuthAnswer>,
+    /// How often a server was asked for another session. Each time it says that it does not have it.
+    pub resume_requests: usize,
     /// How a client tries to log in.
     pub client_try: ClientTry,
     /// The server's answers to a client.
@@ -160,6 +162,7 @@ impl RawPeer {
             begun: Vec::new(),
             methods: None,
             answer: Some(AuthAnswer::Accept),
+            resume_requests: 0,
             client_try: ClientTry::Password,
             replies: Vec::new(),
             banners: Vec::new(),

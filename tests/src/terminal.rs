@@ -27,7 +27,9 @@ impl Terminal {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let line: Vec<String> = words.map(quoted).collect();
         let mut script = Command::new("script");
-        script.args(["-qec", &format!("exec {}", line.join(" ")), "/dev/null"]);
+        // Who starts these tests in the background may have had SIGINT ignored; at a terminal it is not.
+        let line = format!("exec env --default-signal=HUP,INT,QUIT {}", line.join(" "));
+        script.args(["-qec", &line, "/dev/null"]);
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => script.env(name, value),

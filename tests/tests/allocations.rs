@@ -40,6 +40,11 @@ fn memory() {
     small_unread_messages_do_not_pin_large_blocks(100, 4);
     small_unread_messages_do_not_pin_large_blocks(2100, 4);
     small_unread_messages_do_not_pin_large_blocks(15_000, 4);
+    for len in [1, 10, 3000] {
+        extended_data_to_be_passed_on_takes_about_its_window(len, &[1], 2);
+        // Each change of type is noted.
+        extended_data_to_be_passed_on_takes_about_its_window(len, &[1, 2], 2 + 20 / len);
+    }
 }
 
 /// What the driver reads at most at a time.
@@ -228,4 +233,36 @@ fn small_unread_messages_do_not_pin_large_blocks(len: usize, channels: u32) {
     // As many blocks as channels, and one that is being filled; and the copies.
     let allowed = (channels as usize + 3) * LARGEST_READ + 3 * sent + (2 << 20);
     assert!(kept < allowed, "{sent} unread bytes in messages of {len} keep {kept} bytes");
+}
+
+/// What a pipe holds of extended data that its other end does not take: `times` what the peer may send, and the room that
+/// short messages share.
+fn extended_data_to_be_passed_on_takes_about_its_window(len: usize, codes: &[u32], times: usize) {
+    const WINDOW: u32 = 256 * 1024;
+    const SHARED: usize = 512 * 1024;
+    let mut limits = Limits::default();
+    (limits.channel_window, limits.max_channel_window) = (WINDOW, WINDOW);
+    let mut peer = RawPeer::with(Role::Server, Algorithms::default(), limits);
+    peer.log_in();
+    let id = peer.open_channel(0, 1 << 20, 1 << 15);
+    peer.engine.keep_extended(id);
+    let payload = vec![1; len];
+    let before = Region::new(COUNTED);
+    let mut sent = 0;
+    for code in codes.iter().cycle() {
+        let fields = [Field::U32(id), Field::U32(*code), Field::Bytes(&payload)];
+        peer.inbound.buffer().reserve(LARGEST_READ);
+        let sealed = peer.seal(&message(95, &fields));
+        peer.send_bytes(&sealed);
+        sent += len;
+        if sent + len > WINDOW as usize {
+            break;
+        }
+    }
+    peer.assert_alive();
+    let change = before.change();
+    let kept = change.bytes_allocated.saturating_sub(change.bytes_deallocated);
+    println!("{sent} bytes of extended data in messages of {len}, types {codes:?}, keep {kept} bytes");
+    // The blocks that were read into are the session's.
+    assert!(kept < times * sent + SHARED + 4 * LARGEST_READ, "{len} {codes:?}: {kept} bytes for {sent}");
 }

@@ -15,7 +15,7 @@ use ssh_core::error::{ApiMisuse, ReconnectFailure};
 use ssh_core::keys::{KeyKind, SigningKey};
 use ssh_core::server::{self, DetachedLimits, DetachedSessions, ResumeAttempt, ResumePolicy};
 use ssh_core::session::{Incoming, SessionEvent};
-use ssh_core::{Error, Session};
+use ssh_core::{Channel, Error, Session};
 use tests::outcome::Outcome;
 use tests::traffic::{Ending, exchange};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -326,6 +326,66 @@ async fn waiting_sessions_are_few_and_have_an_end() {
     let end = tokio::time::timeout(Duration::from_secs(10), third.closed()).await.expect("expired");
     assert!(matches!(end, Error::Reconnect(ReconnectFailure::Expired)), "{end}");
     until(|| world.sessions.is_empty()).await;
+}
+
+/// A channel from the server, whose writes stay with it once the client has gone.
+async fn channel_to(session: &Session, server: &Session) -> (Channel, Channel) {
+    let (opened, accepted) = tokio::join!(server.open_channel("session"), session.accept_channel(None));
+    (opened.unwrap(), accepted.unwrap())
+}
+
+#[tokio::test]
+async fn what_waiting_sessions_hold_has_an_end() {
+    const HELD: usize = 600 * 1024;
+    let mut limits = DetachedLimits::default();
+    limits.bytes = HELD + 200 * 1024;
+    let world = World::new(DetachedSessions::new(limits));
+    let lose = async |n: usize| {
+        let client = world.connect(world.policy().attempts(1)).await;
+        until(|| world.accepted.lock().len() == n).await;
+        let server = world.accepted.lock()[n - 1].clone();
+        let (channel, far) = channel_to(&client, &server).await;
+        world.down.store(true, Ordering::Relaxed);
+        world.cut();
+        until(|| server.disconnected().is_some()).await;
+        tokio::time::timeout(Duration::from_secs(10), client.closed()).await.expect("an end");
+        world.down.store(false, Ordering::Relaxed);
+        (server, channel, far)
+    };
+    let (first, mut to_first, _far) = lose(1).await;
+    to_first.write_all(&vec![7; HELD]).await.unwrap();
+    assert!(!first.is_closed() && world.sessions.waiting() == 1);
+    // The second is welcome as long as it holds little; nobody joins any more when it holds much.
+    let (second, mut to_second, _far) = lose(2).await;
+    to_second.write_all(&vec![7; 100 * 1024]).await.unwrap();
+    assert_eq!(world.sessions.waiting(), 2);
+    to_second.write_all(&vec![7; 400 * 1024]).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(10), first.closed()).await.expect("evicted");
+    assert!(matches!(end, Error::Reconnect(ReconnectFailure::Evicted)), "{end}");
+    assert!(!second.is_closed() && world.sessions.waiting() == 1);
+    // One alone may not hold more either.
+    let written = to_second.write_all(&vec![7; 500 * 1024]).await;
+    let end = tokio::time::timeout(Duration::from_secs(10), second.closed()).await.expect("evicted");
+    assert!(matches!(end, Error::Reconnect(ReconnectFailure::Evicted)), "{end} {written:?}");
+}
+
+#[tokio::test]
+async fn a_user_has_only_so_many_waiting_sessions() {
+    let mut limits = DetachedLimits::default();
+    limits.count_per_user = 1;
+    let world = World::new(DetachedSessions::new(limits));
+    for n in 1..=2 {
+        let client = world.connect(world.policy().attempts(1)).await;
+        until(|| world.accepted.lock().len() == n).await;
+        world.down.store(true, Ordering::Relaxed);
+        world.cut();
+        tokio::time::timeout(Duration::from_secs(10), client.closed()).await.expect("an end");
+        world.down.store(false, Ordering::Relaxed);
+    }
+    let first = world.accepted.lock()[0].clone();
+    let end = tokio::time::timeout(Duration::from_secs(10), first.closed()).await.expect("evicted");
+    assert!(matches!(end, Error::Reconnect(ReconnectFailure::Evicted)), "{end}");
+    assert!(!world.accepted.lock()[1].is_closed());
 }
 
 #[test]

@@ -9,11 +9,13 @@
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+use std::io::IoSlice;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
-use ssh_core::config::Limits;
+use ssh_core::config::{KNOWN_CIPHERS, KNOWN_KEX, KNOWN_MACS, Limits};
 use ssh_core::protocol::ReconnectOffer;
-use tests::pair::Setup;
+use tests::pair::{Pair, Setup};
 use tests::random::Dice;
 use tests::simulation::{Simulation, play_all, schedules};
 
@@ -128,4 +130,60 @@ fn a_small_conversation_survives_a_cut_after_every_byte() {
             talk(&[(!to_server, 30), (to_server, bytes)]);
         }
     }
+}
+
+/// The tokens are made with the keys of whatever the new connection agreed on.
+#[test]
+fn every_algorithm_can_be_resumed() {
+    let default = Setup::default().algorithms;
+    let ciphers = KNOWN_CIPHERS.iter().map(|cipher| default.clone().with_ciphers(cipher).unwrap());
+    let ctr = default.clone().with_ciphers("aes256-ctr").unwrap();
+    let macs = KNOWN_MACS.iter().map(|mac| ctr.clone().with_macs(mac).unwrap());
+    let kex = KNOWN_KEX.iter().map(|kex| default.clone().with_kex(kex).unwrap());
+    for (seed, algorithms) in (0..).zip(ciphers.chain(macs).chain(kex)) {
+        let mut setup = Setup { algorithms, ..Setup::default() };
+        setup.reconnect = [0, 1].map(|_| Some(offer(20_000, true)));
+        let mut simulation = Simulation::new(seed, &setup, false);
+        simulation.open(seed, true, [6000, 6000]);
+        simulation.planned = [(true, 2000), (false, 3000)].into();
+        simulation.plan_cut();
+        simulation.run(true);
+        simulation.check();
+        assert!(simulation.pair.server.losses.1 > 0, "{:?} was not cut", setup.algorithms);
+    }
+}
+
+/// A one-way stream has nothing that could carry its acknowledgements: whoever listens says something for their sake.
+#[test]
+fn who_only_listens_says_how_far_it_is() {
+    const SENT: usize = 4 << 20;
+    let mut limits = Limits::default();
+    (limits.channel_window, limits.max_channel_window) = (2 * SENT as u32, 2 * SENT as u32);
+    let setup = Setup {
+        client: limits.clone(),
+        server: limits,
+        reconnect: [0, 1].map(|_| Some(offer(4 * SENT, false))),
+        ..Setup::default()
+    };
+    let mut pair = Pair::new(&setup, 1);
+    pair.login();
+    let id = pair.client.engine.open_channel("session", b"", pair.now).unwrap();
+    pair.settle();
+    let offered = pair.server.offered().unwrap();
+    pair.server.engine.accept_channel(offered, b"").unwrap();
+    pair.settle();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(pair.client.engine.poll_opened(id, &mut cx).is_ready());
+    let block = vec![7; 32 * 1024];
+    let mut sent = 0;
+    while sent < SENT {
+        // Nobody reads, so there is no credit to give back either.
+        let Poll::Ready(written) = pair.client.engine.poll_write(id, &cx, &[IoSlice::new(&block)]) else {
+            panic!("stalled after {sent} bytes");
+        };
+        sent += written.unwrap();
+        pair.settle();
+    }
+    let (held, most) = pair.client.engine.replay_bytes();
+    assert!(most < 1 << 20, "{held} bytes, {most} at most, wait for an acknowledgement");
 }

@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use tests::adit::{Adit, Exit, event, run_to_end, text};
 use tests::endpoint::listen;
 use tests::keys::output;
-use tests::outcome::{Outcome, STEP, ensure};
+use tests::outcome::{Outcome, STEP, ensure, within};
 use tests::peers::{program, skip};
 use tests::process::Process;
 use tests::relay::TestRelay;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The code of the only event of a run that failed, with its exit code.
 fn failure(exit: &Exit) -> (Option<i32>, &str) {
@@ -110,8 +111,10 @@ async fn tunnels_and_tokens() -> Outcome {
         format!("{access}")
     })?;
     let chosen = relay.operate(&["tunnel", "create"]).await?;
+    // 20 of 32 letters: 100 bits, where 96 are enough to be guessed by nobody.
+    let id = chosen.pointer("/tunnel/tunnelId").and_then(Value::as_str).unwrap_or_default();
     ensure(
-        chosen.pointer("/tunnel/tunnelId").and_then(Value::as_str).is_some_and(|id| id.len() == 13),
+        id.len() == 20 && id.bytes().all(|byte| b"abcdefghijkmnpqrstuvwxyz23456789".contains(&byte)),
         || format!("{chosen}"),
     )?;
     let token = relay
@@ -235,4 +238,133 @@ async fn the_operators_page_in_a_browser() -> Outcome {
         format!("markup of a peer:\n{page}")
     })?;
     ensure(!relay.log().contains("\"path\":\"/healthz\""), || "the page has loaded something".into())
+}
+
+/// A request, byte by byte; the first line of the answer.
+async fn ask(relay: &TestRelay, path: &str, headers: &str) -> Outcome<String> {
+    let mut stream = tests::endpoint::connect(relay.port).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    within(STEP, "an answer", async { Ok(stream.read_to_string(&mut answer).await.map(drop)?) }).await?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Row "token in URL" of the threat model: wherever somebody puts one, it is in no log.
+#[tokio::test]
+async fn a_token_that_is_put_into_a_url_is_in_no_log() -> Outcome {
+    let relay = TestRelay::start(&Adit::find().await?).await?;
+    relay.operate(&["tunnel", "create", "my-tunnel"]).await?;
+    let made = relay.operate(&["token", "create", "--tunnel", "my-tunnel", "--scope", "connect"]).await?;
+    let token = text(&made, "token")?;
+    for path in [
+        format!("/tunnels/my-tunnel?token={token}"),
+        format!("/t/my-tunnel/client?access_token={token}"),
+        format!("/t/{token}/client"),
+        format!("/{token}"),
+        format!("/tokens/{token}"),
+    ] {
+        let answer = ask(&relay, &path, "").await?;
+        ensure(!answer.contains(" 200 ") && !answer.contains(" 101 "), || format!("{path}: {answer}"))?;
+    }
+    let answer = ask(&relay, "/tunnels/my-tunnel", &format!("Authorization: tunnel {token}\r\n")).await?;
+    ensure(answer.contains(" 200 "), || answer)?;
+    let (log, signature) = (relay.log(), token.rsplit('.').next().unwrap_or_default());
+    ensure(log.contains("/t/[..]/client") && log.contains("/t/my-tunnel/client"), || log.clone())?;
+    ensure(!log.contains(signature), || format!("a token is in the log:\n{log}"))
+}
+
+/// Row "disk full" of the threat model.
+#[tokio::test]
+async fn a_log_that_takes_nothing_ends_nothing() -> Outcome {
+    let (adit, folder) = (Adit::find().await?, TempDir::new()?);
+    let mut command = adit.command(["relay", "--json", "--listen", "127.0.0.1:0", "--log", "/dev/full"]);
+    command.arg("--data-dir").arg(folder.path());
+    let mut relay = Process::spawn("adit relay", &mut command)?;
+    let listening = event(&mut relay, "listening").await?;
+    let port = tests::adit::port(&listening, "addr")?;
+    for _ in 0..20 {
+        let mut stream = tests::endpoint::connect(port).await?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        within(STEP, "an answer", async { Ok(stream.read_to_string(&mut answer).await.map(drop)?) }).await?;
+        ensure(answer.starts_with("HTTP/1.1 200 "), || answer)?;
+    }
+    let told = event(&mut relay, "warning").await?;
+    ensure(text(&told, "message")?.contains("/dev/full cannot be written"), || told.to_string())?;
+    // Once a minute, not once a line.
+    relay.signal(Signal::TERM)?;
+    let mut warnings = 0;
+    while let Some(line) = relay.next_line(STEP).await? {
+        warnings += usize::from(line.contains("cannot be written"));
+    }
+    ensure(warnings == 0, || format!("{warnings} more warnings"))?;
+    ensure(relay.exit(STEP).await? == Some(0), || "the relay did not end well".into())
+}
+
+/// Row "shutdown" of the threat model: who asks twice does not want to wait.
+#[tokio::test]
+async fn a_second_signal_ends_a_relay_where_it_stands() -> Outcome {
+    let mut relay = TestRelay::start(&Adit::find().await?).await?;
+    relay.process().signal(Signal::TERM)?;
+    // It fails at /readyz for a second before it sends anybody away; by then it has heard the first one.
+    within(STEP, "the first signal", async {
+        while ask(&relay, "/readyz", "").await?.contains(" 200 ") {}
+        Ok(())
+    })
+    .await?;
+    let started = std::time::Instant::now();
+    let code = relay.stop(Signal::TERM).await?;
+    ensure(code == Some(143), || format!("it ended with {code:?}"))?;
+    ensure(started.elapsed() < std::time::Duration::from_millis(900), || "it has waited".into())
+}
+
+/// Row "`EMFILE`" of the threat model: without descriptors nobody new is served, who is there is, nothing spins, and it passes.
+#[tokio::test]
+async fn a_relay_without_descriptors_serves_who_is_there() -> Outcome {
+    /// More than a relay with nobody on it needs, and less than come.
+    const DESCRIPTORS: usize = 48;
+    let (adit, folder) = (Adit::find().await?, TempDir::new()?);
+    let mut command = tokio::process::Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -n {DESCRIPTORS} && exec \"$0\" \"$@\"")).arg(&adit.binary);
+    command
+        .args(["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"));
+    command.arg("--log").arg(folder.path().join("log"));
+    let mut relay = Process::spawn("adit relay", &mut command)?;
+    let port = tests::adit::port(&event(&mut relay, "listening").await?, "addr")?;
+    let request = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    let served = async |stream: &mut tokio::net::TcpStream| -> Outcome {
+        let (mut start, mut answer) = ([0; 15], Vec::new());
+        stream.write_all(request).await?;
+        stream.read_exact(&mut start).await?;
+        while !answer.ends_with(b"ok\n") {
+            answer.push(stream.read_u8().await?);
+        }
+        ensure(&start == b"HTTP/1.1 200 OK", || String::from_utf8_lossy(&start).into_owned())
+    };
+    let mut first = tests::endpoint::connect(port).await?;
+    within(STEP, "an answer", served(&mut first)).await?;
+    let mut many = Vec::new();
+    for _ in 0..2 * DESCRIPTORS {
+        many.push(tests::endpoint::connect(port).await?);
+    }
+    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+    within(STEP, "that it runs out", async {
+        while !log().contains("cannot accept a connection") {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Ok(())
+    })
+    .await?;
+    for _ in 0..20 {
+        within(STEP, "an answer to who is there", served(&mut first)).await?;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // It pauses for 100 ms after each failure.
+    let failures = log().matches("cannot accept a connection").count();
+    ensure(failures < 60, || format!("it has tried {failures} times"))?;
+    drop(many);
+    let mut last = tests::endpoint::connect(port).await?;
+    within(STEP, "an answer to who comes later", served(&mut last)).await
 }

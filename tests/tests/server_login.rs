@@ -110,6 +110,15 @@ impl Authenticator for InOrder {
     }
 
     fn authenticate<'a>(&'a self, attempt: AuthAttempt<'a>) -> BoxFuture<'a, AuthDecision> {
+        let about = match attempt.method {
+            AuthMethod::PublicKeyQuery(_) if attempt.is_signed => {
+                Some("asked before the signature is looked at")
+            }
+            AuthMethod::PublicKeyQuery(_) => Some("asked by a query"),
+            AuthMethod::PublicKey(_) => Some("asked about what is proved"),
+            _ => None,
+        };
+        self.records.lock().unwrap().extend(about.map(str::to_owned));
         std::future::ready(self.decide(&attempt)).boxed()
     }
 
@@ -220,22 +229,8 @@ async fn openssh_logs_in_by_every_order_of_steps() {
     );
     write_script(&askpass, &script);
     let client = |port: u16| {
-        let mut command = Command::new(&ssh);
-        command.env_remove("SSH_AUTH_SOCK").env("SSH_ASKPASS", &askpass).env("SSH_ASKPASS_REQUIRE", "force");
-        command.args(["-F", "none", "-N", "-l", "ada", "-p", &port.to_string(), "127.0.0.1"]);
-        for option in [
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-            "GlobalKnownHostsFile=/dev/null",
-            "IdentitiesOnly=yes",
-            "IdentityAgent=none",
-            "PreferredAuthentications=publickey,password,keyboard-interactive",
-        ] {
-            command.args(["-o", option]);
-        }
-        for key in &files.keys {
-            command.arg("-i").arg(&key.path);
-        }
+        let mut command = ssh_client(&ssh, port, &files.keys);
+        command.env("SSH_ASKPASS", &askpass).env("SSH_ASKPASS_REQUIRE", "force");
         command
     };
     for count in 1..=4 {
@@ -332,6 +327,58 @@ async fn dev_tunnels_clients_log_in_as_far_as_they_can() {
         })
         .await;
     }
+}
+
+/// A handler can tell who only asks from who signs, and is asked a last time about what is proved.
+#[tokio::test]
+async fn a_query_a_signed_request_and_a_proof_are_told_apart() {
+    const ASKED: &str = "asked by a query";
+    const SIGNED: &str = "asked before the signature is looked at";
+    const PROVED: &str = "asked about what is proved";
+    let files = Files::new().await;
+    let asked = |records: Vec<String>| {
+        records.into_iter().filter(|line| line.starts_with("asked ")).collect::<Vec<_>>()
+    };
+    if let Some(ssh) = program("ssh") {
+        let (who, records) =
+            serve(&files, &[Step::FirstKey], |port| ssh_client(&ssh, port, &files.keys[..1])).await;
+        assert!(who.is_ok(), "{records:#?}");
+        assert_eq!(asked(records), [ASKED, SIGNED, PROVED]);
+    }
+    let folder = workspace().join("tests/peers/node");
+    let is_there = folder.join("node_modules/@microsoft/dev-tunnels-ssh").is_dir();
+    if let Some(node) = program("node").filter(|_| is_there) {
+        let (who, records) = serve(&files, &[Step::FirstKey], |port| {
+            let mut command = Command::new(&node);
+            command.arg(folder.join("login.js")).arg(files.settings(port, &[&files.keys[0]], None));
+            command
+        })
+        .await;
+        assert!(who.is_ok(), "{records:#?}");
+        // It signs at once.
+        assert_eq!(asked(records), [SIGNED, PROVED]);
+    }
+}
+
+/// ssh with these keys and nothing of the user's.
+fn ssh_client(ssh: &Path, port: u16, keys: &[KeyFile]) -> Command {
+    let mut command = Command::new(ssh);
+    command.env_remove("SSH_AUTH_SOCK");
+    command.args(["-F", "none", "-N", "-l", "ada", "-p", &port.to_string(), "127.0.0.1"]);
+    for option in [
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "GlobalKnownHostsFile=/dev/null",
+        "IdentitiesOnly=yes",
+        "IdentityAgent=none",
+        "PreferredAuthentications=publickey,password,keyboard-interactive",
+    ] {
+        command.args(["-o", option]);
+    }
+    for key in keys {
+        command.arg("-i").arg(&key.path);
+    }
+    command
 }
 
 fn write_script(path: &Path, text: &str) {

@@ -60,6 +60,10 @@ async fn ports_are_where_they_are_wanted() -> Outcome {
     drop(reserved);
     let client = machine.connect(&[&host.link, "-p", &format!("{wanted}:{port}")]).await?;
     ensure(client.ports == [(target.port, wanted)], || format!("{:?}", client.ports))?;
+    // Here and nowhere else: another address of this machine is not listened on.
+    connect(wanted).await?;
+    let elsewhere = tokio::net::TcpStream::connect(("127.0.0.2", wanted)).await;
+    ensure(elsewhere.is_err(), || "others may reach the port".into())?;
     client.stop().await?;
     let (exit, message) = machine.refused(&[&host.link, "--same-ports"]).await?;
     ensure(exit.code == Some(6) && message.contains(&port), || format!("{exit:?}"))?;
@@ -237,6 +241,33 @@ async fn a_token_that_is_taken_back_ends_what_goes_on_with_it() -> Outcome {
     ensure(ended.is_err(), || "the connection goes on".into())
 }
 
+/// A token that is about to end is replaced in its file; nobody has to be told.
+#[tokio::test]
+async fn a_token_that_was_replaced_in_its_file_ends_nothing() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay);
+    let host = machine.host(&with(&[&target.port.to_string(), "--tunnel", TUNNEL], &arguments)).await?;
+    let (link, first) = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    std::fs::write(&file, first)?;
+    let mut client = machine.connect(&[link, "--token-file", &file.to_string_lossy()]).await?;
+    let mut open = client.local(target.port)?.connect().await?;
+    let made = relay.operate(&["token", "create", "--tunnel", TUNNEL, "--scope", "connect"]).await?;
+    let second = made["token"].as_str().ok_or_else(|| Failure::new(format!("no token: {made}")))?;
+    std::fs::write(&file, second)?;
+    let mut revoke = machine.command(&with(&["token", "revoke"], &arguments));
+    tests::process::pipe_through("adit token revoke", &mut revoke, first.into(), STEP).await?;
+    within(COMEBACK, "the end of the first token", event(&mut client.process, "disconnected")).await?;
+    within(COMEBACK, "the other one", event(&mut client.process, "resumed")).await?;
+    open.write_all(b"still there").await?;
+    let mut back = [0; 11];
+    within(STEP, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;
+    ensure(&back == b"still there", || format!("{back:?}"))?;
+    client.stop().await
+}
+
 #[tokio::test]
 async fn a_host_that_is_started_anew_is_found_again_with_its_ports() -> Outcome {
     let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);
@@ -412,4 +443,143 @@ async fn tls_by_an_authority_of_ones_own_and_through_proxies() -> Outcome {
     let mut command = machine.command(&["tunnel", "list", "--json", "--relay", &url]);
     let exit = run_to_end(command.env("https_proxy", "ftp://127.0.0.1"), STEP).await?;
     ensure(exit.code == Some(2), || format!("{exit:?}"))
+}
+
+/// Ports come and go with the file that lists them, for who is connected too: by the host's word, whatever the relay shows.
+async fn ports_by_file(protocol: &str) -> Outcome {
+    let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);
+    let file = machine.home.path().join("ports");
+    let name = file.display().to_string();
+    let write = |text: String| std::fs::write(&file, text);
+    write(format!("# what there is\nweb={}\n", one.port))?;
+    let mut host =
+        machine.host(&["--ports-file", &name, "--listen", "127.0.0.1:0", "--protocol", protocol]).await?;
+    let mut client = machine.connect(&[&host.link, "--protocol", protocol]).await?;
+    let first = client.local(one.port)?;
+    let mut open = first.connect().await?;
+
+    write(format!("{}\n\n{} # the other\n", one.port, two.port))?;
+    let offered = event(&mut host.process, "ports").await?;
+    let mut both = [one.port, two.port];
+    both.sort_unstable();
+    ensure(offered["ports"] == serde_json::json!(both), || offered.to_string())?;
+    let (remote, local) = mapping(&event(&mut client.process, "port_added").await?)?;
+    ensure(remote == two.port, || format!("{remote} was added"))?;
+    let second = Endpoint::Tcp(local);
+    exchange(second.connect().await?, 1, 1024, Ending::HalfClose).await?;
+
+    // With a mistake in it, nothing of the file counts, and it is said where it is.
+    write(format!("{}\nnonsense\n", two.port))?;
+    let error = event(&mut host.process, "error").await?;
+    let message = text(&error, "message")?;
+    ensure(text(&error, "code")? == "file" && message.contains("line 2") && message.contains(&name), || {
+        error.to_string()
+    })?;
+    for local in [&first, &second] {
+        exchange(local.connect().await?, 2, 1024, Ending::HalfClose).await?;
+    }
+
+    write(format!("{}\n", two.port))?;
+    let (remote, _) = mapping(&event(&mut client.process, "port_removed").await?)?;
+    ensure(remote == one.port, || format!("{remote} was removed"))?;
+    // What is open goes on; nothing new comes, not even for who does not ask what there is.
+    open.write_all(b"still there").await?;
+    let mut back = [0; 11];
+    within(STEP, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;
+    ensure(&back == b"still there", || format!("{back:?}"))?;
+    ensure(first.connect().await.is_err(), || "the port is still listened on".into())?;
+    let insists = ["connect", "--json", &host.link, "-W", &one.port.to_string(), "--protocol", protocol];
+    let exit = run_to_end(&mut machine.command(&insists), COMEBACK).await?;
+    ensure(exit.code == Some(7) && exit.log.contains("does not offer"), || format!("{exit:?}"))?;
+    exchange(second.connect().await?, 3, 1024, Ending::HalfClose).await?;
+    client.stop().await
+}
+
+#[tokio::test]
+async fn ports_of_a_running_host_are_those_of_its_file() -> Outcome {
+    ports_by_file("v1").await
+}
+
+#[tokio::test]
+async fn ports_of_a_running_host_of_the_second_version_are_those_of_its_file() -> Outcome {
+    ports_by_file("v2").await
+}
+
+/// Beside ports of the command line, which stay; and the relay shows what there is.
+#[tokio::test]
+async fn a_file_of_ports_beside_those_of_the_command_line() -> Outcome {
+    let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let file = machine.home.path().join("ports");
+    let (fixed, name) = (one.port.to_string(), file.display().to_string());
+    // No port at all, and no file where one was named.
+    for (arguments, code) in [(vec!["host", "--json"], 2), (vec!["host", "--json", "--ports-file", &name], 8)]
+    {
+        let exit = run_to_end(&mut machine.command(&arguments), STEP).await?;
+        ensure(exit.code == Some(code), || format!("{arguments:?}: {exit:?}"))?;
+    }
+    std::fs::write(&file, "# nothing yet\n")?;
+    let arguments = on_relay(&relay);
+    let arguments = with(&[&fixed, "--tunnel", TUNNEL, "--ports-file", &name], &arguments);
+    let host = machine.host(&arguments).await?;
+    let mut client = machine.connect(&[&host.link]).await?;
+    std::fs::write(&file, format!("other={}\n", two.port))?;
+    let (remote, local) = mapping(&event(&mut client.process, "port_added").await?)?;
+    ensure(remote == two.port, || format!("{remote} was added"))?;
+    for local in [client.local(one.port)?, Endpoint::Tcp(local)] {
+        exchange(local.connect().await?, 1, 1024, Ending::HalfClose).await?;
+    }
+    let shown = async || -> Outcome<Vec<serde_json::Value>> {
+        let shown = relay.operate(&["tunnel", "show", TUNNEL]).await?;
+        Ok(shown.pointer("/tunnel/ports").and_then(|ports| ports.as_array()).cloned().unwrap_or_default())
+    };
+    let is_shown = async {
+        while !shown().await?.iter().any(|port| port["portNumber"] == two.port && port["name"] == "other") {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Ok(())
+    };
+    within(STEP, "the relay's list", is_shown).await?;
+    std::fs::remove_file(&file)?;
+    std::fs::write(&file, "")?;
+    let (remote, _) = mapping(&event(&mut client.process, "port_removed").await?)?;
+    ensure(remote == two.port, || format!("{remote} was removed"))?;
+    let is_gone = async {
+        while shown().await?.len() != 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Ok(())
+    };
+    within(STEP, "the relay's list", is_gone).await
+}
+
+/// Row "relay or host half open" of the threat model: who says nothing any more is noticed within 80 s, and who then goes on finds
+/// everything as it was.
+#[tokio::test]
+async fn who_stands_still_is_noticed_and_loses_nothing() -> Outcome {
+    const NOTICED: std::time::Duration = std::time::Duration::from_secs(80);
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay);
+    let mut host = machine.host(&with(&[&target.port.to_string(), "--tunnel", TUNNEL], &arguments)).await?;
+    let mut client = machine.connect(&[&host.link]).await?;
+    let mut open = client.local(target.port)?.connect().await?;
+    for round in ["relay", "host"] {
+        let frozen = if round == "relay" { relay.process() } else { &host.process };
+        frozen.signal(Signal::STOP)?;
+        let sent = async { open.write_all(b"to whom it may concern").await.map_err(Failure::from) };
+        sent.await?;
+        within(NOTICED, "that it is noticed", event(&mut client.process, "disconnected")).await?;
+        if round == "relay" {
+            within(NOTICED, "that the host notices", event(&mut host.process, "disconnected")).await?;
+        }
+        let frozen = if round == "relay" { relay.process() } else { &host.process };
+        frozen.signal(Signal::CONT)?;
+        let resumed = within(COMEBACK, "coming back", event(&mut client.process, "resumed")).await?;
+        ensure(resumed["new_session"] == false, || resumed.to_string())?;
+        let mut back = [0; 22];
+        within(COMEBACK, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;
+        ensure(&back == b"to whom it may concern", || format!("{back:?}"))?;
+    }
+    client.stop().await
 }

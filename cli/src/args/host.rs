@@ -10,8 +10,14 @@ use crate::commands::forward::DynamicSpec;
 #[derive(Debug, Args)]
 pub(crate) struct HostArgs {
     /// The ports of this machine to offer, perhaps with names for people
-    #[arg(value_name = "PORT|NAME=PORT", required = true)]
+    #[arg(value_name = "PORT|NAME=PORT", required_unless_present = "ports_file")]
     pub(crate) port: Vec<NamedPort>,
+
+    /// Offer the ports in this file too, one PORT or NAME=PORT a line, # and what follows is a comment. What is changed there
+    /// counts within seconds, for those who are connected as well; a file with a mistake changes nothing. Connections that
+    /// are open go on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ports_file: Option<PathBuf>,
 
     /// The relay. Unless given, this machine is the relay too, as long as the command runs
     #[arg(long, value_name = "URL", env = "ADIT_RELAY")]

@@ -63,6 +63,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_sessions: u32,
 
+    /// Change a limit, by the name that those who meet it are told: login=60, waiting_per_source=64. A name that does not exist
+    /// shows those that do
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) limit: Vec<String>,
+
     #[command(flatten)]
     pub(crate) session: SessionArgs,
 }

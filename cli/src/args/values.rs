@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::commands::keygen::duration;
 
 /// Which relay is asked, and by what right.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ApiArgs {
     /// The relay
     #[arg(long, value_name = "URL", env = "ADIT_RELAY")]

@@ -42,6 +42,11 @@ impl Api {
         self.token.is_some()
     }
 
+    /// The token.
+    pub(crate) fn token(&self) -> Option<&Zeroizing<String>> {
+        self.token.as_ref()
+    }
+
     /// With another token.
     pub(crate) fn with_token(mut self, token: Zeroizing<String>) -> Self {
         self.token = Some(token);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay::AccessToken;
 use relay::client::{Client, ClientError, Config, Event as ClientEvent, Pin, PortPolicy, Protocol};
 use relay::link::{Link, is_name};
 use ssh_core::Error;
@@ -157,12 +159,23 @@ fn link(args: &ConnectArgs) -> Result<Link, CliError> {
     text.parse().map_err(|error: relay::link::LinkError| CliError::usage(error.to_string()))
 }
 
-fn token(args: &ConnectArgs, link: &Link) -> Result<Option<Zeroizing<String>>, CliError> {
-    match (&args.token_file, &link.token) {
-        (Some(file), _) => token_file::read(file).map(Some),
-        (None, Some(token)) => Ok(Some(token.clone())),
-        (None, None) => token_file::given(None),
-    }
+fn token(args: &ConnectArgs, link: &Link) -> Result<Option<AccessToken>, CliError> {
+    let fixed = match (&args.token_file, &link.token) {
+        (Some(file), _) => return token_of_file(file).map(Some),
+        (None, Some(token)) => Some(token.clone()),
+        (None, None) => token_file::given(None)?,
+    };
+    Ok(fixed.map(AccessToken::new))
+}
+
+/// Once it is refused, the file may hold another.
+fn token_of_file(file: &Path) -> Result<AccessToken, CliError> {
+    let token = token_file::read(file)?;
+    let file = file.to_owned();
+    Ok(AccessToken::renewed_by(token, move || {
+        let file = file.clone();
+        async move { tokio::task::spawn_blocking(move || token_file::read(&file)).await.ok()?.ok() }
+    }))
 }
 
 fn report(event: ClientEvent, output: &Output) {

@@ -1,25 +1,28 @@
 //! `adit host`: offers ports of this machine.
 
 mod embedded;
+mod ports;
 mod published;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay::dial::{Dialer, Proxies};
 use relay::host::{Config, Event as HostEvent, Host, HostError};
 use relay::link::Link;
+use relay::{AccessToken, Relay};
 use ssh_core::keys::{Curve, KeyKind, SigningKey};
 use zeroize::Zeroizing;
 
+use self::ports::Offer;
+use super::api::Api;
 use super::connect::millis;
 use super::serve::host_keys;
 use super::session::PROVIDER;
 use super::tunnel::print;
 use super::tunnel_ends::{End, dial_error, dialer};
 use crate::Ended;
-use crate::args::HostArgs;
+use crate::args::{HostArgs, NamedPort};
 use crate::error::{CliError, Code, chain};
 use crate::output::{Event, Output};
 use crate::signals;
@@ -37,9 +40,38 @@ struct Place {
     tunnel: String,
     /// Where the host dials.
     host_url: String,
-    host_token: Option<Zeroizing<String>>,
+    host_token: Option<AccessToken>,
     /// For the link; none if it is needless, or cannot be had.
     connect_token: Option<Zeroizing<String>>,
+    listing: Listing,
+}
+
+/// What the relay shows of the tunnel's ports. Nobody connects by it: clients are told by the host.
+enum Listing {
+    Embedded(Arc<Relay>),
+    Published(Arc<Api>),
+}
+
+impl Listing {
+    /// Makes these the ports that are shown, in a while.
+    fn tell(&self, tunnel: &str, ports: Vec<NamedPort>, output: &Output) {
+        let (tunnel, output) = (tunnel.to_owned(), output.clone());
+        match self {
+            Self::Embedded(relay) => {
+                let relay = Arc::clone(relay);
+                tokio::task::spawn_blocking(move || embedded::show(&relay, &tunnel, &ports, &output));
+            }
+            Self::Published(api) => {
+                let api = Arc::clone(api);
+                tokio::spawn(async move {
+                    if let Err(error) = published::show(&api, &tunnel, &ports).await {
+                        output
+                            .warning(format!("the relay's list of ports is not changed: {}", error.message));
+                    }
+                });
+            }
+        }
+    }
 }
 
 /// Hosts until a signal comes, the time is over, or trying again makes no sense.
@@ -50,10 +82,7 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
     tokio::pin!(signal);
-    let ports: BTreeSet<u16> = args.port.iter().map(|port| port.port).collect();
-    if ports.len() < args.port.len() {
-        return Err(CliError::usage("a port is named twice; name each once"));
-    }
+    let mut offer = Offer::load(&args.port, args.ports_file.as_deref())?;
     let key = host_key(&args, output)?;
     let fingerprint = key.public_key().fingerprint();
     let blob = key.public_key().to_blob();
@@ -61,14 +90,14 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         Some(relay) => {
             let place = tokio::select! {
                 name = &mut signal => return Ok(Ended::Closed(name)),
-                place = published::prepare(&args, relay, &blob, output) => place?,
+                place = published::prepare(&args, offer.now(), relay, &blob, output) => place?,
             };
             (place, dialer(args.ca_file.as_deref())?)
         }
         None => {
             let direct =
                 Dialer::new(None, Proxies::default()).map_err(|error| dial_error(&error, End::Host))?;
-            (embedded::prepare(&args, &blob, output).await?, direct)
+            (embedded::prepare(&args, offer.now(), &blob, output).await?, direct)
         }
     };
     let for_events = output.clone();
@@ -79,7 +108,7 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         allow_plain: args.no_e2e,
         dialer,
         provider: PROVIDER,
-        ports: ports.clone(),
+        ports: numbers(offer.now()).collect(),
         on_event: Arc::new(move |event| report(event, &for_events)),
     };
     let mut host = tokio::select! {
@@ -90,10 +119,10 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         relay: place.relay.clone(),
         tunnel: place.tunnel.clone(),
         host_key: Some(fingerprint),
-        token: place.connect_token,
+        token: place.connect_token.clone(),
     };
     let text = link.to_secret_text();
-    let ports: Vec<u16> = ports.into_iter().collect();
+    let ports: Vec<u16> = numbers(offer.now()).collect();
     output.event(&Event::Hosted {
         link: &text,
         tunnel: &place.tunnel,
@@ -112,13 +141,33 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
             None => std::future::pending().await,
         }
     };
-    let ended = tokio::select! {
-        name = &mut signal => Ok(Ended::Closed(name)),
-        () = over => Ok(Ended::Closed("the time is over")),
-        error = host.ended() => Err(failed(&error)),
+    tokio::pin!(over);
+    let ended = loop {
+        tokio::select! {
+            name = &mut signal => break Ok(Ended::Closed(name)),
+            () = &mut over => break Ok(Ended::Closed("the time is over")),
+            error = host.ended() => break Err(failed(&error)),
+            changed = offer.changed() => match changed {
+                Ok(()) => {
+                    // Clients hear it from here. The relay is told for those who ask it what there is.
+                    host.set_ports(numbers(offer.now()).collect());
+                    let ports: Vec<u16> = numbers(offer.now()).collect();
+                    output.event(&Event::Ports { ports: &ports });
+                    place.listing.tell(&place.tunnel, offer.now().to_vec(), output);
+                }
+                Err(error) => {
+                    let message = format!("{}; the ports stay as they are until it is mended", error.message);
+                    output.event(&Event::Error { code: error.code.name(), message: &message });
+                }
+            },
+        }
     };
     host.close().await;
     ended
+}
+
+fn numbers(ports: &[NamedPort]) -> impl Iterator<Item = u16> {
+    ports.iter().map(|port| port.port)
 }
 
 fn lifetime(args: &HostArgs) -> Duration {

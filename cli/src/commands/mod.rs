@@ -17,3 +17,4 @@ pub(crate) mod token;
 pub(crate) mod token_file;
 pub(crate) mod tunnel;
 pub(crate) mod tunnel_ends;
+mod watched;

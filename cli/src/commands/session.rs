@@ -6,7 +6,6 @@ use ssh_core::config::{Algorithms, Limits};
 use ssh_core::crypto::{CryptoProvider, SignatureAlgorithm};
 use ssh_core::keys::KeyKind;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
 use crate::args::{Policy, SessionArgs};
 use crate::error::CliError;
@@ -67,25 +66,6 @@ const KEEPALIVE_RESUMABLE: u64 = 5;
 pub(crate) fn tune(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
-    }
-}
-
-/// The two tasks under a session.
-pub(crate) struct Wires(JoinSet<()>);
-
-impl Wires {
-    pub(crate) fn spawn(driver: ssh_core::Driver) -> Self {
-        let (reading, writing) = driver.into_loops();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(reading);
-        tasks.spawn(writing);
-        Self(tasks)
-    }
-
-    /// Waits until the peer has been told of the end, but not for long.
-    pub(crate) async fn flushed(mut self) {
-        let all = async { while self.0.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(FAREWELL, all).await;
     }
 }
 

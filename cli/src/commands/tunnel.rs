@@ -186,10 +186,14 @@ fn port_list(tunnel: &Value) -> String {
     numbers.collect::<Vec<_>>().join(",")
 }
 
-/// Ids are no secrets, but nobody should meet another's by chance: 13 letters and digits are 67 bits.
+/// What ids are written with, so that none is misread: 5 bits each.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// 100 bits: where everybody may connect, knowing the id is all it takes, so nobody may guess one.
+const ID_LETTERS: usize = 20;
+
+/// An id that nobody else has.
 pub(crate) fn random_id() -> Result<String, CliError> {
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut bytes = [0; 13];
+    let mut bytes = [0; ID_LETTERS];
     let random = super::session::PROVIDER.random;
     random.fill(&mut bytes).map_err(|_| CliError::new(Code::Internal, "the system gives no randomness"))?;
     let letter = |byte: &u8| LETTERS.get(usize::from(byte & 31)).copied().map_or('x', char::from);
@@ -202,4 +206,26 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
         .lock()
         .write_all(text.as_bytes())
         .map_err(|error| CliError::new(Code::Internal, format!("cannot write to stdout: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use relay::model::is_tunnel_id;
+
+    use super::*;
+
+    #[test]
+    fn ids_have_100_bits_and_are_those_of_the_service() {
+        assert_eq!(LETTERS.iter().collect::<BTreeSet<_>>().len(), 32, "a letter is 5 bits");
+        let ids: Vec<String> = (0..2000).map(|_| random_id().unwrap()).collect();
+        assert!(ids.iter().all(|id| is_tunnel_id(id) && id.len() * 5 >= 96), "{:?}", ids.first());
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        // Every place takes every letter: no bit of the 100 is always the same.
+        for place in 0..ID_LETTERS {
+            let seen: BTreeSet<u8> = ids.iter().map(|id| id.as_bytes()[place]).collect();
+            assert_eq!(seen.len(), LETTERS.len(), "place {place}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ssh_core::client::{ConnectError, Reconnect};
 use ssh_core::protocol::ReconnectOffer;
 use ssh_core::services::port_forward::{pump_streams_until_closed, pump_until_closed};
-use ssh_core::{Channel, Error, Session};
+use ssh_core::{Channel, Error, Session, Wires};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -16,7 +16,6 @@ use super::session::host_session;
 use super::{ClientError, Event, Protocol, Shared};
 use crate::host::ends::{CONNECTION_REPLAY, connection_limits};
 use crate::wire::{Connection as Fields, FORWARDED, Forward, LOOPBACK};
-use crate::wires::Wires;
 
 /// A connection to a port of the host.
 #[derive(Debug)]

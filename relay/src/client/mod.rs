@@ -22,8 +22,8 @@ use ssh_core::keys::Fingerprint;
 use ssh_core::{Error, OpenError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
+use crate::access_token::AccessToken;
 use crate::dial::{DialError, Dialer};
 pub use crate::host::Protocol;
 pub use connections::Connection;
@@ -35,7 +35,7 @@ pub struct Config {
     /// Where the client's WebSocket is opened, as `wss://relay.example/t/ID/client`.
     pub url: String,
     /// What lets the client in.
-    pub token: Option<Zeroizing<String>>,
+    pub token: Option<AccessToken>,
     /// Whose key has to be at the other end.
     pub pin: Pin,
     /// Which version of the relay's protocol is spoken.

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use ssh_core::client::{self, ConnectError, Reconnect};
 use ssh_core::config::Limits;
 use ssh_core::session::{Incoming, OpenFailureReason, SessionEvent};
-use ssh_core::{Error, Session};
+use ssh_core::{Error, Session, Wires};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -16,7 +16,6 @@ use super::{ClientError, Event, Protocol, Shared};
 use crate::backoff::{self, Backoff};
 use crate::dial::{DialError, RelayStream};
 use crate::leg::Leg;
-use crate::wires::Wires;
 
 /// Connections at once.
 const CHANNELS: usize = 1024;
@@ -39,9 +38,9 @@ impl Link {
         match shared.config.protocol {
             Protocol::V1 => {
                 let for_reconnect = Arc::clone(shared);
-                let reconnect = Reconnect::new(move |_| {
+                let reconnect = Reconnect::new(move |attempt| {
                     let shared = Arc::clone(&for_reconnect);
-                    async move { shared.dial_again().await }
+                    async move { shared.dial_again(attempt).await }
                 });
                 let mut limits = Limits::default();
                 limits.channels = CHANNELS;
@@ -124,7 +123,12 @@ pub(super) async fn run(shared: Arc<Shared>, first: Link) -> ClientError {
             match Link::establish(&shared).await {
                 Ok(link) => break link,
                 Err(error) if !error.is_temporary() => return error,
-                Err(error) => tracing::debug!(%error, attempt, "the tunnel is not back yet"),
+                Err(error) => {
+                    if let ClientError::Dial(error) = &error {
+                        backoff.failed(error);
+                    }
+                    tracing::debug!(%error, attempt, "the tunnel is not back yet");
+                }
             }
         };
         // In v2 this was the session with the relay; those with the host look for their own way back.
@@ -189,21 +193,18 @@ fn far_away() -> Instant {
 impl Shared {
     async fn dial(&self) -> Result<RelayStream, DialError> {
         let config = &self.config;
-        let protocol = config.protocol.client_name();
-        let (stream, chosen) = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
-        if chosen != protocol {
-            let why = format!("it chose the sub-protocol {}", crate::printable(&chosen));
-            return Err(DialError::NoRelay { at: config.url.clone(), why });
-        }
-        Ok(stream)
+        config.dialer.dial(&config.url, config.protocol.client_name(), config.token.as_ref()).await
     }
 
     /// For a session that comes back.
-    async fn dial_again(&self) -> Result<RelayStream, ConnectError> {
+    async fn dial_again(&self, attempt: u32) -> Result<RelayStream, ConnectError> {
         self.dial().await.map_err(|error| {
             let shown = Error::from(std::io::Error::other(error.to_string()));
             if error.is_temporary() {
-                return ConnectError::Temporary(shown);
+                return match backoff::asked(&error, attempt) {
+                    Duration::ZERO => ConnectError::Temporary(shown),
+                    time => ConnectError::NotBefore(shown, time),
+                };
             }
             *self.dial_error.lock() = Some(error);
             ConnectError::Permanent(shown)

@@ -19,11 +19,12 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
+use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Uri};
 use zeroize::Zeroizing;
 
 pub use self::proxy::{BadProxy, Proxies};
+use crate::access_token::AccessToken;
 use crate::frame_guard::FrameGuard;
 use crate::websocket_stream::{self, WebSocketStream};
 pub use axum::http;
@@ -84,6 +85,8 @@ pub enum DialError {
         status: u16,
         /// The relay's words, fit to be shown; may be empty.
         detail: String,
+        /// When it may be tried again, if the relay has said so.
+        retry_after: Option<Duration>,
     },
     /// What answered is no relay.
     #[error("{at} is no relay: {why}")]
@@ -147,7 +150,7 @@ impl Dialer {
         Ok(Self { tls: Arc::new(tls), proxies })
     }
 
-    /// Opens a WebSocket of one of the sub-protocols; which one it is.
+    /// Opens a WebSocket of this sub-protocol. A token that is refused is renewed once, if it can be.
     ///
     /// # Errors
     /// [`DialError`].
@@ -157,18 +160,36 @@ impl Dialer {
     pub(crate) async fn dial(
         &self,
         url: &str,
-        protocols: &str,
+        protocol: &str,
+        token: Option<&AccessToken>,
+    ) -> Result<RelayStream, DialError> {
+        let Some(token) = token else { return self.dial_with(url, protocol, None).await };
+        let used = token.current();
+        match self.dial_with(url, protocol, Some(&used)).await {
+            Err(DialError::Refused { status: 401, .. }) if token.renew(&used).await => {
+                tracing::debug!("the token was refused; there is another");
+                self.dial_with(url, protocol, Some(&token.current())).await
+            }
+            dialled => dialled,
+        }
+    }
+
+    async fn dial_with(
+        &self,
+        url: &str,
+        protocol: &str,
         token: Option<&Zeroizing<String>>,
-    ) -> Result<(RelayStream, String), DialError> {
+    ) -> Result<RelayStream, DialError> {
         let bad = || DialError::BadUrl(crate::printable(url));
         let mut request = url.into_client_request().map_err(|_| bad())?;
         let headers = request.headers_mut();
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocols).map_err(|_| bad())?);
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocol).map_err(|_| bad())?);
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(&format!("tunnel {}", token.as_str())).map_err(|_| {
                 DialError::Refused {
                     status: 401,
                     detail: "the token has characters that no token has".into(),
+                    retry_after: None,
                 }
             })?;
             value.set_sensitive(true);
@@ -190,10 +211,14 @@ impl Dialer {
             Ok(Ok((frames, response))) => {
                 let chosen =
                     response.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
-                let chosen = chosen
-                    .ok_or_else(|| DialError::NoRelay { at, why: "it chose no sub-protocol".into() })?;
-                let chosen = chosen.to_owned();
-                Ok((WebSocketStream::from_frames(frames), chosen))
+                match chosen {
+                    Some(chosen) if chosen == protocol => Ok(WebSocketStream::from_frames(frames)),
+                    Some(chosen) => {
+                        let why = format!("it chose the sub-protocol {}", crate::printable(chosen));
+                        Err(DialError::NoRelay { at, why })
+                    }
+                    None => Err(DialError::NoRelay { at, why: "it chose no sub-protocol".into() }),
+                }
             }
         }
     }
@@ -291,6 +316,7 @@ fn not_upgraded(at: String, error: tungstenite::Error) -> DialError {
             DialError::Refused {
                 status: response.status().as_u16(),
                 detail: crate::printable(&problem.detail),
+                retry_after: retry_after(response.headers()),
             }
         }
         tungstenite::Error::Io(error) => DialError::Unreachable { at, why: error.to_string() },
@@ -304,6 +330,13 @@ fn not_upgraded(at: String, error: tungstenite::Error) -> DialError {
         }
         error => DialError::NoRelay { at, why: error.to_string() },
     }
+}
+
+/// A number of seconds (RFC 9110 §10.2.3). A date, which would take their clock to be ours, counts as if nothing was said.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(seconds.parse().unwrap_or(u64::MAX)))
 }
 
 /// An error and what is behind it, in one line.
@@ -323,4 +356,29 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[serde(default)]
 struct Problem {
     detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_come_back_is_a_number_of_seconds() {
+        for (value, expected) in [
+            ("5", Some(5)),
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("Sat, 21 Nov 2026 14:00:00 GMT", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+            assert_eq!(retry_after(&headers), expected.map(Duration::from_secs), "{value:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

@@ -19,8 +19,8 @@ use ssh_core::keys::SigningKey;
 use ssh_core::{Error, Session, server};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
+use crate::access_token::AccessToken;
 use crate::backoff::Backoff;
 use crate::dial::{DialError, Dialer};
 use crate::leg::Leg;
@@ -30,7 +30,7 @@ pub struct Config {
     /// Where the host's WebSocket is opened, as `wss://relay.example/t/ID/host`.
     pub url: String,
     /// What lets the host in.
-    pub token: Option<Zeroizing<String>>,
+    pub token: Option<AccessToken>,
     /// Which version of the relay's protocol is spoken.
     pub protocol: Protocol,
     /// Whether a client of v2 may have connections without end-to-end encryption, which it, or the relay in its name, asks
@@ -254,7 +254,12 @@ async fn run(shared: Arc<Shared>, first: Leg) -> HostError {
             match shared.open().await {
                 Ok(leg) => break leg,
                 Err(HostError::Dial(error)) if !error.is_temporary() => return error.into(),
-                Err(error) => tracing::debug!(%error, attempt, "the relay is not back yet"),
+                Err(error) => {
+                    if let HostError::Dial(error) = &error {
+                        backoff.failed(error);
+                    }
+                    tracing::debug!(%error, attempt, "the relay is not back yet");
+                }
             }
         };
         shared.tell(Event::Resumed);
@@ -265,11 +270,7 @@ impl Shared {
     async fn open(&self) -> Result<Leg, HostError> {
         let config = &self.config;
         let protocol = config.protocol.host_name();
-        let (stream, chosen) = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
-        if chosen != protocol {
-            let why = format!("it chose the sub-protocol {}", crate::printable(&chosen));
-            return Err(DialError::NoRelay { at: config.url.clone(), why }.into());
-        }
+        let stream = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
         Ok(Leg::open(stream).await?)
     }
 

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::{Event, Protocol, Shared};
+use crate::access_token::AccessToken;
 use crate::client_leg::CLIENT_STREAM;
 use crate::wire::{Connection, FORWARDED, Forward, LOOPBACK};
 
@@ -26,10 +27,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Serves the relay until the session with it ends; why it did.
 pub(super) async fn run(shared: &Arc<Shared>, leg: &Session) -> Error {
     let mut incoming = leg.incoming();
-    let token = shared.config.token.as_ref().map_or("", |token| token.as_str());
+    let token = shared.config.token.as_ref().map(AccessToken::current).unwrap_or_default();
     let offers = async {
         if shared.config.protocol == Protocol::V2 {
-            offer_ports(shared, leg, token).await;
+            offer_ports(shared, leg, &token).await;
         }
         std::future::pending::<()>().await;
     };

@@ -105,7 +105,7 @@ pub(super) async fn create(
             let record = relay.admit(id, &caller, super::READ)?;
             relay
                 .token_by(&caller, &record, scopes, lifetime)?
-                .ok_or_else(|| caller.lacks(scopes.union(Scope::Manage.into())))?
+                .ok_or_else(|| caller.may_make_no(scopes, relay.now()))?
         }
     };
     tracing::info!(

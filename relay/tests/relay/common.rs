@@ -1,9 +1,11 @@
 //! A relay in this process, and what is sent to it byte by byte.
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
+use relay::clock::WallClock;
 use relay::config::AdminToken;
 use relay::scopes::Scopes;
 use relay::tokens::Grant;
@@ -50,6 +52,30 @@ impl Answer {
         assert_eq!(body["status"], self.status, "{self:?}");
         assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()), "{self:?}");
         body["detail"].as_str().unwrap_or_else(|| panic!("no detail: {self:?}")).to_owned()
+    }
+}
+
+/// A clock that stands still, and is set, in seconds since 1970.
+#[derive(Debug, Clone)]
+pub struct Hands(Arc<AtomicU64>);
+
+/// When [`Hands`] are let go.
+pub const NOON: u64 = 1_800_000_000;
+
+impl Default for Hands {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(NOON)))
+    }
+}
+
+impl Hands {
+    pub fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    pub fn clock(&self) -> WallClock {
+        let hands = Arc::clone(&self.0);
+        WallClock::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(hands.load(Ordering::Relaxed)))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::common::{PATIENCE, TestRelay, start};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 const VERSION: &[u8] = b"SSH-2.0-test\r\n";
 
@@ -81,6 +82,7 @@ async fn broken_rules_end_the_connection() {
         ("a text message", frame(0x81, b"hello"), 1003),
         ("no mask", unmasked, 1002),
         ("RSV1, as of compression", frame(0xc2, b"x"), 1002),
+        ("RSV2", frame(0xa2, b"x"), 1002),
         ("RSV3", frame(0x92, b"x"), 1002),
         ("a reserved opcode", frame(0x83, b"x"), 1002),
         ("a reserved control opcode", frame(0x8b, b"x"), 1002),
@@ -98,7 +100,9 @@ async fn broken_rules_end_the_connection() {
     for (what, bytes, code) in cases {
         let (_relay, mut stream) = host().await;
         stream.write_all(&bytes).await.unwrap();
+        let started = Instant::now();
         assert_eq!(read_to_close(&mut stream).await.1, code, "{what}");
+        assert!(started.elapsed() < Duration::from_secs(1), "{what}: {:?}", started.elapsed());
     }
 }
 
@@ -169,6 +173,60 @@ async fn a_flood_of_pings_ends_the_connection() {
     tokio::time::timeout(PATIENCE, flood).await.expect("it goes on and on").unwrap();
     let mut answers = Vec::new();
     let _ = tokio::time::timeout(PATIENCE, reader.read_to_end(&mut answers)).await.expect("it is kept open");
+}
+
+/// A thousand control frames a second, for five: who keeps to that is answered, who goes past it is told.
+#[tokio::test]
+async fn who_pings_too_often_is_told() {
+    // What comes after the word would reset the connection, and take the word along.
+    for (count, last, code) in [(4999, true, 1000), (5001, false, 1008)] {
+        let (_relay, stream) = host().await;
+        let (mut reader, mut writer) = stream.into_split();
+        let write = async {
+            writer.write_all(&frame(0x89, b"").repeat(count)).await.unwrap();
+            if last {
+                writer.write_all(&frame(0x88, &1000_u16.to_be_bytes())).await.unwrap();
+            }
+        };
+        let read = async {
+            let mut pongs = 0;
+            loop {
+                let mut start = [0; 2];
+                reader.read_exact(&mut start).await.unwrap();
+                let mut payload = vec![0; start[1].into()];
+                reader.read_exact(&mut payload).await.unwrap();
+                match start[0] {
+                    0x8a => pongs += 1,
+                    0x88 => return (pongs, u16::from_be_bytes([payload[0], payload[1]])),
+                    _ => {}
+                }
+            }
+        };
+        let (pongs, told) =
+            tokio::time::timeout(PATIENCE, async { tokio::join!(write, read).1 }).await.unwrap();
+        assert_eq!(told, code, "{count} pings");
+        assert!((1..=count).contains(&pongs), "{pongs} pongs");
+    }
+}
+
+/// Row "relay restarted, upgraded, drained": a client of v1 has nothing but the close code, and that is said first.
+#[tokio::test]
+async fn the_end_of_the_relay_is_said_by_close_codes() {
+    for (ends, code) in [("drained", 1012), ("revoked", 1008), ("host gone", 1001)] {
+        let relay = start(|_| {}).await;
+        relay.tunnel("abc", json!({})).await;
+        let host = crate::sessions::host(&relay, "tunnel-relay-host").await;
+        let channels = crate::sessions::channels(&host);
+        let token = relay.token(Some("abc"), "connect");
+        let mut client = relay.upgrade("/t/abc/client", "tunnel-relay-client", &token).await.unwrap();
+        match ends {
+            "drained" => relay.relay.drain(),
+            "revoked" => relay.relay.revoke(&relay.token_id(&token), u64::MAX).unwrap(),
+            _ => host.close(),
+        }
+        assert_eq!(read_to_close(&mut client).await.1, code, "{ends}");
+        drop(channels);
+    }
 }
 
 /// A host has its handshake time, and no more, whatever it sends.

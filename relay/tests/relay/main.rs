@@ -8,9 +8,11 @@
 )]
 
 mod bandwidth;
+mod comeback;
 mod common;
 mod frames;
 mod management;
+mod renewal;
 mod requests;
 mod rights;
 mod sessions;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{ADMIN, basic, start};
+use crate::common::{ADMIN, Hands, NOON, basic, start};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -204,11 +204,14 @@ async fn the_rest_that_sdks_ask_for() {
 /// Row "no / wrong / cut / expired token" of the threat model.
 #[tokio::test]
 async fn who_is_let_in() {
-    let relay = start(|_| {}).await;
+    let hands = Hands::default();
+    let relay = start(|config| config.clock = hands.clock()).await;
     relay.tunnel("abc", json!({})).await;
     let good = relay.token(Some("abc"), "connect");
     let other = relay.token(Some("other"), "connect host manage");
+    hands.set(NOON - 60);
     let expired = relay.token_for("ada", Some("abc"), "connect", Duration::ZERO);
+    hands.set(NOON);
     let revoked = relay.token(Some("abc"), "connect");
     relay.relay.revoke(&relay.token_id(&revoked), u64::MAX).unwrap();
     let get = async |authorization: &str| {
@@ -430,6 +433,44 @@ async fn odd_names_are_no_tunnels() {
         assert_eq!(relay.admin("GET", path, None).await.status, 404, "{path}");
     }
     assert!(relay.relay.store().tunnels().is_empty());
+}
+
+/// The same for names that nobody thought of: a tunnel comes about if its name is one, and no other does.
+#[tokio::test]
+async fn whatever_the_name_only_an_id_becomes_a_tunnel() {
+    use proptest::strategy::{Strategy as _, ValueTree as _};
+
+    let relay = start(|config| {
+        config.limits.tunnels_per_owner = 10_000;
+        config.limits.requests_per_minute = 10_000;
+    })
+    .await;
+    let strategy = proptest::prop_oneof![
+        "[a-z0-9-]{1,60}",
+        "[a-z0-9-]{0,20}[A-Z_.~:/%\\\\\u{0}\u{7f}é\u{430}\u{ff41}\u{202e} ][a-z0-9-]{0,20}",
+        "\\PC{1,30}",
+    ];
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut made = 0;
+    for _ in 0..300 {
+        let name: String = strategy.new_tree(&mut runner).unwrap().current();
+        let bytes = name.as_bytes();
+        let is_end = |at: Option<&u8>| at.is_some_and(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'));
+        let is_id = (3..=49).contains(&bytes.len())
+            && bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && is_end(bytes.first())
+            && is_end(bytes.last());
+        let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+        let status = relay.admin("PUT", &format!("/tunnels/{encoded}"), Some(&json!({}))).await.status;
+        if is_id {
+            assert!(matches!(status, 200 | 201), "{name:?}: {status}");
+        } else {
+            assert!(matches!(status, 400 | 404), "{name:?}: {status}");
+        }
+        made += usize::from(status == 201);
+        assert_eq!(relay.relay.store().tunnels().len(), made, "{name:?}");
+    }
+    assert!((20..280).contains(&made), "{made} of 300 names were good");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use ssh_core::error::{DisconnectReason, Error};
 use tokio::io::AsyncReadExt as _;
 
-use crate::common::{PATIENCE, TestRelay, start};
+use crate::common::{Hands, NOON, PATIENCE, TestRelay, start};
 use crate::sessions::{CLIENT, CLIENT_V2, HOST, HOST_V2, assert_told, channels, ended, host, session, until};
 
 fn users(name: &str, scopes: &[&str]) -> Value {
@@ -302,4 +302,108 @@ async fn a_tunnel_has_a_size() {
     assert_eq!(over.status, 413, "{over:?}");
     assert!(over.problem().contains("131072 bytes"));
     assert_eq!(put(2, "short").await.status, 201);
+}
+
+/// Leeway is for who comes: a stream ends with its token, and does not go on by the leeway.
+#[tokio::test]
+async fn the_leeway_of_a_token_prolongs_nothing() {
+    let hands = Hands::default();
+    let relay = start(|config| config.clock = hands.clock()).await;
+    relay.tunnel("abc", json!({})).await;
+    let host = host(&relay, HOST).await;
+    let _channels = channels(&host);
+    let token = || relay.token_for("ada", Some("abc"), "connect", Duration::from_secs(3));
+    let (used, unused) = (token(), token());
+    let refused = async |token: &str| match relay.upgrade("/t/abc/client", CLIENT, token).await {
+        Ok(_) => 101,
+        Err(answer) => answer.status,
+    };
+    let mut client = relay.websocket("/t/abc/client", CLIENT, &used).await;
+    hands.set(NOON + 4);
+    let mut rest = Vec::new();
+    tokio::time::timeout(Duration::from_secs(8), client.read_to_end(&mut rest))
+        .await
+        .expect("it stays")
+        .unwrap();
+    assert_eq!(refused(&used).await, 401, "the stream goes on by the leeway");
+    assert_eq!(relay.with(&used, "GET", "/tunnels/abc", None).await.status, 401);
+    // Who comes late is let in, and has what is left of the leeway.
+    assert_eq!(refused(&unused).await, 101);
+    hands.set(NOON + 60);
+    let mut latest = relay.websocket("/t/abc/client", CLIENT, &unused).await;
+    tokio::time::timeout(Duration::from_secs(9), latest.read_to_end(&mut rest))
+        .await
+        .expect("it stays")
+        .unwrap();
+    hands.set(NOON + 63);
+    assert_eq!(refused(&unused).await, 401);
+}
+
+/// A token whose end was so long ago, in seconds.
+fn token_past(relay: &TestRelay, hands: &Hands, past: u64) -> String {
+    hands.set(NOON - past);
+    let token = relay.token_for("ada", Some("abc"), "connect manage", Duration::ZERO);
+    hands.set(NOON);
+    token
+}
+
+/// What a token may in its leeway ends with it: it can be revoked, and makes no other.
+#[tokio::test]
+async fn the_leeway_of_a_token_is_revoked_and_not_handed_on() {
+    let hands = Hands::default();
+    let relay = start(|config| config.clock = hands.clock()).await;
+    relay.tunnel("abc", json!({})).await;
+    let host = host(&relay, HOST).await;
+    let _channels = channels(&host);
+    let token = token_past(&relay, &hands, 30);
+    let shown = relay.with(&token, "GET", "/tunnels/abc?tokenScopes=connect,manage", None).await;
+    assert_eq!((shown.status, shown.json().get("accessTokens")), (200, None));
+    let wanted = json!({"tunnelId": "abc", "scopes": ["connect"], "expiresIn": 3600});
+    let made = relay.with(&token, "POST", "/tokens", Some(&wanted)).await;
+    assert_eq!(made.status, 401);
+    assert!(made.problem().contains("expired"), "{made:?}");
+    let mut client = relay.websocket("/t/abc/client", CLIENT, &token).await;
+    let again = token_past(&relay, &hands, 30);
+    let body = json!({ "token": token });
+    assert_eq!(relay.with(&token, "POST", "/tokens/revoke", Some(&body)).await.status, 204);
+    let mut rest = Vec::new();
+    tokio::time::timeout(Duration::from_secs(5), client.read_to_end(&mut rest))
+        .await
+        .expect("it stays")
+        .unwrap();
+    // The next revocation forgets the one before too early, if it forgets by the end of the token alone.
+    relay.relay.revoke(&relay.token_id(&again), NOON - 30).unwrap();
+    for token in [&token, &again] {
+        assert_eq!(relay.upgrade("/t/abc/client", CLIENT, token).await.unwrap_err().status, 401);
+    }
+}
+
+/// Row "clock jumps" of the threat model: connections go by the time that passes, tokens by the clock as it is now.
+#[tokio::test]
+async fn a_clock_that_jumps_ends_nobody_and_keeps_nobody() {
+    const DAY: u64 = 86_400;
+    let hands = Hands::default();
+    let relay = start(|config| config.clock = hands.clock()).await;
+    relay.tunnel("abc", json!({})).await;
+    let lasting = relay.token_for("ada", Some("abc"), "host connect", Duration::from_secs(600));
+    let host = session(&relay, "/t/abc/host", HOST_V2, &lasting).await;
+    let _channels = channels(&host);
+    until("no host", || relay.relay.live_counts("abc").host).await;
+    let stays = session(&relay, "/t/abc/client", CLIENT_V2, &lasting).await;
+    let short = relay.token_for("ada", Some("abc"), "connect", Duration::from_secs(5));
+    let ends = session(&relay, "/t/abc/client", CLIENT_V2, &short).await;
+
+    hands.set(NOON + DAY);
+    // Longer than it takes to look for those whose time is over.
+    let early = tokio::time::timeout(Duration::from_millis(3000), ends.closed()).await;
+    assert!(early.is_err(), "the jump has ended it: {early:?}");
+    for token in [&lasting, &short] {
+        assert_eq!(relay.upgrade("/t/abc/client", CLIENT_V2, token).await.unwrap_err().status, 401);
+    }
+    hands.set(NOON - DAY);
+    let gone = tokio::time::timeout(Duration::from_secs(8), ends.closed()).await.expect("the jump keeps it");
+    assert_told(&gone, DisconnectReason::CONNECTION_LOST);
+    assert!(tokio::time::timeout(Duration::from_millis(100), stays.closed()).await.is_err());
+    assert!(relay.upgrade("/t/abc/client", CLIENT_V2, &short).await.is_ok(), "the clock says that it holds");
+    assert!(relay.relay.live_counts("abc").host);
 }

@@ -196,6 +196,44 @@ async fn rights_that_are_withdrawn() {
     }
 }
 
+/// Row "open relay, phishing" of the threat model: whoever runs the relay ends an abuse in the middle of a transfer, and by taking
+/// the tunnel and its maker's token, for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_cuts_a_live_transfer_at_once() {
+    for way in ["deny", "delete"] {
+        let relay = start(|_| {}).await;
+        let maker = relay.token(None, "create manage host connect");
+        assert_eq!(relay.with(&maker, "PUT", "/tunnels/abc", Some(&json!({}))).await.status, 201);
+        let host = session(&relay, "/t/abc/host", HOST, &maker).await;
+        let mut channels = channels(&host);
+        let mut client = relay.websocket("/t/abc/client", CLIENT, &maker).await;
+        let mut to_client = channels.recv().await.unwrap();
+        tokio::spawn(async move { while to_client.write_all(&[7; 32 * 1024]).await.is_ok() {} });
+        let mut block = vec![0; 256 * 1024];
+        client.read_exact(&mut block).await.unwrap();
+        let reader = tokio::spawn(async move {
+            while let Ok(1..) = client.read(&mut block).await {}
+            tokio::time::Instant::now()
+        });
+        let started = tokio::time::Instant::now();
+        if way == "deny" {
+            let rules =
+                json!({"entries": [{"type": "Anonymous", "isDeny": true, "scopes": ["connect", "host"]}]});
+            assert_eq!(relay.admin("PUT", "/tunnels/abc/access", Some(&rules)).await.status, 200);
+        } else {
+            let path = format!("/tokens/{}", relay.token_id(&maker));
+            assert_eq!(relay.admin("DELETE", &path, None).await.status, 204);
+            assert_eq!(relay.admin("DELETE", "/tunnels/abc", None).await.status, 204);
+        }
+        let cut = tokio::time::timeout(PATIENCE, reader).await.expect("it goes on").unwrap();
+        let took = cut.saturating_duration_since(started);
+        assert!(took <= Duration::from_secs(1), "{way}: it went on for {took:?}");
+        assert_told(&ended(&host).await, DisconnectReason::BY_APPLICATION);
+        let again = relay.with(&maker, "PUT", "/tunnels/abc", Some(&json!({}))).await.status;
+        assert_eq!(again, if way == "deny" { 200 } else { 401 }, "{way}");
+    }
+}
+
 /// Everybody is asked to come back, which reason 10 means to an SDK and no other.
 #[tokio::test]
 async fn a_relay_that_stops_sends_everybody_away() {

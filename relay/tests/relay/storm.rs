@@ -87,7 +87,7 @@ async fn client(relay: &TestRelay, token: &str, pin: Pin, log: &Arc<Mutex<Log>>)
     };
     let config = client::Config {
         url: format!("ws://{}/t/abc/client", relay.address),
-        token: Some(Zeroizing::new(token.to_owned())),
+        token: Some(Zeroizing::new(token.to_owned()).into()),
         pin,
         protocol: Protocol::V1,
         end_to_end: true,
@@ -125,7 +125,7 @@ async fn hundreds_of_clients_come_back_after_a_restart() {
     let port = echo().await;
     let config = host::Config {
         url: format!("ws://{}/t/abc/host", relay.address),
-        token: Some(Zeroizing::new(host_token)),
+        token: Some(Zeroizing::new(host_token).into()),
         protocol: Protocol::V1,
         allow_plain: false,
         dialer: Dialer::new(None, Proxies::default()).unwrap(),

@@ -2,7 +2,7 @@
 
 use ssh_core::crypto::{
     ActiveKeyExchange, Cipher, CipherKind, CryptoError, CryptoProvider, Framing, HashAlgorithm, Hashes,
-    KeyExchange, MacKey, Opener, Sealer, SecureRandom, ShareEncoding, SharedSecret, SignatureAlgorithm,
+    KeyExchange, KeyedMac, Mac, MacKey, Opener, Sealer, SecureRandom, ShareEncoding, SharedSecret, SignatureAlgorithm,
     Signatures, Signer,
 };
 use ssh_core::keys::{KeyKind, PrivateKey, PublicKey};
@@ -13,7 +13,7 @@ pub static PROVIDER: CryptoProvider = CryptoProvider {
     name: "nothing",
     key_exchanges: &[&Nothing, &Number],
     ciphers: &[&Nothing],
-    macs: &[],
+    macs: &[&Nothing],
     signatures: &Nothing,
     hashes: &Nothing,
     random: &Nothing,
@@ -36,12 +36,12 @@ impl SecureRandom for Nothing {
 
 impl Hashes for Nothing {
     fn digest(&self, algorithm: HashAlgorithm, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
-        let mut sum = 0_u8;
-        for byte in parts.iter().copied().flatten() {
-            sum = sum.wrapping_mul(31).wrapping_add(*byte);
-        }
-        Zeroizing::new(vec![sum; algorithm.output_len()])
+        Zeroizing::new(vec![sum(parts); algorithm.output_len()])
     }
+}
+
+fn sum(parts: &[&[u8]]) -> u8 {
+    parts.iter().copied().flatten().fold(0, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte))
 }
 
 macro_rules! exchange {
@@ -108,6 +108,35 @@ impl Cipher for Nothing {
     }
     fn opener(&self, _: &[u8], _: &[u8], _: Option<MacKey<'_>>) -> Result<Box<dyn Opener>, CryptoError> {
         Ok(Box::new(Nothing))
+    }
+}
+
+/// Nothing is sealed with it; it is what the tokens of a reconnect are made with.
+impl Mac for Nothing {
+    fn name(&self) -> &'static str {
+        "hmac-sha2-256-etm@openssh.com"
+    }
+    fn key_len(&self) -> usize {
+        32
+    }
+    fn tag_len(&self) -> usize {
+        32
+    }
+    fn is_etm(&self) -> bool {
+        true
+    }
+    fn with_key(&self, _: &[u8]) -> Result<Box<dyn KeyedMac>, CryptoError> {
+        Ok(Box::new(Nothing))
+    }
+}
+
+impl KeyedMac for Nothing {
+    fn sign(&mut self, parts: &[&[u8]], tag: &mut [u8]) {
+        tag.fill(sum(parts));
+    }
+    fn verify(&mut self, parts: &[&[u8]], tag: &[u8]) -> Result<(), CryptoError> {
+        let sum = sum(parts);
+        if tag.iter().all(|byte| *byte == sum) { Ok(()) } else { Err(CryptoError::Unauthentic) }
     }
 }
 

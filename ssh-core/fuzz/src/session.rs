@@ -44,6 +44,17 @@ pub fn play(role: Role, input: &[u8]) {
     }
 }
 
+/// Plays `input` to one end of a multi-channel stream: no exchange, no cryptography and no login stand before its channels.
+///
+/// The first byte chooses settings, as above.
+pub fn play_without_security(role: Role, input: &[u8]) {
+    let Some((settings, records)) = input.split_first() else { return };
+    play(role, &[&[settings | INSECURE], records].concat());
+}
+
+/// The bit of the settings that goes without any security.
+const INSECURE: u8 = 4;
+
 struct Session {
     engine: Engine,
     inbound: Inbound,
@@ -76,7 +87,7 @@ impl Session {
         if settings & 2 != 0 {
             limits.rekey_bytes = 500;
         }
-        let insecure = settings & 4 != 0;
+        let insecure = settings & INSECURE != 0;
         let algorithms = if insecure {
             Algorithms::insecure_without_any_security()
         } else if settings & 8 != 0 {
@@ -323,7 +334,7 @@ impl Session {
 }
 
 /// The next byte, or 0.
-fn byte(input: &mut &[u8]) -> u8 {
+pub(crate) fn byte(input: &mut &[u8]) -> u8 {
     take(input, 1).first().copied().unwrap_or(0)
 }
 
@@ -334,7 +345,7 @@ fn take<'a>(input: &mut &'a [u8], len: usize) -> &'a [u8] {
     head
 }
 
-fn start_of_time() -> Instant {
+pub(crate) fn start_of_time() -> Instant {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *START.get_or_init(Instant::now)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::login::Login;
-use super::{Credential, HostBased, Identity, PasswordPrompt, PromptResponder};
+use super::{Credential, HostBased, Identity, KeyQuery, PasswordPrompt, PromptResponder};
 use crate::error::{ApiMisuse, AuthFailure, Error};
 use crate::protocol::{AuthReply, ClientAuthRequest, ToSign};
 
@@ -36,6 +36,7 @@ impl Login<'_> {
                 };
                 self.keys(&identities).await
             }
+            Credential::KeyQuery(query) => self.key_query(&query).await,
             Credential::KeyboardInteractive(responder) => self.keyboard_interactive(&*responder).await,
             Credential::HostBased(host) => self.host_based(&host).await,
         }
@@ -106,6 +107,24 @@ impl Login<'_> {
         }
         let what = ToSign::PublicKey { key, algorithm };
         self.signed(PUBLIC_KEY, &what, identity, algorithm, identity.signs_at_once()).await
+    }
+
+    /// RFC 4252 §7, the first half: asks whether the key would do, and says what the answer is.
+    async fn key_query(&mut self, query: &KeyQuery) -> Result<bool, Error> {
+        let KeyQuery { identity, answered } = query;
+        let key = identity.blob();
+        let server = self.shared.with(|engine| engine.server_sig_algs().map(<[_]>::to_vec));
+        let Some(algorithm) = identity.algorithm_for(server.as_deref()) else {
+            answered(false);
+            return Ok(false);
+        };
+        self.begin(PUBLIC_KEY, &ClientAuthRequest::PublicKeyQuery { key, algorithm })?;
+        let reply = self.reply().await?;
+        answered(matches!(reply, AuthReply::PkOk));
+        match reply {
+            AuthReply::PkOk => Ok(false),
+            reply => self.note(PUBLIC_KEY, Some(key), reply),
+        }
     }
 
     /// RFC 4252 §9.

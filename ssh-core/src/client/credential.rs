@@ -24,6 +24,8 @@ pub enum Credential {
     Identity(Identity),
     /// Keys that are fetched when the server takes keys: an agent's, or one that somebody has to be asked for.
     Keys(Arc<dyn KeySource>),
+    /// A question whether a key would do. It lets nobody in, and the login goes on with what comes next.
+    KeyQuery(Arc<KeyQuery>),
     /// Questions of the server, and who answers them (RFC 4256).
     KeyboardInteractive(Arc<dyn PromptResponder>),
     /// The word of the host that the user is on (RFC 4252 §9).
@@ -41,6 +43,12 @@ pub trait PasswordPrompt: Send + Sync + fmt::Debug {
         let _ = prompt;
         std::future::ready(None).boxed()
     }
+}
+
+/// A question whether a key would do (RFC 4252 §7), from [`Credential::key_query`].
+pub struct KeyQuery {
+    pub(super) identity: Identity,
+    pub(super) answered: Box<dyn Fn(bool) + Send + Sync>,
 }
 
 /// Somebody who answers a server's questions. The login deadline goes on while they are asked.
@@ -97,6 +105,16 @@ impl Credential {
         Self::Keys(Arc::new(source))
     }
 
+    /// Asks whether a key or certificate would do, without a proof: nothing is signed, and [`Identity::public`] is enough.
+    /// `answered` is called at most once an attempt, before the next begins: `false` too if the server takes no algorithm of
+    /// the key. It is not called if the server takes no keys at all, or the session ends first.
+    ///
+    /// The server counts it as an attempt, and a key that it has refused is not tried afterwards.
+    #[must_use]
+    pub fn key_query(identity: Identity, answered: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self::KeyQuery(Arc::new(KeyQuery { identity, answered: Box::new(answered) }))
+    }
+
     /// Answers to the server's questions.
     #[must_use]
     pub fn keyboard_interactive(responder: impl PromptResponder + 'static) -> Self {
@@ -108,7 +126,7 @@ impl Credential {
     pub fn method(&self) -> &'static str {
         match self {
             Self::Password(_) | Self::AskPassword(_) => "password",
-            Self::Key(_) | Self::Identity(_) | Self::Keys(_) => "publickey",
+            Self::Key(_) | Self::Identity(_) | Self::Keys(_) | Self::KeyQuery(_) => "publickey",
             Self::KeyboardInteractive(_) => "keyboard-interactive",
             Self::HostBased(_) => "hostbased",
         }
@@ -123,8 +141,15 @@ impl fmt::Debug for Credential {
             Self::Key(key) => write!(f, "Key({:?})", key.public_key()),
             Self::Identity(identity) => identity.fmt(f),
             Self::Keys(source) => write!(f, "Keys({source:?})"),
+            Self::KeyQuery(query) => query.fmt(f),
             Self::KeyboardInteractive(responder) => write!(f, "KeyboardInteractive({responder:?})"),
             Self::HostBased(host) => write!(f, "HostBased({:?} {:?})", host.client_host, host.identity),
         }
+    }
+}
+
+impl fmt::Debug for KeyQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyQuery({:?})", self.identity)
     }
 }

@@ -46,6 +46,15 @@ impl Identity {
         Ok(Self { blob: blob.into(), comment: "".into(), algorithms, signer, sign_at_once: false })
     }
 
+    /// A key of which only the public half is known. It is good for [`Credential::key_query`](super::Credential::key_query):
+    /// where it has to sign, it is passed over.
+    ///
+    /// # Errors
+    /// [`KeyError::UnknownType`] if no algorithm is known for it.
+    pub fn public(key: &PublicKey) -> Result<Self, KeyError> {
+        Self::new(&key.to_blob(), Arc::new(NoPrivateHalf))
+    }
+
     /// A private key in memory, without the certificate that it may carry.
     ///
     /// # Errors
@@ -147,6 +156,15 @@ impl AsyncSigner for SigningKey {
             .ok_or(SignError::WrongAlgorithm)
             .and_then(|known| Ok(join_signature(algorithm, &Self::sign(self, known, data)?)));
         std::future::ready(signed).boxed()
+    }
+}
+
+#[derive(Debug)]
+struct NoPrivateHalf;
+
+impl AsyncSigner for NoPrivateHalf {
+    fn sign<'a>(&'a self, _: &'a str, _: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+        std::future::ready(Err(SignError::Refused("there is no private half".into()))).boxed()
     }
 }
 

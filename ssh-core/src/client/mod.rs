@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use agent::Agent;
 pub use config::{Config, ConfigBuilder, HostKeyVerifier, NeedsHostKeyVerifier, Ready, danger};
-pub use credential::{Credential, HostBased, InfoRequest, PasswordPrompt, Prompt, PromptResponder};
+pub use credential::{Credential, HostBased, InfoRequest, KeyQuery, PasswordPrompt, Prompt, PromptResponder};
 pub use identity::{AsyncSigner, Identity, KeySource};
 pub use policy::{AuthChoice, AuthContext, AuthPolicy, PolicyError};
 

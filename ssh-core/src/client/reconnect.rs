@@ -12,13 +12,13 @@ use crate::driver::{BoxStream, Shared, Supervisor, now, split};
 use crate::error::{Error, ReconnectFailure};
 use crate::protocol::{Engine, Inbound, Input, ReconnectOffer};
 use crate::session::SessionEvent;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// How a client comes back by itself when its stream is lost: where to, how often, and when to give up.
 ///
-/// Attempts follow each other with a delay that doubles from [`first_delay`](Self::first_delay) to
-/// [`max_delay`](Self::max_delay), of which a random part up to a half is taken off, so that the clients of a server
-/// that was gone do not all come at once. The first attempt waits for up to the first delay. What cannot get better ends
+/// Each attempt waits for a random share of a cap, which doubles from [`first_delay`](Self::first_delay) to
+/// [`max_delay`](Self::max_delay) ("full jitter"), so that the clients of a server that was gone come one by one; and for as
+/// long as the connector says, on top ([`ConnectError::NotBefore`]). What cannot get better ends
 /// the session with its cause: another host key, a session that the server does not have, and whatever the
 /// connector says.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ trait Connector: Send + Sync {
 pub enum ConnectError {
     /// It may be better next time.
     Temporary(Error),
+    /// It may be better once this time has passed: who answers has said so.
+    NotBefore(Error, Duration),
     /// It will not get better: the session ends with this.
     Permanent(Error),
 }
@@ -105,7 +107,7 @@ impl Reconnect {
         self
     }
 
-    /// The delay that the others are multiples of. 100 ms.
+    /// The longest delay before the first attempt. 100 ms.
     #[must_use]
     pub fn first_delay(mut self, delay: Duration) -> Self {
         self.first_delay = delay;
@@ -148,12 +150,11 @@ impl Reconnect {
     pub fn delay(&self, attempt: u32, provider: &CryptoProvider) -> Duration {
         let doubled =
             self.first_delay.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
-        let delay = doubled.min(self.max_delay);
+        let cap = doubled.min(self.max_delay);
         let mut random = [0; 2];
-        // Without randomness the delay is just not spread.
-        let _ = provider.random.fill(&mut random);
-        let part = delay.checked_div(2 * 0x1_0000).unwrap_or_default();
-        delay.saturating_sub(part.saturating_mul(u32::from(u16::from_be_bytes(random))))
+        // Without randomness nobody is spread, and nobody comes too early.
+        let share = provider.random.fill(&mut random).map_or(u16::MAX, |()| u16::from_be_bytes(random));
+        cap.checked_div(u16::MAX.into()).unwrap_or_default().saturating_mul(share.into())
     }
 }
 
@@ -172,16 +173,17 @@ impl Supervisor for AutoReconnect {
 impl AutoReconnect {
     async fn run(&self, shared: &Shared) {
         let mut attempt = 0_u32;
+        let mut asked = Duration::ZERO;
         loop {
             attempt = attempt.saturating_add(1);
-            let delay = self.policy.delay(attempt, self.provider);
+            let delay = self.policy.delay(attempt, self.provider).saturating_add(std::mem::take(&mut asked));
             shared.announce(SessionEvent::Reconnecting { attempt, after: delay });
             tokio::time::sleep(delay).await;
             // Somebody else may have been faster, or closed the session.
             if shared.with(|engine| engine.detached().is_none() || engine.ended().is_some()) {
                 return;
             }
-            let tried = self.attempt(shared, attempt).await;
+            let tried = self.attempt(shared, attempt, &mut asked).await;
             let error = match tried {
                 Ok(()) => return,
                 Err(Attempt::Failed(_)) if self.policy.attempts.is_none_or(|most| attempt < most) => continue,
@@ -194,11 +196,16 @@ impl AutoReconnect {
 }
 
 impl AutoReconnect {
-    async fn attempt(&self, shared: &Shared, attempt: u32) -> Result<(), Attempt> {
+    /// `asked` is set if who answers wants to be left alone for a time.
+    async fn attempt(&self, shared: &Shared, attempt: u32, asked: &mut Duration) -> Result<(), Attempt> {
         let connect = async {
             match self.policy.connector.connect(attempt).await {
                 Ok(stream) => Ok(stream),
                 Err(ConnectError::Temporary(error)) => Err(Attempt::Failed(error)),
+                Err(ConnectError::NotBefore(error, time)) => {
+                    *asked = time;
+                    Err(Attempt::Failed(error))
+                }
                 Err(ConnectError::Permanent(error)) => Err(Attempt::Hopeless(error)),
             }
         };
@@ -222,7 +229,7 @@ pub(crate) enum Attempt {
 impl Attempt {
     fn note(&self) {
         let (Self::Failed(error) | Self::Hopeless(error)) = self;
-        tracing::debug!(event = TraceEvent::ClientSessionReconnectFailed.id(), %error, "reconnecting failed");
+        tell!(ClientSessionReconnectFailed, %error, "reconnecting failed");
     }
 }
 
@@ -356,13 +363,13 @@ mod tests {
         let provider = &crate::crypto::rustcrypto::PROVIDER;
         let policy = Reconnect::new(|_| async { Ok(tokio::io::empty()) });
         let ms = |attempt| {
-            let all: Vec<_> = (0..200).map(|_| policy.delay(attempt, provider).as_millis()).collect();
+            let all: Vec<_> = (0..1000).map(|_| policy.delay(attempt, provider).as_millis()).collect();
             (*all.iter().min().unwrap(), *all.iter().max().unwrap())
         };
         for (attempt, most) in [(1, 100), (2, 200), (5, 1600), (9, 15_000), (40, 15_000), (u32::MAX, 15_000)]
         {
             let (shortest, longest) = ms(attempt);
-            assert!(shortest >= most / 2 && longest <= most && longest > shortest + most / 5, "{attempt}");
+            assert!(shortest <= most / 20 && longest <= most && longest >= most * 19 / 20, "{attempt}");
         }
     }
 }

@@ -13,12 +13,13 @@ pub struct Limits {
     pub pre_auth_bytes: u64,
     /// Packets that a peer may send before it is authenticated. 1000.
     pub pre_auth_packets: u64,
-    /// Failed authentication attempts of any method before a server disconnects. 5.
+    /// Failed authentication attempts of any method before a server disconnects. A `none` that is refused counts too, unless
+    /// it is a client's first request: everybody asks that way for the methods (RFC 4252 §5.2). 5.
     pub auth_attempts: u32,
     /// A failed attempt is answered at a multiple of this after it came. 100 ms.
     pub auth_failure_delay: Duration,
-    /// Attempts and keyboard-interactive answers of any kind, accepted queries included, before a server disconnects.
-    /// 40.
+    /// Attempts and keyboard-interactive answers of any kind, accepted queries and the first `none` included, before a
+    /// server disconnects. 40.
     pub auth_requests: u32,
     /// Rounds of one keyboard-interactive conversation. 16.
     pub auth_rounds: u32,
@@ -52,6 +53,102 @@ pub struct Limits {
     pub trace_channel_data: bool,
 }
 
+/// A limit that cannot be changed so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// There is none of this name.
+    #[error("there is no such limit; there are {}", Limits::NAMES.join(", "))]
+    Unknown,
+    /// The value is 0, or more than this.
+    #[error("the value has to be from 1 to {0}")]
+    Value(u64),
+}
+
+macro_rules! limits_by_name {
+    ($($name:ident: $kind:ident,)*) => {
+        impl Limits {
+            /// The names that [`set`](Self::set) takes.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            /// Changes the limit of this name, which is that of its field: a count, a number of bytes, or of seconds, or of
+            /// milliseconds for `auth_failure_delay`.
+            ///
+            /// # Errors
+            /// [`LimitError`]; nothing has changed then.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
+                match name {
+                    $(stringify!($name) => self.$name = $kind(value)?,)*
+                    _ => return Err(LimitError::Unknown),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+limits_by_name! {
+    login: seconds,
+    key_exchange: seconds,
+    pre_auth_bytes: long,
+    pre_auth_packets: long,
+    auth_attempts: short,
+    auth_failure_delay: milliseconds,
+    auth_requests: short,
+    auth_rounds: short,
+    auth_decision: seconds,
+    packet_bytes: packet,
+    channels: count,
+    channel_window: short,
+    max_channel_window: short,
+    session_window: short,
+    channel_packet: packet,
+    pending_requests: count,
+    rekey_bytes: long,
+    rekey_packets: rekey_packets,
+    rekey_after: some_seconds,
+    keepalive: some_seconds,
+    keepalive_misses: short,
+}
+
+fn long(value: u64) -> Result<u64, LimitError> {
+    if value == 0 { Err(LimitError::Value(u64::MAX)) } else { Ok(value) }
+}
+
+fn short(value: u64) -> Result<u32, LimitError> {
+    let value = u32::try_from(value).ok().filter(|value| *value > 0);
+    value.ok_or(LimitError::Value(u32::MAX.into()))
+}
+
+fn count(value: u64) -> Result<usize, LimitError> {
+    usize::try_from(short(value)?).map_err(|_| LimitError::Value(u32::MAX.into()))
+}
+
+fn seconds(value: u64) -> Result<Duration, LimitError> {
+    short(value).map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+fn some_seconds(value: u64) -> Result<Option<Duration>, LimitError> {
+    seconds(value).map(Some)
+}
+
+fn milliseconds(value: u64) -> Result<Duration, LimitError> {
+    short(value).map(|milliseconds| Duration::from_millis(milliseconds.into()))
+}
+
+/// A packet is in memory as a whole.
+fn packet(value: u64) -> Result<u32, LimitError> {
+    short(value).ok().filter(|value| *value <= MAX_PACKET).ok_or(LimitError::Value(MAX_PACKET.into()))
+}
+
+/// A packet counter must not come round under one key.
+fn rekey_packets(value: u64) -> Result<u64, LimitError> {
+    long(value).ok().filter(|value| *value <= MAX_REKEY_PACKETS).ok_or(LimitError::Value(MAX_REKEY_PACKETS))
+}
+
+const MAX_PACKET: u32 = 16 * 1024 * 1024;
+const MAX_REKEY_PACKETS: u64 = 1 << 31;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -78,5 +175,43 @@ impl Default for Limits {
             keepalive_misses: 3,
             trace_channel_data: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_has_a_name_by_which_it_is_changed() {
+        for name in Limits::NAMES {
+            let mut limits = Limits::default();
+            limits.set(name, 77).unwrap();
+            assert_ne!(limits, Limits::default(), "{name}");
+            assert!(matches!(limits.set(name, 0), Err(LimitError::Value(_))), "{name}");
+            // As a `Debug` line shows the fields; the last one is no limit.
+            assert!(format!("{limits:?}").contains(&format!("{name}: ")), "{name}");
+        }
+        let fields = format!("{:?}", Limits::default()).matches(": ").count();
+        assert_eq!(Limits::NAMES.len(), fields - 1, "a limit has no name");
+        let error = Limits::default().set("speed", 1).unwrap_err().to_string();
+        assert!(error.contains("pre_auth_packets"), "{error}");
+        assert!(Limits::default().set("rekey_packets", 1 << 32).is_err());
+    }
+
+    /// The values that are documented and promised.
+    #[test]
+    fn the_defaults_are_those_that_are_promised() {
+        let limits = Limits::default();
+        let seconds = Duration::from_secs;
+        assert_eq!((limits.login, limits.key_exchange), (seconds(30), seconds(30)));
+        assert_eq!((limits.pre_auth_bytes, limits.pre_auth_packets), (512 * 1024, 1000));
+        assert_eq!((limits.auth_attempts, limits.auth_failure_delay), (5, Duration::from_millis(100)));
+        assert_eq!((limits.packet_bytes, limits.channels), (256 * 1024, 256));
+        let windows = (limits.channel_window, limits.max_channel_window, limits.session_window);
+        assert_eq!(windows, (1 << 20, 16 << 20, 16 << 20));
+        assert_eq!((limits.rekey_bytes, limits.rekey_packets), (512 << 20, 1 << 31));
+        assert_eq!((limits.keepalive, limits.keepalive_misses), (Some(seconds(20)), 3));
+        assert_eq!(limits.rekey_after, None);
     }
 }

@@ -6,7 +6,7 @@ mod limits;
 
 pub use algorithms::{Algorithms, KNOWN_CIPHERS, KNOWN_KEX, KNOWN_MACS, UnknownAlgorithm};
 pub use extensions::{CAN_CHANGE_PORT, Extensions, OPEN_CHANNEL_REQUEST};
-pub use limits::Limits;
+pub use limits::{LimitError, Limits};
 
 use crate::crypto::CryptoProvider;
 #[cfg(feature = "tokio")]

@@ -6,6 +6,7 @@
 mod read_loop;
 mod shared;
 mod stream;
+mod wires;
 mod write_loop;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use shared::{EndIfDropped, Keeper, Shared};
 pub(crate) use stream::{BoxStream, split};
+pub use wires::Wires;
 
 use crate::protocol::{Engine, Inbound};
 use crate::session::SessionEvent;

@@ -8,7 +8,7 @@ use super::shared::{EndOnDrop, Gone, Shared};
 use super::stream::{BoxStream, ReadLink};
 use crate::error::Error;
 use crate::protocol::{Engine, Inbound, Input, Packet};
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// A read asks for this much at first, in bytes, and for twice as much whenever it got all of it.
 const FIRST_READ: usize = 16 * 1024;
@@ -150,7 +150,7 @@ async fn read(shared: &Shared, link: &mut ReadLink) -> Gone {
         match read {
             Ok(0) => lose(shared, generation, inbound.lost(&Error::end_of_stream())),
             Err(error) => {
-                tracing::debug!(event = TraceEvent::StreamReadError.id(), %error, "reading failed");
+                tell!(StreamReadError, %error, "reading failed");
                 lose(shared, generation, inbound.lost(&error));
             }
             Ok(n) => {
@@ -190,7 +190,7 @@ fn dispatch(
                 Ok(Some(Input::Ident(version))) => ident = Some(version),
                 Ok(None) => break None,
                 Err(error) => {
-                    tracing::debug!(event = TraceEvent::ReceiveMessageFailed.id(), %error, "a packet was not opened");
+                    tell!(ReceiveMessageFailed, %error, "a packet was not opened");
                     break Some(error);
                 }
             }

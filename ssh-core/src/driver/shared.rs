@@ -1,3 +1,9 @@
+//! The engine behind its lock, and those who wait for it.
+
+mod guards;
+mod listeners;
+mod streams;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,8 +13,14 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, watch};
 
+pub(crate) use guards::EndIfDropped;
+pub(super) use guards::EndOnDrop;
+pub(crate) use listeners::Keeper;
+use listeners::MAX_EVENTS;
+pub(super) use streams::Gone;
+
 use super::stream::{ReadLink, WriteLink};
-use crate::error::{Error, ReconnectFailure};
+use crate::error::Error;
 use crate::protocol::{ConnectionEvent, Engine, Event, LinkEvent};
 use crate::session::SessionEvent;
 
@@ -42,19 +54,6 @@ impl Drop for OnlyAttempt<'_> {
     }
 }
 
-/// Whoever keeps sessions that have no stream. It is called without the lock.
-pub(crate) trait Keeper: Send + Sync + std::fmt::Debug {
-    /// The stream was lost.
-    fn lost(&self);
-    /// There is another.
-    fn resumed(&self);
-    /// The session is over.
-    fn ended(&self);
-}
-
-/// Events that somebody has not looked at; past it the oldest are forgotten.
-const MAX_EVENTS: usize = 64;
-
 struct State {
     engine: Engine,
     /// Wakes the write loop when there is output.
@@ -63,6 +62,8 @@ struct State {
     armed: Option<Instant>,
     login: Queue<Event>,
     end_seen: bool,
+    /// What the session held without a stream when its keeper was last told, in bytes.
+    held: usize,
     /// Somebody is telling of progress, and will tell of what comes meanwhile.
     telling: bool,
     /// The session that this connection carries now, and its generation.
@@ -75,16 +76,6 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("engine", &self.engine).finish_non_exhaustive()
     }
-}
-
-/// Why a loop lets go of its stream.
-pub(super) enum Gone {
-    /// The session is over.
-    Ended,
-    /// The session has lost it, or has another.
-    Lost,
-    /// It carries another session, whose generation it is.
-    Moved(Arc<Shared>, u64),
 }
 
 #[derive(Debug)]
@@ -111,6 +102,9 @@ impl<T> Default for Queue<T> {
     }
 }
 
+/// A session without a stream that holds so many bytes more than before is to be looked at.
+const GROWTH: usize = 128 * 1024;
+
 /// Wakers that leave the lock at a time: on the stack, so that waking allocates nothing.
 const WAKE_BATCH: usize = 8;
 
@@ -122,6 +116,7 @@ impl Shared {
             armed: None,
             login: Queue::default(),
             end_seen: false,
+            held: 0,
             telling: false,
             moved: None,
             next_reader: None,
@@ -152,125 +147,14 @@ impl Shared {
         result
     }
 
-    /// As [`with`](Self::with), for a loop, whose stream may be none of the session's any more.
-    pub(super) fn with_stream<R>(
-        &self,
-        generation: u64,
-        call: impl FnOnce(&mut Engine) -> R,
-    ) -> Result<R, Gone> {
-        let mut state = self.state.lock();
-        if let Some(gone) = state.gone(generation) {
-            return Err(gone);
-        }
-        let result = call(&mut state.engine);
-        self.settle(state);
-        Ok(result)
-    }
-
-    /// Why a loop should let go of its stream, if it should.
-    pub(super) fn gone(&self, generation: u64) -> Option<Gone> {
-        self.state.lock().gone(generation)
-    }
-
-    /// Waits until the stream of this generation is no longer the session's.
-    pub(super) async fn replaced(&self, generation: u64) {
-        let mut watch = self.generation.subscribe();
-        // The sender is ours, so there is no error.
-        let _ = watch.wait_for(|now| *now != generation).await;
-    }
-
-    /// Gives the stream of `connection` to this session.
-    pub(crate) fn hand_over(self: &Arc<Self>, connection: &Self) -> Result<(), ReconnectFailure> {
-        // In this order always: a connection that has not logged in is nobody's target.
-        let mut to = self.state.lock();
-        let mut from = connection.state.lock();
-        let handed = to.engine.hand_over(&mut from.engine, super::now());
-        if handed.is_ok() {
-            from.moved = Some((Arc::clone(self), to.engine.generation()));
-        }
-        connection.settle(from);
-        self.settle(to);
-        handed
-    }
-
-    /// The stream for a session's loops, unless there is a newer one.
-    pub(crate) fn deposit_reader(&self, link: ReadLink) {
-        let mut state = self.state.lock();
-        if link.generation == state.engine.generation() {
-            state.next_reader = Some(link);
-            self.reader_slot.notify_one();
-        }
-    }
-
-    /// As [`deposit_reader`](Self::deposit_reader).
-    pub(crate) fn deposit_writer(&self, link: WriteLink) {
-        let mut state = self.state.lock();
-        if link.generation == state.engine.generation() {
-            state.next_writer = Some(link);
-            self.writer_slot.notify_one();
-        }
-    }
-
-    pub(super) fn take_reader(&self) -> Option<ReadLink> {
-        self.state.lock().next_reader.take()
-    }
-
-    pub(super) fn take_writer(&self) -> Option<WriteLink> {
-        self.state.lock().next_writer.take()
-    }
-
-    pub(super) async fn reader_deposited(&self) {
-        self.reader_slot.notified().await;
-    }
-
-    pub(super) async fn writer_deposited(&self) {
-        self.writer_slot.notified().await;
-    }
-
-    /// What becomes of the stream from now on.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<SessionEvent> {
-        self.events.subscribe()
-    }
-
-    pub(crate) fn announce(&self, event: SessionEvent) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
-    }
-
     /// Begins an attempt to come back, unless there is one: to the server the second would be the better one.
     pub(crate) fn begin_attempt(&self) -> Option<OnlyAttempt<'_>> {
         (!self.attempting.swap(true, Ordering::AcqRel)).then(|| OnlyAttempt(&self.attempting))
     }
 
-    /// Who is told of what becomes of the stream. Once.
-    pub(crate) fn set_keeper(&self, keeper: Box<dyn Keeper>) {
-        let _ = self.keeper.set(keeper);
-    }
-
-    /// A loop stopped without a reason of its own.
-    fn abandon(&self) {
-        let error = if std::thread::panicking() {
-            Error::Bug("the session's driver panicked")
-        } else {
-            std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "the session's driver was dropped")
-                .into()
-        };
-        let moved = self.state.lock().moved.clone();
-        match moved {
-            // Its half will never reach the session.
-            Some((target, generation)) => {
-                let _ = target.with_stream(generation, |engine| engine.lose(error, super::now()));
-            }
-            None => self.with(|engine| {
-                if engine.ended().is_none() {
-                    engine.end(error);
-                }
-            }),
-        }
-    }
-
     fn settle(&self, mut state: parking_lot::MutexGuard<'_, State>) {
         let mut early = state.route_events();
+        let grown = state.has_grown();
         let (links, ended_now) = (state.link_events(), state.engine.ended().is_some() && !state.end_seen);
         let generation = state.engine.generation();
         if !links.is_empty() {
@@ -316,49 +200,8 @@ impl Shared {
             self.tell_progress();
         }
         self.report(links, ended_now);
-    }
-
-    /// Tells the listeners how far the connection is: by one task at a time, so that the order is kept.
-    fn tell_progress(&self) {
-        loop {
-            let stage = {
-                let mut state = self.state.lock();
-                let stage = state.engine.poll_progress();
-                state.telling = stage.is_some();
-                stage
-            };
-            match stage {
-                Some(stage) => self.announce(SessionEvent::Progress(stage)),
-                None => return,
-            }
-        }
-    }
-
-    /// Tells the keeper and the listeners.
-    fn report(&self, links: Vec<LinkEvent>, ended: bool) {
-        for event in links {
-            match event {
-                LinkEvent::Lost(cause) => {
-                    self.announce(SessionEvent::Disconnected(cause));
-                    if let Some(keeper) = self.keeper.get() {
-                        keeper.lost();
-                    }
-                }
-                LinkEvent::Enabled => self.announce(SessionEvent::ReconnectEnabled),
-                LinkEvent::KeepAliveSucceeded(count) => {
-                    self.announce(SessionEvent::KeepAliveSucceeded { count })
-                }
-                LinkEvent::KeepAliveFailed(count) => self.announce(SessionEvent::KeepAliveFailed { count }),
-                LinkEvent::Resumed => {
-                    self.announce(SessionEvent::Reconnected);
-                    if let Some(keeper) = self.keeper.get() {
-                        keeper.resumed();
-                    }
-                }
-            }
-        }
-        if ended && let Some(keeper) = self.keeper.get() {
-            keeper.ended();
+        if grown {
+            self.tell_growth();
         }
     }
 
@@ -436,6 +279,11 @@ impl Shared {
         }
     }
 
+    /// What the session holds for its peer, in bytes. Nobody is woken or told by looking.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.state.lock().engine.replay_bytes().0
+    }
+
     /// Why the session ended, if it has.
     pub(crate) fn end_reason(&self) -> Option<Error> {
         self.state.lock().engine.ended().cloned()
@@ -443,14 +291,18 @@ impl Shared {
 }
 
 impl State {
-    fn gone(&self, generation: u64) -> Option<Gone> {
-        if let Some((target, generation)) = &self.moved {
-            return Some(Gone::Moved(Arc::clone(target), *generation));
+    /// Whether its keeper should look at what the session holds without a stream.
+    fn has_grown(&mut self) -> bool {
+        if self.engine.detached().is_none() {
+            self.held = 0;
+            return false;
         }
-        if self.engine.generation() != generation {
-            return Some(Gone::Lost);
+        let held = self.engine.replay_bytes().0;
+        let grown = held >= self.held.saturating_add(GROWTH);
+        if grown {
+            self.held = held;
         }
-        self.engine.ended().map(|_| Gone::Ended)
+        grown
     }
 
     fn link_events(&mut self) -> Vec<LinkEvent> {
@@ -469,50 +321,5 @@ impl State {
             wakes.extend(self.login.waker.take());
         }
         wakes
-    }
-}
-
-/// Ends the session when a loop stops for whatever reason, a panic or an aborted task included, unless it was
-/// [let go](Self::disarm).
-pub(super) struct EndOnDrop(pub(super) Arc<Shared>, bool);
-
-impl EndOnDrop {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self(shared, true)
-    }
-
-    pub(super) fn disarm(mut self) {
-        self.1 = false;
-    }
-}
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        if self.1 {
-            self.0.abandon();
-        }
-    }
-}
-
-/// Ends a session whose login is given up before there is a [`Session`](crate::session::Session) to drop.
-pub(crate) struct EndIfDropped(Option<Arc<Shared>>);
-
-impl EndIfDropped {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        Self(Some(Arc::clone(shared)))
-    }
-
-    pub(crate) fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for EndIfDropped {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0.take() {
-            shared.with(|engine| {
-                engine.end(Error::Closed);
-            });
-        }
     }
 }

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::shared::{EndOnDrop, Gone, Shared};
 use super::stream::WriteLink;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// After the end, this much time to get rid of the last output.
 const LAST_WRITE: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ async fn keep_writing(guard: EndOnDrop, mut link: WriteLink) {
             Gone::Ended => {
                 drop(guard);
                 if let Ok(Err(error)) = tokio::time::timeout(LAST_WRITE, link.stream.shutdown()).await {
-                    tracing::debug!(event = TraceEvent::StreamCloseError.id(), %error, "closing failed");
+                    tell!(StreamCloseError, %error, "closing failed");
                 }
                 return;
             }
@@ -83,7 +83,7 @@ async fn write(shared: &Shared, link: &mut WriteLink) -> Gone {
             },
         };
         if let Err(error) = written {
-            tracing::debug!(event = TraceEvent::StreamWriteError.id(), %error, "writing failed");
+            tell!(StreamWriteError, %error, "writing failed");
             match shared.gone(generation) {
                 Some(Gone::Moved(target, generation)) => {
                     let lose = |engine: &mut crate::protocol::Engine| engine.lose(error.into(), super::now());

@@ -13,7 +13,7 @@ pub enum PeerMisbehaved {
     #[error("the version line is malformed or too long")]
     BadVersionLine,
     /// RFC 4253 §6.1: a packet length out of bounds.
-    #[error("packet length {0} is out of bounds")]
+    #[error("packet length {0} is out of bounds (limit packet_bytes)")]
     PacketLength(u32),
     /// RFC 4253 §6: padding under 4 bytes or longer than the packet, or no payload.
     #[error("the padding of a packet is malformed")]
@@ -58,10 +58,10 @@ pub enum PeerMisbehaved {
     #[error("message type {0} before authentication")]
     NotAuthenticated(u8),
     /// Too many bytes or packets before authentication.
-    #[error("too much traffic before authentication")]
+    #[error("too much traffic before authentication (limits pre_auth_packets and pre_auth_bytes)")]
     PreAuthTraffic,
     /// RFC 4252 §4: too many failed attempts.
-    #[error("too many authentication attempts")]
+    #[error("too many authentication attempts (limits auth_attempts, auth_requests and auth_rounds)")]
     TooManyAuthAttempts,
     /// RFC 4253 §10: a service that we do not have.
     #[error("the service is not available")]
@@ -78,10 +78,10 @@ pub enum PeerMisbehaved {
         channel: u32,
     },
     /// RFC 4254 §5.2: more data than the window allows.
-    #[error("more data than the channel's window allows")]
+    #[error("more data than the channel's window allows (limit channel_window)")]
     WindowOverrun,
     /// RFC 4254 §5.2: more data in a packet than its limit allows.
-    #[error("more data than the channel's packet limit allows")]
+    #[error("more data than the channel's packet limit allows (limit channel_packet)")]
     PacketOverrun,
     /// RFC 4254 §5.2: a window over 2^32-1 bytes.
     #[error("a window adjust goes past 2^32-1")]

@@ -55,7 +55,8 @@ pub(super) fn encrypt_aes256(key: &[u8], iv: &[u8], data: &mut [u8]) -> Option<(
 
 /// Adds the padding of RFC 5652 §6.3: as many bytes as are missing to a whole block, and a block if none is.
 pub(super) fn pad(data: &mut Vec<u8>, block: u8) {
-    let beyond = u8::try_from(data.len() % usize::from(block).max(1)).unwrap_or(0);
+    let beyond = data.len().checked_rem(usize::from(block)).unwrap_or(0);
+    let beyond = u8::try_from(beyond).unwrap_or(0);
     let count = block.saturating_sub(beyond);
     data.extend(std::iter::repeat_n(count, usize::from(count)));
 }

@@ -8,6 +8,17 @@
 //!   a format can say about a key is checked when it is read, and that RSA numbers belong together; what takes curve
 //!   arithmetic is checked by the backend before a key signs or verifies.
 
+// Key files come from anywhere; nothing in them is believed.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::unwrap_used
+    )
+)]
+
 mod address_list;
 mod asn1;
 mod authorized_keys;

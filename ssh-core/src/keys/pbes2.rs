@@ -166,6 +166,7 @@ impl FixedTag for Encrypted<'_> {
 }
 
 impl EncodeValue for Encrypted<'_> {
+    #[expect(clippy::arithmetic_side_effects, reason = "lengths of DER are added with a check")]
     fn value_len(&self) -> ::pkcs8::der::Result<Length> {
         self.scheme.encoded_len()? + self.data.encoded_len()?
     }

@@ -249,8 +249,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-fn bit_len(magnitude: &[u8]) -> usize {
+pub(super) fn bit_len(magnitude: &[u8]) -> usize {
     let value = trim_leading_zeros(magnitude);
-    let lead = value.first().map_or(0, |first| first.leading_zeros() as usize);
-    value.len().saturating_mul(8).saturating_sub(lead)
+    let lead = value.first().map_or(0, |first| first.leading_zeros());
+    value.len().saturating_mul(8).saturating_sub(usize::try_from(lead).unwrap_or(0))
 }

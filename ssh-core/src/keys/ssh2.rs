@@ -9,6 +9,7 @@ use super::cbc_cipher::CbcCipher;
 use super::dek_info;
 use super::error::shown;
 use super::pem;
+use super::public::bit_len;
 use super::public_line::clean_comment;
 use super::rsa_numbers::RsaNumbers;
 use super::{Half, KeyFormat, KeyFormatError, KeyPair, PrivateKey, PublicKey, PublicLine};
@@ -69,8 +70,7 @@ pub(super) fn write(key: &PrivateKey, comment: &str) -> Result<Zeroizing<String>
     body.put_len(len.saturating_add(4));
     body.put_len(len);
     for number in numbers {
-        let lead = number.first().map_or(0, |first| first.leading_zeros() as usize);
-        body.put_len(number.len().saturating_mul(8).saturating_sub(lead));
+        body.put_len(bit_len(number));
         body.put_bytes(number);
     }
     debug_assert!(body.len() <= room);

@@ -3,6 +3,17 @@
 //! [`Engine`] is one side of a session as a value and [`Inbound`] the stream's receiving half. Two engines hold a whole
 //! conversation in one unit test.
 
+// What a peer sends is counted, cut and converted by forms that cannot go wrong.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::unwrap_used
+    )
+)]
+
 pub(crate) mod auth;
 pub(crate) mod connection;
 mod engine;
@@ -32,4 +43,9 @@ pub enum Role {
     Client,
     /// Accepts, proves its host key, decides on authentication.
     Server,
+}
+
+/// A length, as counters of bytes take it. On machines with addresses of 64 bits it is nothing at all.
+pub(crate) fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }

@@ -26,8 +26,10 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
     /// The client is told the list. An unknown user should get the list that most users get.
     fn begin<'a>(&'a self, start: AuthStart<'a>) -> BoxFuture<'a, AuthOffer>;
 
-    /// Decides on one attempt. A public key is asked about twice: as [`AuthMethod::PublicKeyQuery`] when the client names
-    /// it, before its signature is worth checking, and as [`AuthMethod::PublicKey`] once the signature has been verified.
+    /// Decides on one attempt. A public key is asked about as [`AuthMethod::PublicKeyQuery`] when the client asks whether it
+    /// would do, once more so when a signature comes, before that is worth checking
+    /// ([`is_signed`](AuthAttempt::is_signed) tells which), and as [`AuthMethod::PublicKey`] when it has been verified.
+    /// Only the last lets anybody in.
     ///
     /// Methods that are not on the list of this user and step are refused without asking.
     fn authenticate<'a>(&'a self, attempt: AuthAttempt<'a>) -> BoxFuture<'a, AuthDecision>;
@@ -102,6 +104,9 @@ pub struct AuthAttempt<'a> {
     pub number: u32,
     /// When a decision comes too late: the attempt is then refused as one that could not be checked.
     pub deadline: Instant,
+    /// Whether the request came with a signature. It tells the two uses of [`AuthMethod::PublicKeyQuery`] apart: without one
+    /// the client only asks, with one the key will be put again as [`AuthMethod::PublicKey`] if the signature verifies.
+    pub is_signed: bool,
     /// How it tries.
     pub method: AuthMethod<'a>,
 }
@@ -136,7 +141,7 @@ pub enum AuthMethod<'a> {
         /// The one to come.
         new: &'a str,
     },
-    /// Would this key do for this user (RFC 4252 §7)? Accepting authenticates nobody.
+    /// Would this key do for this user (RFC 4252 §7)? Nothing has been proved, and accepting authenticates nobody.
     PublicKeyQuery(&'a OfferedKey),
     /// The client has proved that it holds this key.
     PublicKey(&'a OfferedKey),

@@ -180,7 +180,7 @@ pub struct AuthRecord<'a> {
     pub user: &'a str,
     /// The method's name as the client wrote it, at most 256 bytes; to be escaped as well.
     pub method: &'a str,
-    /// Whether it only asked if a key would do.
+    /// Whether the decision is on nothing but whether a key would do: for a query, or before a signature is verified.
     pub is_query: bool,
     /// What came of it.
     pub outcome: &'a AuthOutcome,

@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::Principal;
+use super::guesses::{Guesses, Source};
 use crate::connection_info::ConnectionInfo;
-use crate::driver::{Keeper, Shared};
+use crate::driver::{Keeper, Shared, now};
 use crate::error::{Error, ReconnectFailure};
 use crate::protocol::{ReconnectOffer, SessionIndex};
 
@@ -32,17 +33,30 @@ pub struct DetachedSessions {
 pub struct DetachedLimits {
     /// What is offered to clients, and how long a session is kept.
     pub offer: ReconnectOffer,
-    /// Sessions without a stream; for another the oldest ends. 1000.
+    /// Sessions without a stream; for another the oldest ends. 1024.
     pub count: usize,
-    /// The same for each user. 32.
+    /// The same for each user. 8.
     pub count_per_user: usize,
-    /// What those hold for their peers, in bytes, looked at whenever one joins them; the oldest end. 256 MiB.
+    /// The same for each source, as far as addresses are known: an IPv4 address, or an IPv6 network of 64 bits. 16.
+    pub count_per_source: usize,
+    /// Sessions that a source may ask for in a minute without being able to prove that they are its own; after that it is
+    /// told of none. Loopback is spared, behind which there may be many. 10.
+    pub wrong_tokens_per_minute: u32,
+    /// What those hold for their peers, in bytes; the oldest end. It is looked at whenever one joins them, or has grown by
+    /// 128 KiB. 256 MiB.
     pub bytes: usize,
 }
 
 impl Default for DetachedLimits {
     fn default() -> Self {
-        Self { offer: ReconnectOffer::default(), count: 1000, count_per_user: 32, bytes: 256 * 1024 * 1024 }
+        Self {
+            offer: ReconnectOffer::default(),
+            count: 1024,
+            count_per_user: 8,
+            count_per_source: 16,
+            wrong_tokens_per_minute: 10,
+            bytes: 256 * 1024 * 1024,
+        }
     }
 }
 
@@ -70,6 +84,7 @@ struct Set {
     sessions: DashMap<SessionIndex, Entry>,
     /// Those without a stream, the oldest first.
     waiting: Mutex<VecDeque<Waiting>>,
+    guesses: Guesses,
 }
 
 #[derive(Clone)]
@@ -77,6 +92,7 @@ struct Entry {
     session_id: Arc<Zeroizing<Vec<u8>>>,
     user: Arc<str>,
     principal: Option<Arc<Principal>>,
+    source: Option<Source>,
     shared: Weak<Shared>,
 }
 
@@ -116,7 +132,8 @@ impl DetachedSessions {
 
     fn with(limits: DetachedLimits, policy: Option<Arc<dyn ResumePolicy>>) -> Self {
         let (sessions, waiting) = (DashMap::new(), Mutex::new(VecDeque::new()));
-        Self { set: Arc::new(Set { limits, policy, sessions, waiting }) }
+        let guesses = Guesses::default();
+        Self { set: Arc::new(Set { limits, policy, sessions, waiting, guesses }) }
     }
 
     /// Sessions that can be resumed, with or without a stream.
@@ -164,6 +181,7 @@ impl DetachedSessions {
             session_id: Arc::new(session_id),
             user: Arc::clone(user),
             principal: principal.cloned().map(Arc::new),
+            source: source_of(shared),
             shared: Arc::downgrade(shared),
         };
         self.set.sessions.insert(index, entry.clone());
@@ -182,12 +200,24 @@ impl DetachedSessions {
         connection: &Arc<Shared>,
         index: Option<SessionIndex>,
     ) -> Result<(), ReconnectFailure> {
+        let (source, most) = (source_of(connection), self.set.limits.wrong_tokens_per_minute);
+        if source.is_some_and(|source| !self.set.guesses.may_guess(source, most, now())) {
+            tracing::warn!(
+                "a source asks for too many sessions that are not its own (limit wrong_tokens_per_minute)"
+            );
+            return Err(ReconnectFailure::SessionNotFound);
+        }
         let found = match index {
             Some(index) => self.set.sessions.get(&index).map(|entry| entry.clone()),
             None => self.search(connection),
         };
-        let entry = found.filter(|entry| connection.with(|engine| engine.claims(&entry.session_id)));
-        let entry = entry.ok_or(ReconnectFailure::SessionNotFound)?;
+        let Some(entry) = found.filter(|entry| connection.with(|engine| engine.claims(&entry.session_id)))
+        else {
+            if let Some(source) = source {
+                self.set.guesses.was_wrong(source, now());
+            }
+            return Err(ReconnectFailure::SessionNotFound);
+        };
         if let Some(policy) = &self.set.policy {
             let info = connection.with(|engine| engine.connection_info());
             let principal = entry.principal.as_deref();
@@ -209,6 +239,11 @@ impl DetachedSessions {
         let proved = |entry: &Entry| connection.with(|engine| engine.claims(&entry.session_id));
         all.into_iter().filter(proved).last()
     }
+}
+
+fn source_of(shared: &Shared) -> Option<Source> {
+    let addresses = shared.with(|engine| engine.connection_info()).addresses;
+    addresses.peer.map(|peer| Source::of(peer.ip()))
 }
 
 /// A session's place in the set.
@@ -237,6 +272,14 @@ impl Keeper for Member {
         }
     }
 
+    fn grown(&self) {
+        if let Some(set) = self.set.upgrade() {
+            let mut evicted = Vec::new();
+            set.evict_for_bytes(&mut evicted);
+            end_all(&evicted);
+        }
+    }
+
     fn ended(&self) {
         if let Some(set) = self.set.upgrade() {
             set.remove(&self.index);
@@ -260,27 +303,21 @@ impl Set {
         {
             let mut waiting = self.waiting.lock();
             waiting.retain(|other| other.index != *index);
-            let user = &entry.user;
-            let of_user = waiting.iter().filter(|other| other.entry.user == *user).count();
-            let mut surplus = of_user.saturating_add(1).saturating_sub(self.limits.count_per_user);
-            waiting.retain(|other| {
-                let goes = surplus > 0 && other.entry.user == *user;
-                if goes {
-                    surplus = surplus.saturating_sub(1);
-                    evicted.push(other.entry.clone());
-                }
-                !goes
-            });
+            let (user, source) = (&entry.user, entry.source);
+            let limits = &self.limits;
+            evict_oldest(&mut waiting, &mut evicted, limits.count_per_user, |other| other.user == *user);
+            if source.is_some() {
+                evict_oldest(&mut waiting, &mut evicted, limits.count_per_source, |other| {
+                    other.source == source
+                });
+            }
             waiting.push_back(Waiting { index: *index, entry });
             while waiting.len() > self.limits.count {
                 evicted.extend(waiting.pop_front().map(|oldest| oldest.entry));
             }
         }
         self.evict_for_bytes(&mut evicted);
-        // Not under the lock: the end of a session comes back here.
-        for shared in evicted.iter().filter_map(|entry| entry.shared.upgrade()) {
-            shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Evicted)));
-        }
+        end_all(&evicted);
     }
 
     fn evict_for_bytes(&self, evicted: &mut Vec<Entry>) {
@@ -289,8 +326,7 @@ impl Set {
         // The youngest may stay as long as there is room.
         for entry in all.into_iter().rev() {
             let Some(shared) = entry.shared.upgrade() else { continue };
-            let (bytes, _) = shared.with(|engine| engine.replay_bytes());
-            match left.checked_sub(bytes) {
+            match left.checked_sub(shared.held_bytes()) {
                 Some(rest) => left = rest,
                 None => {
                     left = 0;
@@ -299,4 +335,30 @@ impl Set {
             }
         }
     }
+}
+
+/// Not to be called under the lock: the end of a session comes back to the set.
+fn end_all(evicted: &[Entry]) {
+    for shared in evicted.iter().filter_map(|entry| entry.shared.upgrade()) {
+        shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Evicted)));
+    }
+}
+
+/// Makes room for one more of these, if they may be `most`.
+fn evict_oldest(
+    waiting: &mut VecDeque<Waiting>,
+    evicted: &mut Vec<Entry>,
+    most: usize,
+    is_of_these: impl Fn(&Entry) -> bool,
+) {
+    let count = waiting.iter().filter(|other| is_of_these(&other.entry)).count();
+    let mut surplus = count.saturating_add(1).saturating_sub(most);
+    waiting.retain(|other| {
+        let goes = surplus > 0 && is_of_these(&other.entry);
+        if goes {
+            surplus = surplus.saturating_sub(1);
+            evicted.push(other.entry.clone());
+        }
+        !goes
+    });
 }

@@ -79,6 +79,7 @@ impl Login<'_> {
             succeeded: &attempt.succeeded,
             number: attempt.number,
             deadline,
+            is_signed: attempt.is_signed,
             method: borrow(&attempt.method),
         };
         let is_query = matches!(attempt.method, ServerMethod::PublicKeyQuery(_));

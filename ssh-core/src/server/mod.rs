@@ -12,6 +12,7 @@ mod config;
 pub mod danger;
 mod decision;
 mod detached_sessions;
+mod guesses;
 mod login;
 #[cfg(feature = "passwords")]
 mod memory_users;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -75,4 +76,61 @@ async fn of_a_names_addresses_only_the_permitted_are_tried_and_the_first_that_an
     let pair = pair(policy.resolver(resolver)).await;
     let forward = pair.client.local(0, "many.example", port).await.unwrap();
     assert_eq!(ask_at(forward.local_addr().port(), b"hello").await.unwrap(), b"hello");
+}
+
+/// Knows one name, and for others nobody answers.
+#[derive(Debug)]
+struct Silent {
+    known: SocketAddr,
+}
+
+impl Resolver for Silent {
+    fn resolve<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        if host == "known.example" {
+            return std::future::ready(Ok(vec![self.known])).boxed();
+        }
+        std::future::pending().boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_resolved_in_time_holds_nobody_else_up() {
+    let target = answering(1).await;
+    let port = target.port();
+    let pair = pair(permit("any").resolver(Silent { known: target })).await;
+    let start = tokio::time::Instant::now();
+    let slow = async { (pair.client.open("slow.example", port).await.map(drop), start.elapsed()) };
+    let others = async {
+        let forward = pair.client.local(0, "known.example", port).await.unwrap();
+        for _ in 0..10 {
+            assert_eq!(ask_at(forward.local_addr().port(), b"hello").await.unwrap(), b"hello");
+        }
+        start.elapsed()
+    };
+    let ((slow, gave_up), others) = tokio::join!(slow, others);
+    assert!(others < Duration::from_secs(8), "others took {others:?}");
+    let error = slow.unwrap_err().to_string();
+    assert!(error.contains("connect failed") && error.contains("timed out"), "{error}");
+    let (least, most) = (Duration::from_secs(9), Duration::from_secs(15));
+    assert!(gave_up > least && gave_up < most, "it took {gave_up:?}");
+    let told = pair.server_events.lock().join("\n");
+    assert!(told.contains("slow.example"), "{told}");
+}
+
+#[tokio::test]
+async fn of_a_hundred_addresses_the_first_are_tried() {
+    let target = answering(1).await;
+    let port = target.port();
+    let at = |last: u8| SocketAddr::from((Ipv4Addr::new(127, 0, 9, last), port));
+    // Nobody listens at any of these; the one that would answer is behind too many others, or among the first.
+    for (place, answers) in [(99, false), (10, true)] {
+        let mut addresses: Vec<SocketAddr> = (0..100).map(at).collect();
+        addresses[place] = target;
+        let resolver = Rebinding { answers: vec![addresses], ..Default::default() };
+        let asked = Arc::clone(&resolver.asked);
+        let pair = pair(permit("any").resolver(resolver)).await;
+        let opened = pair.client.open("many.example", port).await;
+        assert_eq!(opened.is_ok(), answers, "{place}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
 }

@@ -49,6 +49,40 @@ async fn the_principal_and_permissions_of_the_last_step_count() {
 }
 
 #[tokio::test]
+async fn a_query_a_signed_request_and_a_proof_are_put_apart() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&seen);
+    let handler = Handler::at_once(&[Method::PublicKey, Method::Password], move |attempt| {
+        let kind = match attempt.method {
+            AuthMethod::PublicKeyQuery(_) => "key?",
+            AuthMethod::PublicKey(_) => "key",
+            _ => "password",
+        };
+        into.lock().unwrap().push((kind, attempt.is_signed));
+        // Each names somebody else: only what is proved may count.
+        match kind {
+            "password" => AuthDecision::Reject(RejectReason::InvalidPassword),
+            kind => accept(&format!("{kind} {}", attempt.is_signed)),
+        }
+    });
+    let at_once = client::Identity::key(Arc::new(key())).unwrap().sign_at_once();
+    for (key, asked) in [
+        (Credential::key(key()), &[("key?", false), ("key?", true), ("key", true)][..]),
+        (Credential::Identity(at_once), &[("key?", true), ("key", true)]),
+    ] {
+        seen.lock().unwrap().clear();
+        let (client, server) = log_in(client(vec![key]), self::server(&handler, quick())).await;
+        let (_client, server) = (client.unwrap(), server.unwrap());
+        assert_eq!(&*server.principal().unwrap().name, "key true");
+        assert_eq!(*seen.lock().unwrap(), asked);
+    }
+    seen.lock().unwrap().clear();
+    let refused = log_in(client(vec![Credential::password("x")]), self::server(&handler, quick())).await;
+    assert!(refused.0.is_err());
+    assert_eq!(*seen.lock().unwrap(), [("password", false)]);
+}
+
+#[tokio::test]
 async fn reasons_reach_the_log_and_the_client_sees_no_difference() {
     let reasons = [
         RejectReason::InvalidUser,

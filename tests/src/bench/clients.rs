@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use relay::AccessToken;
 use relay::client::{Client, Config, Pin, PortPolicy, Protocol};
 use relay::dial::{Dialer, Proxies};
 use relay::link::Link;
@@ -81,7 +82,7 @@ async fn connect(links: &[Link], options: &RelayOptions, count: u32) -> Result<V
         let link = &links[number % links.len()];
         let config = Config {
             url: link.client_url(),
-            token: link.token.clone(),
+            token: link.token.clone().map(AccessToken::new),
             pin: link.host_key.map_or(Pin::None, Pin::Key),
             protocol: match options.protocol {
                 Version::V1 => Protocol::V1,

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, Waker};
 
 use ssh_core::Error;
+use ssh_core::error::ReconnectFailure;
 use ssh_core::protocol::{ClientAuthRequest, ConnectionEvent, Event, Input, ServerMethod};
 
 use super::{ClientTry, RawPeer};
@@ -80,6 +81,10 @@ impl RawPeer {
                 Event::Authenticated => {
                     self.authenticated += 1;
                     Ok(())
+                }
+                Event::ResumeRequested(_) => {
+                    self.resume_requests += 1;
+                    self.engine.refuse_resume(ReconnectFailure::SessionNotFound, self.now)
                 }
                 other => panic!("unexpected event {other:?}"),
             };

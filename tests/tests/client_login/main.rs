@@ -4,5 +4,6 @@
 mod methods;
 mod orders;
 mod policy;
+mod queries;
 mod support;
 mod wire;

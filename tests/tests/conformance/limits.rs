@@ -38,6 +38,27 @@ fn a_silent_peer_is_asked_three_times_and_then_given_up() {
     }
 }
 
+/// A process that was stopped, or whose machine was asleep, has not heard what its peer said meanwhile.
+#[test]
+fn after_a_jump_of_the_clock_a_peer_has_its_time_to_answer() {
+    for role in BOTH {
+        for jump in [61, 600, 24 * 3600] {
+            let mut peer = logged_in(role);
+            peer.now += Duration::from_secs(jump);
+            for _ in 0..10 {
+                let _ = peer.engine.handle_timeout(peer.now);
+            }
+            peer.settle();
+            peer.assert_alive();
+            assert_eq!(peer.count(80), 1, "it is asked once");
+            peer.wait(Duration::from_secs(59));
+            peer.assert_alive();
+            peer.wait(Duration::from_secs(1));
+            assert!(matches!(peer.error(), Some(Error::Timeout(Timeout::KeepAlive))), "{:?}", peer.error());
+        }
+    }
+}
+
 #[test]
 fn a_stream_that_takes_data_is_alive() {
     for role in BOTH {
@@ -111,6 +132,64 @@ fn an_exchange_that_is_never_finished_ends_the_session() {
             assert!(matches!(peer.error(), Some(Error::Timeout(Timeout::KeyExchange))), "{:?}", peer.error());
             assert_eq!(peer.disconnect(), Some(BY_APPLICATION));
         }
+    }
+}
+
+/// However far it gets, a login that does not go on ends when its time is up, and what comes meanwhile buys no more of it.
+#[test]
+fn a_login_that_stops_anywhere_ends_at_the_deadline() {
+    for role in BOTH {
+        for stage in 0..6 {
+            let mut peer = RawPeer::against(role);
+            peer.client_try = tests::raw_peer::ClientTry::Nothing;
+            if stage > 0 {
+                peer.send_version();
+            }
+            if stage > 1 {
+                peer.send_kexinit(&Offer::without_strict());
+            }
+            match (stage, role) {
+                (3, Role::Server) => peer.send_share(),
+                (3, Role::Client) => peer.send_reply(),
+                (4.., _) => peer.exchange_keys(),
+                _ => {}
+            }
+            if stage > 4 {
+                let number = if role == Role::Server { 5 } else { 6 };
+                peer.send(&message(number, &[Field::Str("ssh-userauth")]));
+            }
+            for _ in 0..29 {
+                peer.wait(Duration::from_secs(1));
+                if stage > 0 {
+                    peer.send(&message(2, &[Field::Bytes(b"")]));
+                }
+                peer.assert_alive();
+            }
+            peer.wait(Duration::from_secs(1));
+            assert!(
+                matches!(peer.error(), Some(Error::Timeout(Timeout::Login))),
+                "{role:?} {stage}: {:?}",
+                peer.error()
+            );
+            assert_eq!(peer.disconnect(), Some(BY_APPLICATION), "{stage}");
+        }
+    }
+}
+
+/// Before the login a peer that does not read makes little wait for it, whatever it asks.
+#[test]
+fn answers_before_the_login_are_few() {
+    for payload in [keepalive(), vec![192, 1, 2, 3]] {
+        let mut peer = RawPeer::against(Role::Server);
+        peer.connect();
+        peer.reads = false;
+        while peer.error().is_none() && !peer.engine.wants_input_paused() {
+            peer.send(&payload);
+        }
+        let mut waiting = Vec::new();
+        peer.engine.take_output(&mut waiting, peer.now);
+        assert!(waiting.len() > 10_000, "only {} bytes were said", waiting.len());
+        assert!(waiting.len() < 65 * 1024, "{} bytes wait", waiting.len());
     }
 }
 

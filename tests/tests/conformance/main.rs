@@ -9,6 +9,7 @@ mod exchange;
 mod limits;
 mod negotiation;
 mod packets;
+mod reconnecting;
 mod server_login;
 mod strict;
 mod version;

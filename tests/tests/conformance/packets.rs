@@ -1,9 +1,10 @@
 //! RFC 4253 §6, in the clear and sealed.
 
 use ssh_core::Error;
+use ssh_core::config::{Algorithms, Limits};
 use ssh_core::error::PeerMisbehaved;
 use ssh_core::protocol::Role;
-use tests::raw_peer::{Field, RawPeer, data, message, plain_packet};
+use tests::raw_peer::{Field, Offer, RawPeer, data, message, plain_packet};
 
 const PROTOCOL_ERROR: u32 = 2;
 const MAC_ERROR: u32 = 5;
@@ -75,17 +76,33 @@ fn rfc4253_6_a_sealed_packet_is_aligned() {
 
 #[test]
 fn rfc4253_6_a_well_sealed_packet_may_still_be_malformed() {
-    for role in BOTH {
-        for packet in [plain_packet(&[], 15), plain_packet(&[2; 12], 3), {
-            let mut longer_padding = plain_packet(&[2; 11], 4);
-            longer_padding[4] = 200;
-            longer_padding
-        }] {
-            let mut peer = RawPeer::against(role);
-            peer.connect();
-            let packet = peer.seal_framed(&packet);
-            peer.send_bytes(&packet);
-            peer.assert_refused(PeerMisbehaved::Padding, PROTOCOL_ERROR);
+    let macs = "hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,hmac-sha2-512,hmac-sha2-256";
+    let algorithms = Algorithms::default().with_macs(macs).unwrap();
+    // With the MAC over the plain text the length is part of the first block.
+    for (cipher, mac, len) in [
+        ("aes256-gcm@openssh.com", "hmac-sha2-256", 16),
+        ("aes128-gcm@openssh.com", "hmac-sha2-256", 32),
+        ("chacha20-poly1305@openssh.com", "hmac-sha2-256", 16),
+        ("aes256-ctr", "hmac-sha2-512-etm@openssh.com", 16),
+        ("aes256-ctr", "hmac-sha2-256-etm@openssh.com", 16),
+        ("aes256-ctr", "hmac-sha2-512", 28),
+        ("aes256-ctr", "hmac-sha2-256", 28),
+    ] {
+        for role in BOTH {
+            let empty = plain_packet(&[], len - 1);
+            let short = plain_packet(&vec![2; usize::from(len) - 4], 3);
+            let mut long = plain_packet(&vec![2; usize::from(len) - 5], 4);
+            long[4] = 200;
+            let mut all = plain_packet(&vec![2; usize::from(len) - 5], 4);
+            all[4] = len - 1;
+            for packet in [empty, short, long, all] {
+                let mut peer = RawPeer::with(role, algorithms.clone(), Limits::default());
+                let offer = Offer { cipher: cipher.into(), mac: mac.into(), ..Offer::sound(peer.role()) };
+                peer.connect_offering(&offer);
+                let packet = peer.seal_framed(&packet);
+                peer.send_bytes(&packet);
+                peer.assert_refused(PeerMisbehaved::Padding, PROTOCOL_ERROR);
+            }
         }
     }
 }

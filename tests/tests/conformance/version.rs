@@ -69,11 +69,44 @@ fn rfc4253_4_2_a_version_line_has_255_bytes_at_most() {
         peer.assert_refused(PeerMisbehaved::BadVersionLine, VERSION_NOT_SUPPORTED);
 
         let mut peer = RawPeer::against(role);
-        for _ in 0..255 {
+        peer.send_bytes(b"SSH-");
+        for _ in 4..255 {
+            peer.assert_alive();
             peer.send_bytes(b"S");
         }
         peer.assert_refused(PeerMisbehaved::BadVersionLine, VERSION_NOT_SUPPORTED);
     }
+}
+
+/// Lines before the version may be longer than the version, but all of them together not than 8 KiB.
+#[test]
+fn rfc4253_4_2_lines_before_the_version_are_8_kib_at_most() {
+    let line = |len: usize| [vec![b'x'; len], b"\r\n".to_vec()].concat();
+    let mut peer = RawPeer::against(Role::Client);
+    for len in [5000, 3000] {
+        peer.send_bytes(&line(len));
+    }
+    peer.send_version();
+    peer.assert_alive();
+    assert!(peer.engine.peer_version().is_some());
+    for lines in [vec![8200], vec![5000, 3300], vec![0, 8192, 10]] {
+        let mut peer = RawPeer::against(Role::Client);
+        for len in lines {
+            peer.send_bytes(&line(len));
+        }
+        assert!(matches!(peer.error(), Some(Error::PeerIncompatible(PeerIncompatible::Version(_)))));
+        assert_eq!(peer.disconnect(), Some(VERSION_NOT_SUPPORTED));
+    }
+    // One that never ends.
+    let mut peer = RawPeer::against(Role::Client);
+    for _ in 0..82 {
+        peer.send_bytes(&[b'x'; 100]);
+    }
+    assert!(matches!(peer.error(), Some(Error::PeerIncompatible(PeerIncompatible::Version(_)))));
+    // A client has none.
+    let mut peer = RawPeer::against(Role::Server);
+    peer.send_bytes(&[b'x'; 255]);
+    peer.assert_refused(PeerMisbehaved::BadVersionLine, VERSION_NOT_SUPPORTED);
 }
 
 #[test]
@@ -89,16 +122,19 @@ fn rfc4253_4_2_a_version_line_is_printable() {
 
 #[test]
 fn rfc4253_4_2_the_verdict_does_not_depend_on_where_the_bytes_are_cut() {
-    for line in [&b"SSH-2.0-Raw_1\r\n"[..], b"SSH-2.0-Raw_1\n", b"SSH-1.5-x\r\n", b"x\r\n"] {
-        let verdict = |pieces: &[&[u8]]| {
-            let mut peer = RawPeer::against(Role::Server);
+    for line in [&b"SSH-2.0-Raw_1\r\n"[..], b"SSH-2.0-Raw_1\n", b"SSH-1.5-x\r\n", b"x\r\n", b"x\nSSH-2.0-R\n"]
+    {
+        let verdict = |role: Role, pieces: &[&[u8]]| {
+            let mut peer = RawPeer::against(role);
             pieces.iter().for_each(|piece| peer.send_bytes(piece));
             (peer.error().map(ToString::to_string), peer.engine.peer_version().cloned())
         };
-        let whole = verdict(&[line]);
-        for cut in 1..line.len() {
-            let (head, tail) = line.split_at(cut);
-            assert_eq!(verdict(&[head, tail]), whole);
+        for role in [Role::Client, Role::Server] {
+            let whole = verdict(role, &[line]);
+            for cut in 1..line.len() {
+                let (head, tail) = line.split_at(cut);
+                assert_eq!(verdict(role, &[head, tail]), whole);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use ssh_core::client::{self, Config, ConnectError, Reconnect};
 use ssh_core::config::{Algorithms, Extensions, Limits};
 use ssh_core::error::{DisconnectReason, ReconnectFailure};
 use ssh_core::keys::{Curve, KeyKind};
-use ssh_core::{Addresses, Error, Session};
+use ssh_core::{Addresses, Error, Session, Wires};
 use tokio::net::TcpStream;
 
 use super::Target;
@@ -14,7 +14,7 @@ use super::credentials::{self, Credentials};
 use super::host_key::Verifier;
 use super::terminal::{Terminal, patience};
 use crate::args::ForwardArgs;
-use crate::commands::session::{self, PROVIDER, Wires};
+use crate::commands::session::{self, PROVIDER};
 use crate::error::{CliError, Code};
 use crate::output::{Event, Output};
 

@@ -15,8 +15,8 @@ use relay::tokens::{Grant, MAX_LIFETIME};
 use relay::{Config, Relay, Server};
 use serde_json::json;
 
-use super::{Place, lifetime};
-use crate::args::{HostArgs, Who};
+use super::{Listing, Place, lifetime};
+use crate::args::{HostArgs, NamedPort, Who};
 use crate::commands::paths;
 use crate::commands::relay::make_private_folder;
 use crate::commands::tunnel::{entries, random_id};
@@ -27,7 +27,12 @@ use crate::output::Output;
 const OWNER: &str = "host";
 
 /// Starts the relay. It runs until the process ends.
-pub(super) async fn prepare(args: &HostArgs, key: &[u8], output: &Output) -> Result<Place, CliError> {
+pub(super) async fn prepare(
+    args: &HostArgs,
+    ports: &[NamedPort],
+    key: &[u8],
+    output: &Output,
+) -> Result<Place, CliError> {
     let tunnel = match &args.tunnel {
         Some(id) if is_tunnel_id(id) => id.clone(),
         Some(id) => {
@@ -67,12 +72,6 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8], output: &Output) -> Res
         host_relay_uri: Some(host_url.clone()),
         client_relay_uri: Some(client_url),
     };
-    let port = |port: &crate::args::NamedPort| Port {
-        port_number: port.port,
-        protocol: Some("auto".into()),
-        name: port.name.clone(),
-        ..Port::default()
-    };
     let rules: Option<AccessControl> =
         serde_json::from_value(json!({ "entries": entries(&args.allow, false) })).ok();
     let record = Tunnel {
@@ -80,7 +79,7 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8], output: &Output) -> Res
         cluster_id: CLUSTER.into(),
         access_control: rules,
         endpoints: vec![endpoint],
-        ports: args.port.iter().map(port).collect(),
+        ports: ports.iter().map(shown_as).collect(),
         ..Tunnel::default()
     };
     if let Some(kept) = &kept {
@@ -96,11 +95,27 @@ pub(super) async fn prepare(args: &HostArgs, key: &[u8], output: &Output) -> Res
         relay.tokens().issue(&grant, lifetime, relay.now()).map(|issued| issued.token).map_err(broken)
     };
     // Nobody but this process has it.
-    let host_token = Some(issue(Scope::Host, MAX_LIFETIME)?);
+    let host_token = Some(issue(Scope::Host, MAX_LIFETIME)?.into());
     let everybody = args.allow.contains(&Who::Anonymous);
     let connect_token = if everybody { None } else { Some(issue(Scope::Connect, lifetime(args))?) };
     tokio::spawn(server.run());
-    Ok(Place { relay: base, tunnel, host_url, host_token, connect_token })
+    Ok(Place { relay: base, tunnel, host_url, host_token, connect_token, listing: Listing::Embedded(relay) })
+}
+
+/// Makes these the ports that the relay shows. It waits for the disk.
+pub(super) fn show(relay: &Relay, tunnel: &str, ports: &[NamedPort], output: &Output) {
+    let changed = relay.store().update(tunnel, |old| {
+        let mut record = old.clone();
+        record.tunnel.ports = ports.iter().map(shown_as).collect();
+        Some(record)
+    });
+    if let Err(error) = changed {
+        output.warning(format!("the relay's list of ports is not changed: {}", chain(&error)));
+    }
+}
+
+fn shown_as(port: &NamedPort) -> Port {
+    Port { port_number: port.port, protocol: Some("auto".into()), name: port.name.clone(), ..Port::default() }
 }
 
 /// Rules that could let nobody in are a mistake.

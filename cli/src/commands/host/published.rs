@@ -1,17 +1,19 @@
 //! A tunnel at somebody's relay: made or taken over by its management API.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay::AccessToken;
 use relay::dial::http::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Place, lifetime};
-use crate::args::{ApiArgs, HostArgs, Who};
+use super::{Listing, Place, lifetime};
+use crate::args::{ApiArgs, HostArgs, NamedPort, Who};
 use crate::commands::api::Api;
-use crate::commands::token_file;
 use crate::commands::tunnel::{entries, items, path, random_id};
 use crate::error::{CliError, Code};
 use crate::output::Output;
@@ -19,15 +21,17 @@ use crate::output::Output;
 /// Makes the tunnel, or takes over the one that there is.
 pub(super) async fn prepare(
     args: &HostArgs,
+    ports: &[NamedPort],
     relay: &str,
     key: &[u8],
     output: &Output,
 ) -> Result<Place, CliError> {
-    let api = Api::new(&ApiArgs {
+    let api_args = ApiArgs {
         relay: relay.to_owned(),
         token_file: args.token_file.as_ref().map(PathBuf::from),
         ca_file: args.ca_file.clone(),
-    })?;
+    };
+    let api = Api::new(&api_args)?;
     let known = match &args.tunnel {
         Some(name) => match api.ask(Method::GET, &path(name), None).await {
             Ok(tunnel) => Some(tunnel),
@@ -39,10 +43,10 @@ pub(super) async fn prepare(
     let id = match &known {
         Some(tunnel) => {
             let id = tunnel.get("tunnelId").and_then(Value::as_str).unwrap_or_default().to_owned();
-            take_over(&api, args, &id, tunnel).await?;
+            take_over(&api, args, ports, &id, tunnel).await?;
             id
         }
-        None => make(&api, args).await?,
+        None => make(&api, args, ports).await?,
     };
     let endpoint = json!({
         "id": format!("{id}-relay"),
@@ -55,12 +59,13 @@ pub(super) async fn prepare(
     let host_url = endpoint.get("hostRelayUri").and_then(Value::as_str).ok_or_else(|| {
         CliError::new(Code::Protocol, format!("{relay} is no relay: it did not say where hosts connect"))
     })?;
-    let host_token = match token(&api, args, &id, "host").await? {
-        Some(token) => Some(token),
-        None => token_file::given(args.token_file.as_deref())?,
-    };
+    let lifetime = lifetime(args);
+    let host_token = host_token(&api, &id, lifetime).await?.map(|token| {
+        let id = id.clone();
+        AccessToken::renewed_by(token, move || another_host_token(api_args.clone(), id.clone(), lifetime))
+    });
     let everybody = args.allow.contains(&Who::Anonymous);
-    let connect_token = if everybody { None } else { token(&api, args, &id, "connect").await? };
+    let connect_token = if everybody { None } else { token(&api, &id, "connect", lifetime).await? };
     if connect_token.is_none() && !everybody {
         output.warning("the token may not make tokens for clients, so there is none in the link");
     }
@@ -70,15 +75,16 @@ pub(super) async fn prepare(
         host_url: host_url.to_owned(),
         host_token,
         connect_token,
+        listing: Listing::Published(Arc::new(api)),
     })
 }
 
-async fn make(api: &Api, args: &HostArgs) -> Result<String, CliError> {
+async fn make(api: &Api, args: &HostArgs, ports: &[NamedPort]) -> Result<String, CliError> {
     let id = match &args.tunnel {
         Some(id) => id.clone(),
         None => random_id()?,
     };
-    let ports: Vec<Value> = args.port.iter().map(port).collect();
+    let ports: Vec<Value> = ports.iter().map(port).collect();
     let mut body = json!({ "tunnelId": id, "ports": ports });
     if let Some(fields) = body.as_object_mut() {
         if let Some(expires) = args.expires {
@@ -93,15 +99,14 @@ async fn make(api: &Api, args: &HostArgs) -> Result<String, CliError> {
 }
 
 /// Makes its ports ours. Rules are changed only if some were given, for which the right to host is not enough.
-async fn take_over(api: &Api, args: &HostArgs, id: &str, tunnel: &Value) -> Result<(), CliError> {
-    let base = format!("{}/ports", path(id));
-    for port in args.port.iter() {
-        api.ask(Method::PUT, &format!("{base}/{}", port.port), Some(self::port(port))).await?;
-    }
-    let old = items(tunnel, "ports").iter().filter_map(|port| port.get("portNumber").and_then(Value::as_u64));
-    for number in old.filter(|number| !args.port.iter().any(|port| u64::from(port.port) == *number)) {
-        api.ask(Method::DELETE, &format!("{base}/{number}"), None).await?;
-    }
+async fn take_over(
+    api: &Api,
+    args: &HostArgs,
+    ports: &[NamedPort],
+    id: &str,
+    tunnel: &Value,
+) -> Result<(), CliError> {
+    change_ports(api, id, items(tunnel, "ports"), ports).await?;
     if !args.allow.is_empty() {
         let rules = json!({ "entries": entries(&args.allow, false) });
         api.ask(Method::PUT, &format!("{}/access", path(id)), Some(rules)).await?;
@@ -109,7 +114,29 @@ async fn take_over(api: &Api, args: &HostArgs, id: &str, tunnel: &Value) -> Resu
     Ok(())
 }
 
-fn port(port: &crate::args::NamedPort) -> Value {
+/// Makes these the ports that the relay shows.
+///
+/// # Errors
+/// The relay cannot be reached, or refuses.
+pub(super) async fn show(api: &Api, id: &str, ports: &[NamedPort]) -> Result<(), CliError> {
+    let old = api.ask(Method::GET, &format!("{}/ports", path(id)), None).await?;
+    change_ports(api, id, items(&old, "value"), ports).await
+}
+
+/// Old ones go first: a tunnel may have only so many.
+async fn change_ports(api: &Api, id: &str, old: &[Value], ports: &[NamedPort]) -> Result<(), CliError> {
+    let base = format!("{}/ports", path(id));
+    let old = old.iter().filter_map(|port| port.get("portNumber").and_then(Value::as_u64));
+    for number in old.filter(|number| !ports.iter().any(|port| u64::from(port.port) == *number)) {
+        api.ask(Method::DELETE, &format!("{base}/{number}"), None).await?;
+    }
+    for port in ports {
+        api.ask(Method::PUT, &format!("{base}/{}", port.port), Some(self::port(port))).await?;
+    }
+    Ok(())
+}
+
+fn port(port: &NamedPort) -> Value {
     let mut body = json!({ "portNumber": port.port, "protocol": "auto" });
     if let (Some(fields), Some(name)) = (body.as_object_mut(), &port.name) {
         fields.insert("name".into(), json!(name));
@@ -117,14 +144,27 @@ fn port(port: &crate::args::NamedPort) -> Value {
     body
 }
 
+/// What lets this host in: a token of its own, or the one that was given if that may not make one.
+async fn host_token(api: &Api, id: &str, lifetime: Duration) -> Result<Option<Zeroizing<String>>, CliError> {
+    let own = token(api, id, "host", lifetime).await?;
+    Ok(own.or_else(|| api.token().cloned()))
+}
+
+/// Once the relay refuses the host's token: by then the file may hold another, and the old one may make another.
+async fn another_host_token(args: ApiArgs, id: String, lifetime: Duration) -> Option<Zeroizing<String>> {
+    let api = tokio::task::spawn_blocking(move || Api::new(&args)).await.ok()?;
+    let made = async { host_token(&api?, &id, lifetime).await }.await;
+    made.inspect_err(|error| tracing::debug!(%error, "there is no other token")).ok().flatten()
+}
+
 /// A token of this scope; none if ours may not make one.
 async fn token(
     api: &Api,
-    args: &HostArgs,
     id: &str,
     scope: &str,
+    lifetime: Duration,
 ) -> Result<Option<Zeroizing<String>>, CliError> {
-    let wanted = json!({ "tunnelId": id, "scopes": [scope], "expiresIn": lifetime(args).as_secs() });
+    let wanted = json!({ "tunnelId": id, "scopes": [scope], "expiresIn": lifetime.as_secs() });
     match api.ask(Method::POST, "/tokens", Some(wanted)).await {
         Ok(made) => {
             Ok(made.get("token").and_then(Value::as_str).map(|token| Zeroizing::new(token.to_owned())))

@@ -1,9 +1,10 @@
 //! The relay's access and audit log, with its warnings: JSON lines, on stderr or in a file.
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
@@ -14,8 +15,26 @@ use crate::output::{Log, Output};
 /// Where the lines go.
 pub(crate) enum AuditLog {
     Stderr(Output),
-    File(Arc<File>),
+    File(Arc<Lines>),
 }
+
+/// A file of lines. What it does not take, as on a full disk, is lost, and counted: the service goes on.
+pub(crate) struct Lines {
+    file: File,
+    path: PathBuf,
+    output: Output,
+    lost: Mutex<Lost>,
+}
+
+/// Lines that are in no file.
+#[derive(Default)]
+struct Lost {
+    since_told: u64,
+    told: Option<Instant>,
+}
+
+/// The same trouble is told of this often.
+const AGAIN: Duration = Duration::from_secs(60);
 
 impl AuditLog {
     /// Opens the file, to which lines are appended.
@@ -35,7 +54,8 @@ impl AuditLog {
             let shown = path.display();
             CliError::new(Code::File, format!("cannot open the log {shown}: {error}; choose another --log"))
         })?;
-        Ok(Self::File(Arc::new(opened)))
+        let (path, output) = (path.to_owned(), output.clone());
+        Ok(Self::File(Arc::new(Lines { file: opened, path, output, lost: Mutex::default() })))
     }
 
     /// What belongs into it; and what goes wrong in the relay, of which its operator would not hear otherwise.
@@ -51,7 +71,37 @@ impl<'a> MakeWriter<'a> for AuditLog {
     fn make_writer(&'a self) -> Self::Writer {
         match self {
             Self::Stderr(output) => Box::new(Log(output.clone())),
-            Self::File(file) => Box::new(&**file),
+            Self::File(lines) => Box::new(&**lines),
         }
+    }
+}
+
+/// One line at a time, and never an error, which would be shown where nobody counts it.
+impl io::Write for &Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Err(error) = (&self.file).write_all(line) {
+            self.lose(&error);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn lose(&self, error: &io::Error) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.since_told = lost.since_told.saturating_add(1);
+        if lost.told.is_some_and(|told| told.elapsed() < AGAIN) {
+            return;
+        }
+        lost.told = Some(Instant::now());
+        let count = std::mem::take(&mut lost.since_told);
+        drop(lost);
+        let shown = self.path.display();
+        self.output
+            .warning(format!("the log {shown} cannot be written: {error}; lines that are lost: {count}"));
     }
 }

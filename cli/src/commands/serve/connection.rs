@@ -9,7 +9,7 @@ use ssh_core::error::{AuthFailure, DisconnectReason, Error, ReconnectFailure, es
 use ssh_core::server::{self, Config, DetachedSessions, Method};
 use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
 use ssh_core::session::SessionEvent;
-use ssh_core::{Addresses, Session};
+use ssh_core::{Addresses, Session, Wires};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use super::limits::{Pass, Source};
 use super::penalties::Penalties;
 use super::source_log::SourceLog;
 use super::users::{KEYS, METHODS, words};
-use crate::commands::session::{Wires, tune};
+use crate::commands::session::tune;
 use crate::output::Event;
 
 /// What all connections share.
@@ -27,6 +27,7 @@ pub(super) struct Server {
     pub(super) config: Arc<Config>,
     pub(super) policy: ForwardPolicy,
     pub(super) gate: super::limits::Gate,
+    pub(super) descriptors: super::descriptors::Descriptors,
     /// Places of sessions, those included that wait for their clients.
     pub(super) sessions: Semaphore,
     /// Those that can be resumed, if any can.

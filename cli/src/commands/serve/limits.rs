@@ -13,11 +13,31 @@ use super::rate::Rates;
 /// Lets connections in that are not logged in, up to a limit for each source and one for all.
 #[derive(Debug)]
 pub(super) struct Gate {
+    limits: GateLimits,
     waiting: Arc<Mutex<Waiting>>,
     random: &'static dyn SecureRandom,
 }
 
-#[derive(Debug, Default)]
+/// How many may be here without having logged in, and how fast they may come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GateLimits {
+    /// Connections of all sources that are not logged in. From half of it on new ones are turned away by chance.
+    pub(super) waiting: usize,
+    /// Connections of one source that are not logged in.
+    pub(super) waiting_per_source: usize,
+    /// Connections of one source a second, in the long run.
+    pub(super) per_second: u32,
+    /// And so many at once.
+    pub(super) at_once: u32,
+}
+
+impl Default for GateLimits {
+    fn default() -> Self {
+        Self { waiting: 256, waiting_per_source: 32, per_second: 20, at_once: 100 }
+    }
+}
+
+#[derive(Debug)]
 struct Waiting {
     all: usize,
     by_source: HashMap<Source, usize>,
@@ -36,39 +56,45 @@ pub(super) struct Pass {
 }
 
 impl Gate {
-    pub(super) fn new(random: &'static dyn SecureRandom) -> Self {
-        Self { waiting: Arc::default(), random }
+    pub(super) fn new(limits: GateLimits, random: &'static dyn SecureRandom) -> Self {
+        let rates = Rates::new(limits.per_second, limits.at_once);
+        let waiting = Waiting { all: 0, by_source: HashMap::new(), rates };
+        Self { limits, waiting: Arc::new(Mutex::new(waiting)), random }
     }
 
-    /// A place, if there is one for this address. Past [`EARLY_DROP`] it is a matter of luck, the more places are taken
-    /// the less, so that a flood does not shut everybody else out.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Pass> {
+    /// A place, if there is one for this address. Past half of all it is a matter of luck, the more places are taken the
+    /// less, so that a flood does not shut everybody else out.
+    ///
+    /// # Errors
+    /// The name of the limit that is reached.
+    pub(super) fn enter(&self, address: IpAddr) -> Result<Pass, &'static str> {
         let source = Source::of(address);
         let mut waiting = lock(&self.waiting);
         if !waiting.rates.admits(source, Instant::now()) {
-            return None;
+            return Err("connections_per_second");
         }
-        if waiting.all >= MAX_WAITING || self.is_unlucky(waiting.all) {
-            return None;
+        if waiting.all >= self.limits.waiting || self.is_unlucky(waiting.all) {
+            return Err("waiting");
         }
         let of_source = waiting.by_source.entry(source).or_default();
-        if *of_source >= MAX_WAITING_OF_SOURCE {
-            return None;
+        if *of_source >= self.limits.waiting_per_source {
+            return Err("waiting_per_source");
         }
         *of_source += 1;
         waiting.all += 1;
-        Some(Pass { waiting: Arc::clone(&self.waiting), source })
+        Ok(Pass { waiting: Arc::clone(&self.waiting), source })
     }
 
     fn is_unlucky(&self, waiting: usize) -> bool {
-        let Some(over) = waiting.checked_sub(EARLY_DROP) else { return false };
+        let early_drop = self.limits.waiting / 2;
+        let Some(over) = waiting.checked_sub(early_drop) else { return false };
         let mut byte = [0];
         // Without randomness no handshake can succeed anyway.
         if self.random.fill(&mut byte).is_err() {
             return true;
         }
         let [byte] = byte;
-        usize::from(byte) * (MAX_WAITING - EARLY_DROP) < over * 256
+        usize::from(byte) * (self.limits.waiting - early_drop) < over * 256
     }
 }
 
@@ -114,13 +140,6 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Connections of all sources that are not logged in.
-const MAX_WAITING: usize = 256;
-/// From here on new ones are turned away by chance.
-const EARLY_DROP: usize = 128;
-/// Connections of one source that are not logged in.
-const MAX_WAITING_OF_SOURCE: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,14 +147,14 @@ mod tests {
 
     #[test]
     fn one_source_cannot_take_all_places() {
-        let gate = Gate::new(PROVIDER.random);
+        let gate = Gate::new(GateLimits::default(), PROVIDER.random);
         let enter = |address: &str| gate.enter(address.parse().unwrap());
-        let passes: Vec<_> = (0..MAX_WAITING_OF_SOURCE).map(|_| enter("10.0.0.1").unwrap()).collect();
-        assert!(enter("10.0.0.1").is_none());
-        assert!(enter("::ffff:10.0.0.1").is_none());
-        assert!(enter("10.0.0.2").is_some());
+        let passes: Vec<_> = (0..32).map(|_| enter("10.0.0.1").unwrap()).collect();
+        assert_eq!(enter("10.0.0.1").err(), Some("waiting_per_source"));
+        assert!(enter("::ffff:10.0.0.1").is_err());
+        assert!(enter("10.0.0.2").is_ok());
         drop(passes);
-        assert!(enter("10.0.0.1").is_some());
+        assert!(enter("10.0.0.1").is_ok());
         assert!(lock(&gate.waiting).by_source.is_empty());
     }
 
@@ -148,9 +167,9 @@ mod tests {
 
     #[test]
     fn all_sources_together_have_a_limit() {
-        let gate = Gate::new(PROVIDER.random);
+        let gate = Gate::new(GateLimits::default(), PROVIDER.random);
         let from = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
-        let passes: Vec<_> = (0..10_000).filter_map(|n| gate.enter(from(n))).collect();
-        assert!(passes.len() > EARLY_DROP && passes.len() <= MAX_WAITING, "{}", passes.len());
+        let passes: Vec<_> = (0..10_000).filter_map(|n| gate.enter(from(n)).ok()).collect();
+        assert!(passes.len() > 128 && passes.len() <= 256, "{}", passes.len());
     }
 }

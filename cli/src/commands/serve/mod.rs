@@ -2,7 +2,9 @@
 
 mod connection;
 mod declined;
+mod descriptors;
 pub(crate) mod host_keys;
+mod limit_args;
 mod limits;
 mod penalties;
 mod permit;
@@ -11,7 +13,6 @@ mod requirement;
 mod shards;
 mod source_log;
 mod users;
-mod watched;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ssh_core::keys::{Curve, KeyKind};
-use ssh_core::server::{Config, DetachedLimits, DetachedSessions};
+use ssh_core::server::{Config, DetachedSessions};
 use ssh_core::services::port_forward::ForwardPolicy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -31,6 +32,8 @@ pub(crate) use requirement::Requirement;
 pub(crate) use users::{AuthorizedKeysArg, UserArg};
 
 use self::connection::Server;
+use self::descriptors::Descriptors;
+use self::limit_args::ServeLimits;
 use self::limits::{Gate, Pass, Source};
 use self::penalties::Penalties;
 use self::shards::Shards;
@@ -102,9 +105,10 @@ async fn configured(args: ServeArgs, output: Output) -> Result<Configured, CliEr
 
 fn configure(args: &ServeArgs, output: &Output) -> Result<Configured, CliError> {
     let mut algorithms = session::algorithms(&args.session)?;
-    let limits = session::limits(&args.session);
-    let penalties = Arc::new(Penalties::new(!args.no_penalties));
-    let log = Arc::new(SourceLog::new(output.clone()));
+    let mut limits = ServeLimits::new(session::limits(&args.session));
+    limits.change(&args.limit)?;
+    let penalties = Arc::new(Penalties::new(!args.no_penalties, limits.failed_logins));
+    let log = Arc::new(SourceLog::new(output.clone(), limits.log_lines));
     let (users, mut warnings) = Users::load(args, Arc::clone(&penalties), Arc::clone(&log), output)?;
     if args.authorized_keys.is_empty() && args.trusted_ca.is_empty() && args.user.is_empty() {
         let remedy = "give --authorized-keys FILE, --trusted-ca FILE or --user NAME:PASSWORDFILE";
@@ -122,8 +126,9 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<Configured, CliError> 
         algorithms = session::with_p521_user_keys(algorithms, &args.session);
     }
     let detached = (!args.session.no_reconnect)
-        .then(|| DetachedSessions::with_policy(DetachedLimits::default(), users.resume_policy()));
-    let mut config = Config::builder(users).algorithms(algorithms).limits(limits).provider(PROVIDER);
+        .then(|| DetachedSessions::with_policy(limits.detached.clone(), users.resume_policy()));
+    let mut config =
+        Config::builder(users).algorithms(algorithms).limits(limits.session.clone()).provider(PROVIDER);
     for key in host_keys {
         config = config.host_key(key);
     }
@@ -136,8 +141,9 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<Configured, CliError> 
     let config = config.build().map_err(|_| {
         CliError::usage("the host keys and the algorithms do not go together; give another --host-key, or change --policy")
     })?;
-    let connections = usize::try_from(args.session.max_channels).unwrap_or(usize::MAX);
-    let mut policy = ForwardPolicy::deny_all().max_connections(connections);
+    let mut policy = ForwardPolicy::deny_all()
+        .max_connections(limits.session.channels)
+        .max_listeners(limits.forwarded_ports);
     for permit in &args.permit_open {
         policy = match permit.clone() {
             Permit::Port(permit) => policy.permit_open(permit),
@@ -154,7 +160,8 @@ fn configure(args: &ServeArgs, output: &Output) -> Result<Configured, CliError> 
     let server = Server {
         config,
         policy,
-        gate: Gate::new(PROVIDER.random),
+        gate: Gate::new(limits.gate, PROVIDER.random),
+        descriptors: Descriptors::reserve(limits.reserved_descriptors),
         penalties,
         declined,
         log,
@@ -190,6 +197,7 @@ async fn accept_all(
     shards: &Shards,
     connections: &mut JoinSet<()>,
 ) {
+    let mut panics: u64 = 0;
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -199,13 +207,18 @@ async fn accept_all(
                 Ok((_, from)) if server.penalties.is_refused(Source::of(from.ip()), Instant::now()) => {
                     tracing::info!(%from, "turned away: too many failed logins");
                 }
+                Ok((stream, from)) if !server.descriptors.admits(&stream) => {
+                    tracing::warn!(%from, "turned away: too many open files (limit reserved_descriptors)");
+                    drop(stream);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
                 Ok((stream, from)) => match server.gate.enter(from.ip()) {
-                    Some(pass) => {
+                    Ok(pass) => {
                         if let Err(error) = start(stream, from, pass, server, stopped, shards, connections) {
                             tracing::warn!(%error, %from, "cannot serve a connection");
                         }
                     }
-                    None => tracing::info!(%from, "too many connections that are not logged in"),
+                    Err(limit) => tracing::info!(%from, limit, "too many connections that are not logged in"),
                 },
                 Err(error) => {
                     tracing::warn!(%error, "accept");
@@ -213,7 +226,13 @@ async fn accept_all(
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                if let Err(error) = ended {
+                    // That is a bug; it ends this one connection.
+                    panics = panics.saturating_add(1);
+                    tracing::error!(%error, panics, "a connection's task failed");
+                }
+            }
             _ = sweep.tick() => server.log.sweep(),
         }
     }

@@ -12,12 +12,14 @@ use super::limits::Source;
 /// the door for a while. What is here goes on.
 #[derive(Debug)]
 pub(super) struct Penalties {
+    /// Failures at which a source is refused: so many at once, or in a minute.
+    refused_at: u32,
     sources: Option<Mutex<HashMap<Source, Record>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Record {
-    /// Failures that have not been forgiven yet. One is forgiven every [`FORGIVEN_AFTER`].
+    /// Failures that have not been forgiven yet. One is forgiven every now and then.
     failures: u32,
     /// As of when.
     counted: Instant,
@@ -25,27 +27,27 @@ struct Record {
 }
 
 impl Penalties {
-    /// With `is_on` false nothing is counted.
-    pub(super) fn new(is_on: bool) -> Self {
-        Self { sources: is_on.then(Mutex::default) }
+    /// A source is refused after so many failures at once or in a minute. With `is_on` false nothing is counted.
+    pub(super) fn new(is_on: bool, refused_at: u32) -> Self {
+        Self { refused_at, sources: is_on.then(Mutex::default) }
     }
 
     /// Takes a failed login down. Whether the source is refused from now on, and was not before.
     pub(super) fn failed(&self, source: Source, now: Instant) -> bool {
         let Some(mut sources) = self.lock() else { return false };
         if !sources.contains_key(&source) && sources.len() >= MAX_SOURCES {
-            make_room(&mut sources, now);
+            make_room(&mut sources, self.forgiven_after(), now);
         }
         let fresh = Record { failures: 0, counted: now, refused_until: None };
         let record = sources.entry(source).or_insert(fresh);
-        record.forgive(now);
+        record.forgive(self.forgiven_after(), now);
         record.failures = record.failures.saturating_add(1);
-        if record.failures < refused_at(source) || record.is_refused(now) {
+        if record.failures < self.refused_at(source) || record.is_refused(now) {
             return false;
         }
         record.refused_until = now.checked_add(REFUSED_FOR);
         // It starts again with a tenth of its credit.
-        record.failures = refused_at(source) / 10 * 9;
+        record.failures = self.refused_at(source) / 10 * 9;
         true
     }
 
@@ -58,9 +60,23 @@ impl Penalties {
     pub(super) fn delay(&self, source: Source, now: Instant) -> Duration {
         let Some(mut sources) = self.lock() else { return Duration::ZERO };
         let Some(record) = sources.get_mut(&source) else { return Duration::ZERO };
-        record.forgive(now);
-        let over = record.failures.saturating_sub(delayed_from(source));
+        record.forgive(self.forgiven_after(), now);
+        let over = record.failures.saturating_sub(self.delayed_from(source));
         DELAY_STEP.saturating_mul(over).min(MAX_DELAY)
+    }
+
+    /// Failures at which a source is refused. Behind loopback there may be many: the users of this machine, or a proxy.
+    fn refused_at(&self, source: Source) -> u32 {
+        if source.is_loopback() { self.refused_at.saturating_mul(10) } else { self.refused_at }
+    }
+
+    /// Failures from which on answers come later.
+    fn delayed_from(&self, source: Source) -> u32 {
+        self.refused_at(source) / 3
+    }
+
+    fn forgiven_after(&self) -> Duration {
+        MINUTE / self.refused_at.max(1)
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, HashMap<Source, Record>>> {
@@ -70,11 +86,12 @@ impl Penalties {
 }
 
 impl Record {
-    fn forgive(&mut self, now: Instant) {
-        let steps = now.saturating_duration_since(self.counted).as_millis() / FORGIVEN_AFTER.as_millis();
+    fn forgive(&mut self, forgiven_after: Duration, now: Instant) {
+        let passed = now.saturating_duration_since(self.counted);
+        let steps = passed.as_millis().checked_div(forgiven_after.as_millis()).unwrap_or_default();
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_sub(steps);
-        let passed = FORGIVEN_AFTER.saturating_mul(steps);
+        let passed = forgiven_after.saturating_mul(steps);
         self.counted = self.counted.checked_add(passed).unwrap_or(now).min(now);
     }
 
@@ -84,9 +101,9 @@ impl Record {
 }
 
 /// Takes out what counts no more, or else a tenth: those that were not heard of for the longest time.
-fn make_room(sources: &mut HashMap<Source, Record>, now: Instant) {
+fn make_room(sources: &mut HashMap<Source, Record>, forgiven_after: Duration, now: Instant) {
     sources.retain(|_, record| {
-        record.forgive(now);
+        record.forgive(forgiven_after, now);
         record.failures > 0 || record.is_refused(now)
     });
     if sources.len() < MAX_SOURCES {
@@ -102,19 +119,8 @@ fn make_room(sources: &mut HashMap<Source, Record>, now: Instant) {
     }
 }
 
-/// Failures at which a source is refused. Behind loopback there may be many: the users of this machine, or a proxy.
-fn refused_at(source: Source) -> u32 {
-    if source.is_loopback() { 10 * REFUSED_AT } else { REFUSED_AT }
-}
-
-/// Failures from which on answers come later.
-fn delayed_from(source: Source) -> u32 {
-    refused_at(source) / 3
-}
-
-/// Thirty at once, or thirty a minute.
-const REFUSED_AT: u32 = 30;
-const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
+/// As many failures as get a source refused are forgiven in this time.
+const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const REFUSED_FOR: Duration = Duration::from_secs(60);
 const DELAY_STEP: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(1);
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn too_many_failures_are_delayed_then_refused_and_then_forgiven() {
-        let (penalties, start) = (Penalties::new(true), Instant::now());
+        let (penalties, start) = (Penalties::new(true, 30), Instant::now());
         for (source, most) in [(source("192.0.2.1"), 30), (source("127.0.0.1"), 300)] {
             for number in 1..most {
                 assert!(!penalties.failed(source, start), "{number}");
@@ -154,17 +160,17 @@ mod tests {
 
     #[test]
     fn slow_failures_are_never_refused() {
-        let penalties = Penalties::new(true);
+        let penalties = Penalties::new(true, 30);
         let mut now = Instant::now();
         for _ in 0..1000 {
             assert!(!penalties.failed(source("192.0.2.1"), now));
-            now += FORGIVEN_AFTER;
+            now += Duration::from_secs(2);
         }
     }
 
     #[test]
     fn off_is_off() {
-        let (penalties, now) = (Penalties::new(false), Instant::now());
+        let (penalties, now) = (Penalties::new(false, 30), Instant::now());
         for _ in 0..1000 {
             assert!(!penalties.failed(source("192.0.2.1"), now));
         }
@@ -174,7 +180,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_newest_are_kept() {
-        let (penalties, start) = (Penalties::new(true), Instant::now());
+        let (penalties, start) = (Penalties::new(true, 30), Instant::now());
         let address = |number: usize| {
             let [.., a, b, c] = number.to_be_bytes();
             Source::of([10, a, b, c].into())

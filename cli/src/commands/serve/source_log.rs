@@ -15,6 +15,8 @@ use crate::output::{Event, Output};
 #[derive(Debug)]
 pub(super) struct SourceLog {
     output: Output,
+    /// Lines about one source in each [`WINDOW`].
+    most: u32,
     sources: Mutex<HashMap<Option<Source>, Spoken>>,
 }
 
@@ -26,8 +28,9 @@ struct Spoken {
 }
 
 impl SourceLog {
-    pub(super) fn new(output: Output) -> Self {
-        Self { output, sources: Mutex::default() }
+    /// `most` lines a second about one source are said.
+    pub(super) fn new(output: Output, most: u32) -> Self {
+        Self { output, most, sources: Mutex::default() }
     }
 
     /// Says it, unless the source has had its lines of this second.
@@ -75,7 +78,7 @@ impl SourceLog {
             left_out = spoken.left_out;
             *spoken = Spoken { since: now, lines: 0, left_out: 0 };
         }
-        let admits = spoken.lines < MAX_LINES;
+        let admits = spoken.lines < self.most;
         if admits {
             spoken.lines = spoken.lines.saturating_add(1);
         } else {
@@ -90,7 +93,10 @@ impl SourceLog {
 
     fn say_left_out(&self, source: Option<Source>, count: u64) {
         let source = source.map_or_else(|| "other sources".to_owned(), |source| source.to_string());
-        let message = format!("{count} lines about {source} were left out; {MAX_LINES} a second are said");
+        let message = format!(
+            "{count} lines about {source} were left out; {} a second are said (limit log_lines)",
+            self.most
+        );
         self.output.warning(message);
     }
 
@@ -106,8 +112,6 @@ impl Spoken {
     }
 }
 
-/// Lines about one source in each [`WINDOW`].
-const MAX_LINES: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
 /// Sources with lines in the last second; about 64 bytes each.
 const MAX_SOURCES: usize = 4096;
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_source_has_a_hundred_lines_a_second() {
-        let log = SourceLog::new(Output::new(true, true));
+        let log = SourceLog::new(Output::new(true, true), 100);
         let (loud, quiet) = (Source::of([10, 0, 0, 1].into()), Source::of([10, 0, 0, 2].into()));
         let start = Instant::now();
         let admitted = |source, now, tries: u32| (0..tries).filter(|_| log.admits(source, now)).count();
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let log = SourceLog::new(Output::new(true, true));
+        let log = SourceLog::new(Output::new(true, true), 100);
         let now = Instant::now();
         for number in 0..u32::try_from(MAX_SOURCES).unwrap() + 1000 {
             log.admits(Source::of(std::net::Ipv4Addr::from_bits(number).into()), now);

@@ -124,6 +124,9 @@ pub struct ServerAttempt {
     pub number: u32,
     /// What has already succeeded for this user, in order, without being enough.
     pub succeeded: Vec<Succeeded>,
+    /// Whether the request came with a signature. Of a [`ServerMethod::PublicKeyQuery`] it says that the key is asked about
+    /// before the signature is looked at.
+    pub is_signed: bool,
     /// How it tries.
     pub method: ServerMethod,
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::extended_queue::ExtendedQueue;
 use super::initial_request::Initial;
 use super::receive_queue::ReceiveQueue;
 use super::requests::{ReceivedRequests, SentRequests};
@@ -137,7 +138,7 @@ pub(super) enum StderrMode {
     /// It is read as data, whatever its type.
     AsData,
     /// All types are kept, to be passed on.
-    All(VecDeque<(u32, Bytes)>),
+    All(Box<ExtendedQueue>),
 }
 
 impl Default for StderrMode {

@@ -16,8 +16,9 @@ use crate::protocol::messages::{
     GlobalRequest, RequestFailure, RequestSuccess,
 };
 use crate::protocol::transport::outbound::Outbound;
+use crate::protocol::wide;
 use crate::protocol::wire::{Reader, WireError};
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// Names of channel types and requests may not be longer, in bytes.
 const MAX_NAME: usize = 256;
@@ -49,15 +50,11 @@ impl Connection {
                 self.on_channel_reply(ChannelSuccess::decode(payload)?.recipient, true)?
             }
             ChannelFailure::NUMBER => {
-                tracing::debug!(event = TraceEvent::ChannelRequestFailed.id(), "a request was refused");
+                tell!(ChannelRequestFailed, "a request was refused");
                 self.on_channel_reply(ChannelFailure::decode(payload)?.recipient, false)?
             }
             GlobalRequest::NUMBER => self.on_global_request(payload, out)?,
-            RequestFailure::NUMBER => {
-                tracing::debug!(event = TraceEvent::SessionRequestFailed.id(), "a request was refused");
-                self.on_global_reply(payload);
-            }
-            RequestSuccess::NUMBER => self.on_global_reply(payload),
+            RequestSuccess::NUMBER | RequestFailure::NUMBER => self.on_global_reply(payload),
             _ => return Ok(false),
         }
         Ok(true)
@@ -84,7 +81,7 @@ impl Connection {
         let mut spares = std::mem::take(&mut self.spares);
         let queued = self.accept_data(ChannelData::NUMBER, message.recipient, data.len()).map(|row| {
             row.and_then(|row| {
-                row.data_received = row.data_received.saturating_add(data.len() as u64);
+                row.data_received = row.data_received.saturating_add(wide(data.len()));
                 row.receive.queue.push(data, &mut spares);
                 row.receive.waker.take()
             })
@@ -105,7 +102,7 @@ impl Connection {
             return Err(PeerMisbehaved::PacketOverrun.into());
         }
         row.receive.window.on_data(len)?;
-        row.bytes_received = row.bytes_received.saturating_add(len as u64);
+        row.bytes_received = row.bytes_received.saturating_add(wide(len));
         Ok((len > 0 && !row.close_sent && !row.close_received).then_some(row))
     }
 
@@ -135,8 +132,7 @@ impl Connection {
                     (true, row.receive.waker.take())
                 }
                 StderrMode::All(queue) => {
-                    // A copy, so that a short one does not pin a whole block.
-                    queue.push_back((message.code, Bytes::copy_from_slice(&data)));
+                    queue.push(message.code, data, &mut spares);
                     (true, row.receive.waker.take())
                 }
                 _ => (false, None),
@@ -156,7 +152,7 @@ impl Connection {
         let message = ChannelWindowAdjust::decode(payload)?;
         let Some(row) = self.row_for(ChannelWindowAdjust::NUMBER, message.recipient)? else { return Ok(()) };
         row.send.window = row.send.window.checked_add(message.bytes).ok_or_else(|| {
-            tracing::debug!(event = TraceEvent::ChannelWindowAdjustFailed.id(), "a window overflows");
+            tell!(ChannelWindowAdjustFailed, "a window overflows");
             PeerMisbehaved::WindowOverflow
         })?;
         // The list keeps its room for the next time.
@@ -172,11 +168,14 @@ impl Connection {
             return Err(WireError::TooLong.into());
         }
         let refusal = if self.rows.len() >= self.common.limits.channels {
-            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too many channels"))
+            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too many channels (limit channels)"))
         } else if message.max_packet == 0 {
             Some((OpenFailureReason::RESOURCE_SHORTAGE, "the packet limit is 0"))
         } else if !self.may_wait(message.fields.0.len()) {
-            Some((OpenFailureReason::RESOURCE_SHORTAGE, "too much is waiting to be decided"))
+            Some((
+                OpenFailureReason::RESOURCE_SHORTAGE,
+                "too much is waiting to be decided (limit pending_requests)",
+            ))
         } else {
             None
         };
@@ -211,7 +210,7 @@ impl Connection {
         // A peer that takes no data cannot have meant it: one byte at a time is the least that works.
         row.send.max_packet = message.max_packet.max(1);
         row.phase = RowPhase::Open { confirmation: Bytes::copy_from_slice(message.fields.0) };
-        tracing::debug!(event = TraceEvent::ChannelOpened.id(), channel = id, "channel opened");
+        tell!(ChannelOpened, channel = id, "channel opened");
         self.round_trip.add(self.now.saturating_duration_since(since));
         self.wakes.extend(waker);
         if abandoned { self.release(id, out) } else { Ok(()) }
@@ -227,7 +226,7 @@ impl Connection {
             return Err(PeerMisbehaved::UnsolicitedOpenReply.into());
         };
         let (waker, abandoned) = (waker.take(), *abandoned);
-        tracing::debug!(event = TraceEvent::ChannelOpenFailed.id(), channel = id, "channel refused");
+        tell!(ChannelOpenFailed, channel = id, "channel refused");
         row.phase = RowPhase::Refused(OpenFailure {
             reason: OpenFailureReason(message.reason),
             text: escape_text(message.text),
@@ -243,8 +242,7 @@ impl Connection {
         let message = ChannelEof::decode(payload)?;
         let Some(row) = self.row_for(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
         row.receive.eof = true;
-        let event = TraceEvent::ChannelEofReceived.id();
-        tracing::debug!(event, channel = message.recipient, "the peer has sent all");
+        tell!(ChannelEofReceived, channel = message.recipient, "the peer has sent all");
         let mut wakes: Vec<_> = row.receive.waker.take().into_iter().collect();
         if let StderrMode::Queue(stderr) = &mut row.receive.stderr {
             wakes.extend(stderr.waker.take());
@@ -258,7 +256,7 @@ impl Connection {
         let id = message.recipient;
         let Some(row) = self.row_for(ChannelClose::NUMBER, id)? else { return Ok(()) };
         row.close_received = true;
-        tracing::debug!(event = TraceEvent::ChannelClosed.id(), channel = id, "the peer closed a channel");
+        tell!(ChannelClosed, channel = id, "the peer closed a channel");
         let recipient = row.send.remote;
         let answer = !std::mem::replace(&mut row.close_sent, true);
         let unused = answer && row.offered && row.receive.window.is_untouched();
@@ -349,7 +347,7 @@ impl Connection {
             return self.on_initial_request(&message, out);
         }
         if message.name == KEEPALIVE {
-            tracing::trace!(event = TraceEvent::KeepAliveRequestReceived.id(), "asked for a sign of life");
+            tell!(KeepAliveRequestReceived, "asked for a sign of life");
         }
         let limit = self.common.limits.pending_requests;
         // A keepalive is answered at once; any answer is a sign of life.
@@ -374,6 +372,10 @@ impl Connection {
     fn on_global_reply(&mut self, payload: &Bytes) {
         let fields = Bytes::copy_from_slice(payload.get(1..).unwrap_or_default());
         let success = payload.first() == Some(&RequestSuccess::NUMBER);
+        // To a keepalive, whose answer nobody waits for, a refusal is as good as any other.
+        if !success && self.requests.is_awaited() {
+            tell!(SessionRequestFailed, "a request was refused");
+        }
         let reply = if success { GlobalReply::Success(fields) } else { GlobalReply::Failure(fields) };
         if self.requests.answer(reply, &mut self.wakes)
             && let Some(sent_at) = self.sent_at.pop_front()

@@ -5,6 +5,7 @@ mod channel;
 mod channel_requests;
 mod churn;
 mod closing;
+mod extended_queue;
 mod global_requests;
 mod incoming;
 mod initial_request;

@@ -14,7 +14,7 @@ use crate::protocol::messages::{
     ChannelOpen, ChannelOpenConfirmation, ChannelOpenFailure, OptionalText, Rest,
 };
 use crate::protocol::transport::outbound::Outbound;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// Why a channel did not open.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -96,7 +96,7 @@ impl Connection {
         let row = self.rows.get_mut(&id).filter(|row| matches!(row.phase, RowPhase::Offered));
         let row = row.ok_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))?;
         row.phase = RowPhase::Open { confirmation: Bytes::new() };
-        tracing::debug!(event = TraceEvent::ChannelOpened.id(), channel = id, "channel accepted");
+        tell!(ChannelOpened, channel = id, "channel accepted");
         let (recipient, window) = (row.send.remote, row.receive.window.size());
         let max_packet = self.common.limits.channel_packet;
         out.send(|buffer| {

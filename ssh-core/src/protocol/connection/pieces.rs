@@ -6,10 +6,12 @@ use bytes::Bytes;
 
 use super::Connection;
 use super::channel::{PeerRequest, StderrMode};
+use super::extended_queue::ExtendedQueue;
 use super::incoming::STDERR;
 use super::wakers::{add_waker, set_waker};
 use crate::error::Error;
 use crate::protocol::transport::outbound::Outbound;
+use crate::protocol::wide;
 
 /// What comes next on a channel.
 #[derive(Debug)]
@@ -43,8 +45,9 @@ impl Connection {
     pub(crate) fn keep_extended(&mut self, id: u32) {
         let kept = self.take_kept_stderr(id);
         if let Some(row) = self.rows.get_mut(&id) {
-            let kept = Some((STDERR, kept)).filter(|(_, kept)| !kept.is_empty());
-            row.receive.stderr = StderrMode::All(kept.into_iter().collect());
+            let mut queue = Box::<ExtendedQueue>::default();
+            queue.push(STDERR, kept, &mut self.spares);
+            row.receive.stderr = StderrMode::All(queue);
         }
     }
 
@@ -62,7 +65,7 @@ impl Connection {
         }
         let Some(row) = self.rows.get_mut(&id) else { return Poll::Ready(Ok(Piece::Closed)) };
         if let StderrMode::All(queue) = &mut row.receive.stderr
-            && let Some((code, data)) = queue.pop_front()
+            && let Some((code, data)) = queue.pop(MAX_DATA, &mut self.spares)
         {
             return Poll::Ready(self.credit(id, data.len(), out).map(|()| Piece::Extended(code, data)));
         }
@@ -72,7 +75,7 @@ impl Connection {
             let mut chunks = Vec::new();
             let len =
                 row.receive.queue.take_chunks(most.min(MAX_DATA), MAX_CHUNKS, &mut chunks, &mut self.spares);
-            progress.taken = progress.taken.saturating_add(len as u64);
+            progress.taken = progress.taken.saturating_add(wide(len));
             return Poll::Ready(self.credit(id, len, out).map(|()| Piece::Data(chunks)));
         }
         if row.receive_ended() && !std::mem::replace(&mut progress.eof, true) {

@@ -1,5 +1,6 @@
 //! Requests and their answers, which match by order in each direction (RFC 4254 §4 and §5.4).
 
+use crate::protocol::wide;
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
@@ -35,9 +36,16 @@ impl<A> Default for SentRequests<A> {
 impl<A> SentRequests<A> {
     /// A slot for a request that goes out now; its number.
     pub(crate) fn push(&mut self) -> u64 {
-        let number = self.first.saturating_add(self.slots.len() as u64);
+        let number = self.first.saturating_add(wide(self.slots.len()));
         self.slots.push_back(Sent { state: SentState::Waiting(None) });
         number
+    }
+
+    /// Whether somebody waits for the answer that comes next.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let mut open = self.slots.iter().map(|slot| &slot.state);
+        let next = open.find(|state| matches!(state, SentState::Waiting(_) | SentState::Abandoned));
+        matches!(next, Some(SentState::Waiting(_)))
     }
 
     /// An answer came. `false` if nothing waits for one.
@@ -125,7 +133,7 @@ impl<A> ReceivedRequests<A> {
     }
 
     pub(crate) fn push(&mut self) -> u64 {
-        let number = self.first.saturating_add(self.slots.len() as u64);
+        let number = self.first.saturating_add(wide(self.slots.len()));
         self.slots.push_back(None);
         number
     }

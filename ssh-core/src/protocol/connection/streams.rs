@@ -14,6 +14,7 @@ use super::{Connection, KEEPALIVE, LEAST_WINDOW};
 use crate::error::{ApiMisuse, Error};
 use crate::protocol::messages::{ChannelData, ChannelExtendedData, ChannelWindowAdjust};
 use crate::protocol::transport::outbound::Outbound;
+use crate::protocol::wide;
 use crate::protocol::wire::Write as _;
 
 /// We put no more data in a packet than this, whatever the peer allows, in bytes. The reference implementations' limit.
@@ -76,7 +77,7 @@ impl Connection {
                 buffer.put_len(len);
                 slices.copy(len, buffer);
             })?;
-            row.bytes_sent = row.bytes_sent.saturating_add(len as u64);
+            row.bytes_sent = row.bytes_sent.saturating_add(wide(len));
             row.send.window = row.send.window.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
             // As it is on the wire: in small packets the frames weigh more than the data.
             let weight = out.pending().saturating_sub(before);
@@ -221,7 +222,7 @@ impl Connection {
         let limits = &self.common.limits;
         let session = u64::from(limits.session_window);
         let room = u32::try_from(session.saturating_sub(self.committed)).unwrap_or(u32::MAX);
-        let share = session.checked_div(self.rows.len() as u64).unwrap_or(session);
+        let share = session.checked_div(wide(self.rows.len())).unwrap_or(session);
         let share = u32::try_from(share).unwrap_or(u32::MAX).max(LEAST_WINDOW);
         // As much as a new channel gets is left for those with less than their share; once they have needed it, those
         // with more give some of theirs up.

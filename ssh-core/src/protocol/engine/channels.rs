@@ -14,7 +14,8 @@ use crate::protocol::connection::{
     AcceptTicket, ChannelTerms, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError,
     OpenFailureReason, PeerRequest, Piece, Progress,
 };
-use crate::trace::TraceEvent;
+use crate::protocol::wide;
+use crate::trace::tell;
 
 /// Channels and requests. Each of these fails with the session's error once it is over, and with
 /// [`ApiMisuse::NotAuthenticated`] before it has begun.
@@ -204,8 +205,7 @@ impl Engine {
 
     fn note_close(&self, closed: &Result<(), Error>, id: u32) {
         if let Err(error) = closed {
-            let event = TraceEvent::ChannelCloseFailed.id();
-            tracing::debug!(event, channel = id, %error, "a channel was not closed");
+            tell!(ChannelCloseFailed, channel = id, %error, "a channel was not closed");
         }
     }
 
@@ -301,7 +301,7 @@ impl Engine {
     pub fn metrics(&self) -> SessionMetrics {
         let sent = self.transport.out.total();
         // The line with its CR LF.
-        let ident = self.peer_version().map(|version| version.as_str().len().saturating_add(2) as u64);
+        let ident = self.peer_version().map(|version| wide(version.as_str().len().saturating_add(2)));
         let (ident_messages, ident_bytes) = (u64::from(ident.is_some()), ident.unwrap_or_default());
         SessionMetrics {
             messages_sent: self.earlier.messages_sent.saturating_add(sent.packets),

@@ -15,7 +15,8 @@ use crate::protocol::messages::{
 use crate::protocol::reconnect::trailer::Trailer;
 use crate::protocol::reconnect::{is_enable, is_reconnect};
 use crate::protocol::transport::inbound::Packet;
-use crate::trace::TraceEvent;
+use crate::protocol::wide;
+use crate::trace::tell;
 
 const CHANNEL_DATA: u8 = 94;
 const CHANNEL_EXTENDED_DATA: u8 = 95;
@@ -34,7 +35,7 @@ impl Engine {
         }
         self.dispatch(packet, now).map_err(|error| {
             if !matches!(error, Error::Disconnected { .. }) {
-                tracing::debug!(event = TraceEvent::HandleMessageFailed.id(), %error, "a message was not acted on");
+                tell!(HandleMessageFailed, %error, "a message was not acted on");
             }
             self.fail(error, now)
         })
@@ -46,7 +47,7 @@ impl Engine {
         let is_first_packet = self.transport.packets == 0;
         self.transport.out.acks.on_received(self.transport.packets, wire_len, now);
         self.transport.packets = self.transport.packets.saturating_add(1);
-        self.transport.bytes = self.transport.bytes.saturating_add(wire_len as u64);
+        self.transport.bytes = self.transport.bytes.saturating_add(wide(wire_len));
         self.transport.rekey.on_received(wire_len);
         if let Some(form) = self.transport.incoming {
             let (len, trailer) = Trailer::split(&payload, form)?;
@@ -71,19 +72,9 @@ impl Engine {
     ) -> Result<(), Error> {
         let number = payload.first().copied().unwrap_or_default();
         if !matches!(number, CHANNEL_DATA | CHANNEL_EXTENDED_DATA) {
-            tracing::trace!(
-                event = TraceEvent::ReceivingMessage.id(),
-                number,
-                len = payload.len(),
-                "received"
-            );
+            tell!(ReceivingMessage, number, len = payload.len(), "received");
         } else if self.common.limits.trace_channel_data {
-            tracing::trace!(
-                event = TraceEvent::ReceivingChannelData.id(),
-                number,
-                len = payload.len(),
-                "received"
-            );
+            tell!(ReceivingChannelData, number, len = payload.len(), "received");
         }
         self.check_allowed(number)?;
         if number == GlobalRequest::NUMBER && self.resumption.is_some() {

@@ -5,7 +5,7 @@ use super::{Auth, Engine};
 use crate::error::{ApiMisuse, Error, PeerMisbehaved, Timeout};
 use crate::protocol::auth::Authenticated;
 use crate::protocol::messages::{Disconnect, OptionalText};
-use crate::trace::TraceEvent;
+use crate::trace::{TraceEvent, tell, tell_any};
 
 /// The end.
 impl Engine {
@@ -15,9 +15,9 @@ impl Engine {
             return first.clone();
         }
         if let Some(event) = failure_event(&error) {
-            tracing::debug!(event = event.id(), %error, "the session failed");
+            tell_any!(event, %error, "the session failed");
         }
-        tracing::debug!(event = TraceEvent::SessionClosing.id(), %error, "session ended");
+        tell!(SessionClosing, %error, "session ended");
         if let Some(reason) = error.disconnect_reason().filter(|_| matches!(self.stream, Stream::Attached)) {
             let text = error.disconnect_text();
             // If even this cannot be sealed, the stream just closes.

@@ -14,7 +14,7 @@ use crate::protocol::messages::ExtInfo;
 use crate::protocol::reconnect::{Extensions, put_ext_info};
 use crate::protocol::transport::kex::KexProgress;
 use crate::protocol::wire::{Reader, WireError};
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// EXT_INFO may not hold more entries. OpenSSH sends three.
 const MAX_EXT_INFO: u32 = 64;
@@ -47,9 +47,9 @@ impl Engine {
                     (first && self.transport.kex.peer_takes_ext_info()).then(|| self.our_ext_info());
                 self.transport.out.end_exchange(ext_info)?;
                 if first {
-                    tracing::debug!(event = TraceEvent::SessionEncrypted.id(), "keys exchanged");
+                    tell!(SessionEncrypted, "keys exchanged");
                     self.on_first_keys();
-                    tracing::debug!(event = TraceEvent::SessionAuthenticating.id(), "authenticating");
+                    tell!(SessionAuthenticating, "authenticating");
                     self.claim()?;
                 }
                 self.connection.on_room(&self.transport.out);

@@ -12,7 +12,7 @@ use crate::protocol::auth::{
 };
 use crate::protocol::messages::OptionalText;
 use crate::protocol::{PeerVersion, Role};
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// The login.
 impl Engine {
@@ -154,10 +154,7 @@ impl Engine {
                 ServerProgress::Begin(user) => self.events.push_back(Event::AuthBegin(user)),
                 ServerProgress::Ask(attempt) => self.events.push_back(Event::AuthAttempt(attempt)),
                 ServerProgress::Refused(attempt) => {
-                    tracing::debug!(
-                        event = TraceEvent::ClientAuthenticationFailed.id(),
-                        "an attempt was refused"
-                    );
+                    tell!(ClientAuthenticationFailed, "an attempt was refused");
                     self.events.push_back(Event::AuthRefused(attempt));
                 }
                 ServerProgress::Authenticated(proof) => {
@@ -173,7 +170,7 @@ impl Engine {
     }
 
     pub(super) fn on_authenticated(&mut self, proof: Authenticated) {
-        tracing::debug!(event = TraceEvent::SessionAuthenticated.id(), "authenticated");
+        tell!(SessionAuthenticated, "authenticated");
         if self.stages.has_passed(Progress::StartingSessionAuthentication) {
             self.stages.pass(Progress::CompletedSessionAuthentication);
         }

@@ -35,7 +35,7 @@ use crate::protocol::transport::kex::{Kex, Negotiated};
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::transport::rekey::RekeyPolicy;
 use crate::protocol::{PeerVersion, Role};
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 pub use reconnect::LinkEvent;
 use time::KeepAlive;
@@ -173,7 +173,7 @@ impl Engine {
         let inbound = Inbound::new(role, common.limits.packet_bytes);
         let mut out = Outbound::new(common.provider.random)?;
         out.trace_channel_data = common.limits.trace_channel_data;
-        tracing::debug!(event = TraceEvent::SessionConnecting.id(), ?role, "connecting");
+        tell!(SessionConnecting, ?role, "connecting");
         let mut kex = Kex::new(role, Arc::clone(&common), host_keys);
         // Behind the version line without waiting for the peer's, which saves a round trip.
         kex.start(&mut out, now)?;
@@ -219,7 +219,7 @@ impl Engine {
 
     /// The peer's version line.
     pub fn handle_ident(&mut self, version: PeerVersion) {
-        tracing::debug!(event = TraceEvent::ProtocolVersion.id(), version = version.as_str(), "peer version");
+        tell!(ProtocolVersion, version = version.as_str(), "peer version");
         if version.is_dev_tunnels() {
             self.transport.rekey.be_last_resort();
             if let Auth::Server(auth) = &mut self.auth {

@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Engine, Event};
+use super::{Auth, Engine, Event};
 use crate::progress::Progress;
 use crate::protocol::transport::inbound::NextOpener;
 use crate::protocol::transport::outbound::HIGH_BATCH;
@@ -14,6 +14,9 @@ const REAL_BATCH: usize = 16 * 1024;
 /// Past this much output that the peer does not take, in bytes, the driver should stop reading from it.
 /// Data alone never gets there, or two peers that both send much would each wait for the other to read.
 const MAX_OUTPUT: usize = HIGH_BATCH + 64 * 1024 + 1024 * 1024;
+
+/// The same before the login, when there is no data. Whatever is asked for so early has short answers.
+const MAX_EARLY_OUTPUT: usize = 64 * 1024;
 
 /// What the driver takes.
 impl Engine {
@@ -48,8 +51,8 @@ impl Engine {
     /// The peer does not read what it makes us say: read nothing from it until the output has been taken.
     #[must_use]
     pub fn wants_input_paused(&self) -> bool {
-        self.transport.out.pending() > MAX_OUTPUT
-            || self.waiting.as_ref().is_some_and(|waiting| waiting.is_full())
+        let most = if matches!(self.auth, Auth::Done(_)) { MAX_OUTPUT } else { MAX_EARLY_OUTPUT };
+        self.transport.out.pending() > most || self.waiting.as_ref().is_some_and(|waiting| waiting.is_full())
     }
 
     /// The key for what follows NEWKEYS, for [`Inbound::install`](crate::protocol::Inbound::install).

@@ -13,7 +13,7 @@ use crate::error::{ApiMisuse, Error};
 use crate::protocol::Role;
 use crate::protocol::reconnect::replay_log::ReplayLog;
 use crate::protocol::reconnect::{Extensions, Latency, ReconnectOffer};
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 pub(in crate::protocol::engine) use client::Claim;
 pub(in crate::protocol::engine) use waiting::Waiting;
@@ -85,8 +85,7 @@ impl Engine {
     /// [`ApiMisuse::ReconnectWithoutKeys`] without any security.
     pub fn offer_reconnect(&mut self, offer: ReconnectOffer) -> Result<(), Error> {
         if self.common.algorithms.is_insecure() {
-            let event = TraceEvent::SessionReconnectInitFailed.id();
-            tracing::debug!(event, "there are no keys to prove anything with");
+            tell!(SessionReconnectInitFailed, "there are no keys to prove anything with");
             return Err(Error::ApiMisuse(ApiMisuse::ReconnectWithoutKeys));
         }
         self.transport.kex.keep_token_keys();
@@ -206,7 +205,7 @@ impl Engine {
     }
 
     fn detach(&mut self, cause: Error, now: Instant) {
-        tracing::debug!(event = TraceEvent::SessionDisconnected.id(), %cause, "the stream was lost");
+        tell!(SessionDisconnected, %cause, "the stream was lost");
         self.next_opener = None;
         let mut until = None;
         if let Some(resumption) = &mut self.resumption {

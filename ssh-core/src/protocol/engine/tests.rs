@@ -7,7 +7,7 @@ use crate::config::{Algorithms, Extensions, Limits};
 use crate::error::ApiMisuse;
 use crate::protocol::Input;
 use crate::protocol::ReconnectOffer;
-use crate::trace::capture;
+use crate::trace::{TraceEvent, capture};
 
 fn insecure() -> Common {
     Common {
@@ -43,8 +43,9 @@ fn connected() -> (Engine, Instant) {
 }
 
 fn tells(event: TraceEvent, run: impl FnOnce()) {
-    let told = capture::numbers(run);
-    assert!(told.contains(&u64::from(event.id())), "{event:?} is not in {told:?}");
+    let told = capture::told(run);
+    let wanted = (u64::from(event.id()), event.level());
+    assert!(told.contains(&wanted), "{wanted:?} is not in {told:?}");
 }
 
 #[test]

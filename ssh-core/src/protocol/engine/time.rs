@@ -7,7 +7,7 @@ use super::{Auth, Engine};
 use crate::error::{Error, ReconnectFailure, Timeout};
 use crate::protocol::auth::ServerProgress;
 use crate::protocol::connection::KEEPALIVE;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// How long the peer has been silent, and what it did when it was asked for a sign of life.
 #[derive(Debug)]
@@ -96,17 +96,17 @@ impl Engine {
                 let misses = self.keepalive.unanswered;
                 self.keepalive.answered = 0;
                 self.link_events.push_back(LinkEvent::KeepAliveFailed(misses));
-                let event = TraceEvent::KeepAliveResponseNotReceived.id();
-                tracing::debug!(event, misses, "no answer to a keepalive");
+                tell!(KeepAliveResponseNotReceived, misses, "no answer to a keepalive");
             }
             self.keepalive.unanswered = self.keepalive.unanswered.saturating_add(1);
+            self.allow_for_lateness(now);
             if let Some(log) = &mut self.transport.out.log {
                 log.shrink();
             }
             let asked =
                 self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out);
             let number = asked.inspect_err(|error| {
-                tracing::debug!(event = TraceEvent::KeepAliveFailed.id(), %error, "no keepalive sent");
+                tell!(KeepAliveFailed, %error, "no keepalive sent");
             })?;
             // Either answer is a sign of life; it takes its place among the others and is dropped.
             if let Some(number) = number {
@@ -114,6 +114,16 @@ impl Engine {
             }
         }
         self.maybe_rekey(now)
+    }
+
+    /// Who was stopped, or whose clock has jumped, asks late. What the peer may have said meanwhile has not been read, so it
+    /// gets its time to answer from now on.
+    fn allow_for_lateness(&mut self, now: Instant) {
+        let Some(silence) = self.keepalive_rule().0 else { return };
+        let asked_after = silence.saturating_mul(self.keepalive.unanswered);
+        if let Some(on_time) = now.checked_sub(asked_after) {
+            self.keepalive.last_heard = self.keepalive.last_heard.max(on_time);
+        }
     }
 
     fn keepalive_deadline(&self) -> Option<Instant> {

@@ -4,6 +4,7 @@ use std::time::Instant;
 use super::ReconnectFailure;
 use crate::error::PeerMisbehaved;
 use crate::protocol::messages::{ChannelData, ChannelExtendedData};
+use crate::protocol::wide;
 
 /// The messages of a session that the peer has not acknowledged, in order, copied before they were sealed.
 ///
@@ -82,7 +83,7 @@ impl ReplayLog {
 
     /// The number of the next message, counted over the whole session.
     pub(crate) fn next_count(&self) -> u64 {
-        self.first.saturating_add(self.entries.len() as u64)
+        self.first.saturating_add(wide(self.entries.len()))
     }
 
     pub(crate) fn has_unsent(&self) -> bool {
@@ -171,7 +172,7 @@ impl ReplayLog {
         self.bytes.drain(..bytes.min(self.bytes.len()));
         self.sent = self.sent.saturating_sub(done);
         self.sent_bytes = self.sent_bytes.saturating_sub(bytes);
-        self.first = self.first.saturating_add(done as u64);
+        self.first = self.first.saturating_add(wide(done));
     }
 
     /// The peer has received this many messages of the session, so it says: that has to be one of those that we have.

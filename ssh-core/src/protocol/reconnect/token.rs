@@ -135,6 +135,7 @@ pub(super) mod tests {
         let recording: serde_json::Value = serde_json::from_str(text).unwrap();
         let session_id = bytes(&recording["session_id_connection1"]);
         let mut seen = 0;
+        let mut used: Vec<Vec<u8>> = Vec::new();
         for connection in &recording["connections"].as_array().unwrap()[1..] {
             let keys = keys(
                 recording["mac"].as_str().unwrap(),
@@ -151,6 +152,10 @@ pub(super) mod tests {
                 if packet["dir"] == "c2s" && super::super::is_reconnect(&payload) {
                     let request = ReconnectRequest::decode(&payload).unwrap().unwrap();
                     assert!(keys.verify_client(&session_id, &request.token));
+                    // A token that was seen on another connection is good for nothing on this one, nor for another session.
+                    assert!(used.iter().all(|token| !keys.verify_client(&session_id, token)));
+                    assert!(!keys.verify_client(&session_id[1..], &request.token));
+                    used.push(request.token.clone());
                     seen += 1;
                 }
                 if packet["dir"] == "s2c" && payload[0] == 81 {

@@ -129,7 +129,7 @@ impl Inbound {
     pub fn poll(&mut self) -> Result<Option<Input>, Error> {
         loop {
             match self.stage {
-                Stage::Ident { allow_lines, lines, bytes } => match self.take_line()? {
+                Stage::Ident { allow_lines, lines, bytes } => match self.take_line(allow_lines, bytes)? {
                     None => return Ok(None),
                     Some(line) if line.starts_with(b"SSH-") => {
                         self.stage = Stage::Head;
@@ -191,16 +191,19 @@ impl Inbound {
         }
     }
 
-    /// A line without its end. Bytes are only looked at up to the limit of a version line.
-    fn take_line(&mut self) -> Result<Option<Bytes>, Error> {
+    /// A line without its end. A version line has its limit, and no more is looked at; other lines have one together, of
+    /// which `used` is used up.
+    fn take_line(&mut self, allow_lines: bool, used: usize) -> Result<Option<Bytes>, Error> {
         let buffer = self.blocks.current();
-        let seen = buffer.get(..buffer.len().min(MAX_IDENT_LEN)).unwrap_or_default();
+        let is_other = allow_lines && !buffer.starts_with(b"SSH-") && buffer.len() >= b"SSH-".len();
+        let most =
+            if is_other { MAX_BANNER_BYTES.saturating_sub(used).max(MAX_IDENT_LEN) } else { MAX_IDENT_LEN };
+        let seen = buffer.get(..buffer.len().min(most)).unwrap_or_default();
         let Some(end) = seen.iter().position(|byte| *byte == b'\n') else {
-            let limit = buffer.len() >= MAX_IDENT_LEN;
-            return match &self.said {
-                _ if !limit => Ok(None),
-                Some(said) => Err(PeerIncompatible::Version((**said).into()).into()),
-                None => Err(PeerMisbehaved::BadVersionLine.into()),
+            return match buffer.len() >= most {
+                true if is_other => Err(PeerIncompatible::Version(self.first_words().into()).into()),
+                true => Err(PeerMisbehaved::BadVersionLine.into()),
+                false => Ok(None),
             };
         };
         let line = buffer.split_to(end.saturating_add(1)).freeze();

@@ -12,8 +12,9 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::protocol::messages::{Phase, phase};
 use crate::protocol::reconnect::replay_log::ReplayLog;
 use crate::protocol::reconnect::{is_counted, put_enable, trailer::TrailerForm};
+use crate::protocol::wide;
 use crate::protocol::wire::Write as _;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// The sending half of a transport: payloads in, sealed packets out, all in one buffer.
 pub(crate) struct Outbound {
@@ -103,7 +104,7 @@ impl Outbound {
         let mut buffer = Vec::with_capacity(1024);
         buffer.extend_from_slice(OUR_IDENT.as_bytes());
         buffer.extend_from_slice(b"\r\n");
-        let buffer_len = buffer.len() as u64;
+        let buffer_len = wide(buffer.len());
         Ok(Self {
             buffer,
             batch: Batch::default(),
@@ -295,7 +296,7 @@ impl Outbound {
         let start = self.buffer.len();
         let sealed = self.seal_at(start, write);
         if let Err(error) = &sealed {
-            tracing::debug!(event = TraceEvent::SendMessageFailed.id(), %error, "a message was not sealed");
+            tell!(SendMessageFailed, %error, "a message was not sealed");
             // What could not be sealed must not leave in the clear.
             if let Some(packet) = self.buffer.get_mut(start..) {
                 packet.zeroize();
@@ -310,9 +311,9 @@ impl Outbound {
         let len = self.buffer.len().saturating_sub(start);
         let Some(number) = self.buffer.get(start) else { return };
         if !matches!(number, 94 | 95) {
-            tracing::trace!(event = TraceEvent::SendingMessage.id(), number, len, "sent");
+            tell!(SendingMessage, number, len, "sent");
         } else if self.trace_channel_data {
-            tracing::trace!(event = TraceEvent::SendingChannelData.id(), number, len, "sent");
+            tell!(SendingChannelData, number, len, "sent");
         }
     }
 
@@ -349,9 +350,9 @@ impl Outbound {
         *header = [a, b, c, d, u8::try_from(padding).map_err(|_| Error::Bug("padding is over 255"))?];
         self.sealer.seal(self.sequence, packet)?;
 
-        self.since_key.bytes = self.since_key.bytes.saturating_add(packet.len() as u64);
+        self.since_key.bytes = self.since_key.bytes.saturating_add(wide(packet.len()));
         self.since_key.packets = self.since_key.packets.saturating_add(1);
-        self.total.bytes = self.total.bytes.saturating_add(packet.len() as u64);
+        self.total.bytes = self.total.bytes.saturating_add(wide(packet.len()));
         self.total.packets = self.total.packets.saturating_add(1);
         self.sequence = self.sequence.wrapping_add(1);
         self.acks.sent = self.acks.sent.saturating_add(1);
@@ -433,10 +434,10 @@ mod tests {
         out.sequence = u32::MAX;
         out.seal(|buffer| buffer.push(2)).unwrap();
         assert_eq!(out.sequence, 0);
-        let told = crate::trace::capture::numbers(|| {
+        let told = crate::trace::capture::told(|| {
             let error = out.seal(|buffer| buffer.push(2)).unwrap_err();
             assert!(matches!(error, super::Error::PeerMisbehaved(super::PeerMisbehaved::CounterExhausted)));
         });
-        assert_eq!(told, [u64::from(super::TraceEvent::SendMessageFailed.id())]);
+        assert_eq!(told, [(9004, tracing::Level::ERROR)]);
     }
 }

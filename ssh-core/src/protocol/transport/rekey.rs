@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use super::outbound::Counters;
 use crate::config::Limits;
 use crate::error::PeerMisbehaved;
+use crate::protocol::wide;
 
 /// When a key has been used enough, and how often a peer may ask for new ones.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl RekeyPolicy {
     }
 
     pub(crate) fn on_received(&mut self, wire_len: usize) {
-        self.received.bytes = self.received.bytes.saturating_add(wire_len as u64);
+        self.received.bytes = self.received.bytes.saturating_add(wide(wire_len));
         self.received.packets = self.received.packets.saturating_add(1);
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::proxy::BadProxyRequest;
 use crate::error::{IoError, escape_text};
 use crate::protocol::OpenFailure;
-use crate::trace::TraceEvent;
+use crate::trace::{TraceEvent, tell_any};
 
 /// A host and a port, or a Unix socket. It shows control characters of a peer escaped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -189,7 +189,7 @@ impl Events {
     }
 
     pub(super) fn emit(&self, event: ForwardEvent) {
-        tracing::debug!(event = event.trace_event().id(), "{event}");
+        tell_any!(event.trace_event(), "{event}");
         if let Some(callback) = &self.0 {
             callback(event);
         }

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use super::Shared;
 use super::event::ForwardEvent;
 use super::socket::Socket;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// What connections come from.
 pub(super) trait Accept: Send + Sync + 'static {
@@ -101,8 +101,7 @@ where
             stream.into().reset();
             continue;
         };
-        let event = TraceEvent::PortForwardConnectionAccepted.id();
-        tracing::debug!(event, %from, "connection accepted");
+        tell!(PortForwardConnectionAccepted, %from, "connection accepted");
         let connection = on_connection(Arc::clone(&shared), stream, from);
         shared.tasks.spawn(async move {
             connection.await;

@@ -204,7 +204,8 @@ fn host_and_port(text: &str) -> Option<(Host, Port)> {
     } else {
         let name = host.strip_suffix('.').unwrap_or(host);
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        Host::Name(Some(name).filter(|name| !name.is_empty() && name.bytes().all(fits))?.into())
+        let is_name = name.bytes().all(fits) && name.split('.').all(|label| !label.is_empty());
+        Host::Name(Some(name).filter(|_| is_name)?.into())
     };
     Some((host, port))
 }
@@ -257,10 +258,13 @@ fn is_link_local_or_metadata(ip: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that a gateway would make of it: NAT64 (RFC 6052 §2.1) and the old compatible form.
+/// The IPv4 address that a gateway would make of it: NAT64 (RFC 6052 §2.1, and RFC 8215 with the same layout), 6to4
+/// (RFC 3056 §2) and the old compatible form.
 fn translated_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     match ip.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] => {
+        [0x64, 0xff9b, 0 | 1, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, _, _, _, _, _] => {
             Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
         }
         _ => None,
@@ -282,8 +286,21 @@ mod tests {
         for text in ["localhost:80", "127.0.0.1:*", "[::1]:80", "db.example:5432", "*:*"] {
             assert_eq!(text.parse::<PermitTarget>().unwrap().to_string(), text);
         }
-        for bad in ["", "host", ":80", "host:", "host:65536", "::1:80", "[::1]", "[::1:80", "a b:80", "[x]:1"]
-        {
+        for bad in [
+            "",
+            "host",
+            ":80",
+            "host:",
+            "host:65536",
+            "::1:80",
+            "[::1]",
+            "[::1:80",
+            "a b:80",
+            "[x]:1",
+            "a..:1",
+            ".a:1",
+            "a..b:1",
+        ] {
             assert!(bad.parse::<PermitTarget>().is_err(), "{bad}");
         }
         assert_eq!("8080".parse::<PermitListen>().unwrap().to_string(), "localhost:8080");

@@ -8,7 +8,7 @@ use super::event::Target;
 use super::hooks::ForwardedStream;
 use super::pump;
 use crate::channel::Channel;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// A connection of either kind.
 #[derive(Debug)]
@@ -40,12 +40,10 @@ impl Socket {
         };
         match ended {
             Ok(()) => {
-                let event = TraceEvent::PortForwardConnectionClosed.id();
-                tracing::debug!(event, %target, "connection ended");
+                tell!(PortForwardConnectionClosed, %target, "connection ended");
             }
             Err(error) => {
-                let event = TraceEvent::PortForwardConnectionFailed.id();
-                tracing::debug!(event, %target, %error, "connection broke");
+                tell!(PortForwardConnectionFailed, %target, %error, "connection broke");
             }
         }
     }

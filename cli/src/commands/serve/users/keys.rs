@@ -13,8 +13,8 @@ use ssh_core::server::{Permissions, RejectReason};
 
 use super::args::AuthorizedKeysArg;
 use super::{LETS_NOBODY_IN, complain};
-use crate::commands::serve::watched::Watched;
 use crate::commands::session::PROVIDER;
+use crate::commands::watched::Watched;
 use crate::error::{CliError, Code};
 use crate::output::Output;
 

@@ -32,9 +32,9 @@ use super::limits::Source;
 use super::penalties::Penalties;
 use super::requirement::{Progress, Requirement};
 use super::source_log::SourceLog;
-use super::watched::{Change, Watched};
 use crate::args::ServeArgs;
 use crate::commands::session;
+use crate::commands::watched::{Change, Watched};
 use crate::error::{CliError, Code};
 use crate::output::{Event, Output};
 

@@ -13,8 +13,8 @@ use super::args::UserArg;
 use super::evidence::hex;
 use super::{LETS_NOBODY_IN, complain};
 use crate::commands::password_file;
-use crate::commands::serve::watched::Watched;
 use crate::commands::session::PROVIDER;
+use crate::commands::watched::Watched;
 use crate::error::{CliError, Code};
 use crate::output::Output;
 

@@ -110,8 +110,8 @@ mod tests {
             panic!("another command")
         };
         let output = Output::new(true, true);
-        let log = Arc::new(SourceLog::new(output.clone()));
-        Users::load(&args, Arc::new(Penalties::new(true)), log, &output).unwrap().0
+        let log = Arc::new(SourceLog::new(output.clone(), 100));
+        Users::load(&args, Arc::new(Penalties::new(true, 30)), log, &output).unwrap().0
     }
 
     fn key() -> KeyPair {

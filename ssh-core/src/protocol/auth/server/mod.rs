@@ -310,11 +310,12 @@ impl ServerAuth {
     }
 
     fn ask(&mut self, deciding: Deciding, method: ServerMethod, is_first_none: bool) -> ServerProgress {
+        let is_signed = deciding.is_signed();
         self.state = ServerState::Deciding(deciding);
         let (user, succeeded) =
             self.user.as_ref().map(|user| (user.name.clone(), user.succeeded.clone())).unwrap_or_default();
         let number = if is_first_none { 0 } else { self.requests };
-        ServerProgress::Ask(ServerAttempt { user, number, succeeded, method })
+        ServerProgress::Ask(ServerAttempt { user, number, succeeded, is_signed, method })
     }
 
     /// The application's answer to [`ServerProgress::Begin`].
@@ -350,6 +351,10 @@ impl ServerAuth {
 }
 
 impl Deciding {
+    fn is_signed(&self) -> bool {
+        matches!(self, Self::Unverified(_) | Self::Verified(_) | Self::HostBased(_))
+    }
+
     /// What is remembered of it when it is right but not enough.
     fn succeeded(self) -> Succeeded {
         let (method, key) = match self {

@@ -10,7 +10,7 @@ use crate::protocol::messages::{Ignore, Rest};
 use crate::protocol::reconnect::trailer::Trailer;
 use crate::protocol::reconnect::{Extensions, is_counted};
 use crate::protocol::transport::acks::held_for;
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 impl Engine {
     /// What our EXT_INFO lists: nothing that could not be kept.
@@ -30,8 +30,7 @@ impl Engine {
         let Some(resumption) = self.resumption.as_mut().filter(|_| both.reconnect) else { return Ok(()) };
         resumption.agreed = both;
         self.transport.out.enable_trailer(both.trailer()).inspect_err(|error| {
-            let event = TraceEvent::SessionReconnectInitFailed.id();
-            tracing::debug!(event, %error, "reconnecting was not switched on");
+            tell!(SessionReconnectInitFailed, %error, "reconnecting was not switched on");
         })
     }
 

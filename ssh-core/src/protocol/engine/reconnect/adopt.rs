@@ -13,7 +13,7 @@ use crate::protocol::engine::time::KeepAlive;
 use crate::protocol::reconnect::replay_log::CountError;
 use crate::protocol::reconnect::{Position, SessionIndex};
 use crate::protocol::transport::acks::LastWord;
-use crate::trace::TraceEvent;
+use crate::trace::{TraceEvent, tell_any};
 
 impl Engine {
     pub(super) fn index(&self, session_id: &[u8]) -> SessionIndex {
@@ -81,7 +81,7 @@ impl Engine {
             Role::Client => TraceEvent::ClientSessionReconnecting,
             Role::Server => TraceEvent::ServerSessionReconnecting,
         };
-        tracing::debug!(event = event.id(), "the session has a stream again");
+        tell_any!(event, "the session has a stream again");
 
         let waiting = connection.waiting.take().unwrap_or_default();
         connection.ended = Some(Error::Reconnect(ReconnectFailure::HandedOver));

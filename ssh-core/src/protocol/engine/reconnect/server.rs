@@ -10,7 +10,7 @@ use crate::protocol::Role;
 use crate::protocol::engine::{Auth, Engine, Event};
 use crate::protocol::reconnect::handshake::{Answer, put_failure};
 use crate::protocol::reconnect::{Position, ReconnectRequest, SessionIndex};
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 /// Requests on one connection that prove nothing, before it ends.
 const MAX_WRONG_TOKENS: u32 = 3;
@@ -88,7 +88,7 @@ impl Engine {
 
     fn refuse(&mut self, failure: ReconnectFailure, now: Instant) -> Result<(), Error> {
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
-        tracing::debug!(event = TraceEvent::ServerSessionReconnectFailed.id(), %failure, "a session was not resumed");
+        tell!(ServerSessionReconnectFailed, %failure, "a session was not resumed");
         if failure.code() != ReconnectFailure::ServerDroppedMessages.code()
             && let Some(resumption) = &mut self.resumption
         {

@@ -14,7 +14,7 @@ use crate::protocol::messages::{KexInit, KexInitShare};
 use crate::protocol::transport::ident::PeerVersion;
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wire::{NameList, Write as _};
-use crate::trace::TraceEvent;
+use crate::trace::tell;
 
 impl Kex {
     /// Certificates before plain keys: who trusts an authority should not be asked about a key.
@@ -112,8 +112,7 @@ impl Kex {
             strict: self.strict,
         };
         let chosen = offers.negotiate();
-        let event = TraceEvent::AlgorithmNegotiation.id();
-        tracing::debug!(event, ours = ?self.common.algorithms, ?theirs, ?chosen, "algorithms");
+        tell!(AlgorithmNegotiation, ours = ?self.common.algorithms, ?theirs, ?chosen, "algorithms");
         let chosen = chosen?;
         self.ignore_guess = theirs.first_kex_packet_follows && !self.guess_is_right(&theirs, &chosen);
 

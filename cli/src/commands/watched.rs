@@ -1,4 +1,4 @@
-//! Files that are read again when they have changed, so that to take a key away needs no restart.
+//! Files that are read again when they have changed, so that to take a key or a port away needs no restart.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::commands::session::now;
 use crate::error::CliError;
 
 /// What a file says, as of now.
-pub(super) struct Watched<T> {
+pub(crate) struct Watched<T> {
     path: PathBuf,
     /// Reads the file; has a limit for its size.
     read: Read<T>,
@@ -38,7 +38,7 @@ struct Stamp {
 
 /// What has happened to a file since it was last asked for.
 #[derive(Debug)]
-pub(super) enum Change<'a, T> {
+pub(crate) enum Change<'a, T> {
     /// It says something else now.
     New(&'a T),
     /// It cannot be used any more.
@@ -50,7 +50,7 @@ impl<T> Watched<T> {
     ///
     /// # Errors
     /// What `read` says.
-    pub(super) fn load(
+    pub(crate) fn load(
         path: &Path,
         read: impl Fn(&Path) -> Result<T, CliError> + Send + Sync + 'static,
     ) -> Result<Self, CliError> {
@@ -60,13 +60,13 @@ impl<T> Watched<T> {
         Ok(Self { path: path.to_owned(), read: Box::new(read), state })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// What it says now; `None` if it cannot be used. `changed` is told when that is not what it was. This reads a file,
     /// so it is not for a thread that serves connections.
-    pub(super) fn current(&self, changed: impl FnOnce(Change<'_, T>)) -> Option<Arc<T>> {
+    pub(crate) fn current(&self, changed: impl FnOnce(Change<'_, T>)) -> Option<Arc<T>> {
         // The lock is held while reading: one reads, the others wait for what it finds.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (stamp, is_settled) = Stamp::of(&self.path);
