@@ -11,8 +11,8 @@ mod signals;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser as _};
 
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
@@ -138,7 +138,13 @@ fn refuse_command_line(error: &clap::Error, arguments: &[OsString]) -> ExitCode 
     }
     let json = arguments.iter().any(|argument| argument == "--json");
     let meant = suggestion(error).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
-    let message = format!("{}{meant} (`adit --help` and `adit COMMAND --help` tell more)", lines.join(" "));
+    let command = Cli::command();
+    let mut words = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
+    let more = match words.find(|word| command.find_subcommand(word).is_some()) {
+        Some(name) => format!("`adit {name} --help` tells more"),
+        None => "`adit --help` tells more".into(),
+    };
+    let message = format!("{}{meant} ({more})", lines.join(" "));
     let error = CliError::usage(message);
     let output = Output::new(json, false);
     output.error(&error);

@@ -17,8 +17,11 @@ use tokio::net::TcpListener;
 async fn a_typing_error_is_answered_with_what_was_meant() {
     let home = Home::new();
     for (arguments, meant) in [
-        (&["fowrard"][..], "did you mean forward?"),
-        (&["forward", "host", "-D", "0", "--accept-nwe"], "did you mean --accept-new?"),
+        (&["fowrard"][..], "did you mean forward? (`adit --help` tells more)"),
+        (
+            &["--json", "-v", "forward", "host", "-D", "0", "--accept-nwe"],
+            "did you mean --accept-new? (`adit forward --help` tells more)",
+        ),
         (&["forward", "host", "-D", "0", "--policy", "hardend"], "did you mean hardened?"),
         (&["serve", "--listen", "0", "--permit-listen", "name:1"], "\"name\" would never be met"),
         (&["serve", "--listen", "0", "--permit-listen", "name"], "is not PORT, ADDRESS:PORT,"),
@@ -26,7 +29,8 @@ async fn a_typing_error_is_answered_with_what_was_meant() {
     ] {
         let exit = home.run(arguments).await;
         assert_eq!(exit.code, Some(2), "{exit:?}");
-        assert!(exit.stderr.contains(meant) && exit.stderr.lines().count() == 1, "{exit:?}");
+        let said = exit.stdout + &exit.stderr;
+        assert!(said.contains(meant) && said.lines().count() == 1, "{said}");
     }
 }
 
