@@ -255,17 +255,22 @@ pub(crate) struct Log(pub(crate) Output);
 
 impl io::Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut shown = line.get(..MAX_LOG_LINE).unwrap_or(line).to_vec();
-        if shown.len() < line.len() {
-            shown.extend_from_slice("…\n".as_bytes());
-        }
-        self.0.write(Stream::Stderr, shown, Weight::Light);
+        self.0.write(Stream::Stderr, cut(line), Weight::Light);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A line of the log, no longer than it may be.
+fn cut(line: &[u8]) -> Vec<u8> {
+    let mut shown = line.get(..MAX_LOG_LINE).unwrap_or(line).to_vec();
+    if shown.len() < line.len() {
+        shown.extend_from_slice("…\n".as_bytes());
+    }
+    shown
 }
 
 impl Form {
@@ -475,6 +480,16 @@ impl fmt::Display for PortEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_the_log_has_4_kib_at_most() {
+        assert_eq!(cut(b"short\n"), b"short\n");
+        let long = [vec![b'x'; 10_000], b"\n".to_vec()].concat();
+        let shown = cut(&long);
+        assert_eq!(shown.len(), 4096);
+        assert!(shown.ends_with("x…\n".as_bytes()));
+        assert_eq!(cut(&long[10_001 - MAX_LOG_LINE..]).len(), MAX_LOG_LINE);
+    }
 
     #[test]
     fn events_look_as_documented() {

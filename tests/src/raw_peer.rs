@@ -191,6 +191,23 @@ impl RawPeer {
         peer
     }
 
+    /// Against a client's engine that wants `session` to go on over another connection. We are the same host.
+    ///
+    /// # Panics
+    /// If the session does not want another connection.
+    #[must_use]
+    pub fn against_reconnect(session: &Self) -> Self {
+        let (engine, inbound) = session.engine.reconnect(session.now).expect("a session without a stream");
+        let mut peer = Self::against(Role::Client);
+        peer.host_key = Arc::clone(&session.host_key);
+        (peer.engine, peer.inbound, peer.now) = (engine, inbound, session.now);
+        peer.ident = None;
+        peer.output.clear();
+        peer.received.clear();
+        peer.pull();
+        peer
+    }
+
     /// Has the engine's application asked what each user may try.
     #[must_use]
     pub fn ask_methods(mut self, methods: fn(&str) -> Vec<Method>) -> Self {

@@ -1,7 +1,7 @@
 //! `session-reconnect@microsoft.com`, asked for by somebody who should not, and acknowledged by somebody who lies.
 
 use ssh_core::Error;
-use ssh_core::error::PeerMisbehaved;
+use ssh_core::error::{PeerMisbehaved, ReconnectFailure};
 use ssh_core::protocol::{ReconnectOffer, Role};
 use tests::raw_peer::{Field, Offer, RawPeer, message};
 
@@ -9,13 +9,20 @@ const PROTOCOL_ERROR: u32 = 2;
 const RECONNECT: &str = "session-reconnect@microsoft.com";
 const ENABLE: &str = "enable-session-reconnect@microsoft.com";
 
+/// Tokens are made with the MAC that was agreed on, whatever the cipher.
+fn with_mac(role: Role) -> Offer {
+    Offer { mac: "hmac-sha2-256-etm@openssh.com".into(), ..Offer::sound(role) }
+}
+
 /// A server that offers the extension to a peer that does too; keys are there, and nobody is logged in.
 fn connected() -> RawPeer {
-    let mut peer = RawPeer::against(Role::Server);
+    connected_to(Role::Server)
+}
+
+fn connected_to(role: Role) -> RawPeer {
+    let mut peer = RawPeer::against(role);
     peer.engine.offer_reconnect(ReconnectOffer::default()).unwrap();
-    // Tokens are made with the MAC that was agreed on, whatever the cipher.
-    let mac = "hmac-sha2-256-etm@openssh.com".into();
-    peer.connect_offering(&Offer { mac, ..Offer::sound(Role::Client) });
+    peer.connect_offering(&with_mac(peer.role()));
     peer.send(&message(7, &[Field::U32(1), Field::Str(RECONNECT), Field::Str("")]));
     peer.assert_alive();
     peer
@@ -112,4 +119,74 @@ fn only_who_was_logged_in_is_waited_for() {
         peer.engine.lose(error, peer.now);
         assert_eq!((peer.engine.detached().is_some(), peer.error().is_none()), (waits, waits));
     }
+}
+
+/// A client with something unsaid, whose stream is gone.
+fn lost_client() -> RawPeer {
+    let mut peer = connected_to(Role::Client);
+    peer.authenticate();
+    let id = peer.open_channel(7, 1 << 20, 1 << 15);
+    peer.reads = false;
+    let cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let written = peer.engine.poll_write(id, &cx, &[std::io::IoSlice::new(b"attack at dawn")]);
+    assert!(matches!(written, std::task::Poll::Ready(Ok(14))), "{written:?}");
+    peer.engine.lose(Error::unexpected_end(), peer.now);
+    assert!(peer.engine.detached().is_some(), "{:?}", peer.error());
+    peer
+}
+
+fn assert_said_nothing_of_the_session(peer: &RawPeer) {
+    let said: Vec<u8> = peer.received.iter().filter_map(|payload| payload.first().copied()).collect();
+    assert!(said.iter().all(|number| *number < 90), "{said:?}");
+}
+
+#[test]
+fn a_client_sends_nothing_to_who_cannot_prove_to_have_the_session() {
+    for token in [vec![9; 32], vec![], vec![0; 31]] {
+        let mut session = lost_client();
+        let mut peer = RawPeer::against_reconnect(&session);
+        peer.connect_offering(&with_mac(Role::Server));
+        assert!(peer.take(80).is_some(), "it asks for its session");
+        assert_said_nothing_of_the_session(&peer);
+        let mut answer = message(81, &[Field::Bytes(&token)]);
+        answer.extend(5_u64.to_be_bytes());
+        peer.send(&answer);
+        let Some(Error::Reconnect(failure)) = peer.error().cloned() else { panic!("{:?}", peer.error()) };
+        assert_eq!((failure, failure.code()), (ReconnectFailure::InvalidServerToken, 103));
+        assert_said_nothing_of_the_session(&peer);
+        assert!(session.engine.resume(&mut peer.engine, session.now).is_err());
+        let end = session.engine.is_end_of_attempts(&peer.engine, &Error::Reconnect(failure));
+        assert!(matches!(end, Some(Error::Reconnect(ReconnectFailure::InvalidServerToken))), "{end:?}");
+    }
+}
+
+#[test]
+fn a_client_asks_no_other_host_for_its_session() {
+    let session = lost_client();
+    let mut peer = RawPeer::against_reconnect(&session);
+    peer.host_key = RawPeer::against(Role::Client).host_key;
+    peer.send_version();
+    peer.send_kexinit(&with_mac(Role::Server));
+    peer.exchange_keys();
+    let Some(Error::Reconnect(failure)) = peer.error() else { panic!("{:?}", peer.error()) };
+    assert_eq!((*failure, failure.code()), (ReconnectFailure::DifferentHostKey, 102));
+    assert_eq!(peer.count(80), 0, "it asked");
+    assert_said_nothing_of_the_session(&peer);
+}
+
+/// Whoever records a request and says it on a connection of their own has said nothing.
+#[test]
+fn each_connection_has_a_token_of_its_own() {
+    let session = lost_client();
+    let requests = [(); 2].map(|()| {
+        let mut peer = RawPeer::against_reconnect(&session);
+        peer.connect_offering(&with_mac(Role::Server));
+        peer.take(80).expect("a request")
+    });
+    let [first, second] = requests;
+    assert_eq!(first.len(), second.len());
+    // Behind the name comes the token, of 32 bytes.
+    let token = 1 + 4 + RECONNECT.len() + 1 + 4;
+    assert_ne!(first[token..token + 32], second[token..token + 32]);
+    assert_eq!(first[..token], second[..token]);
 }

@@ -127,6 +127,26 @@ pub(super) mod tests {
         }
     }
 
+    #[cfg(feature = "rustcrypto")]
+    #[test]
+    fn a_token_of_one_connection_is_worth_nothing_on_another() {
+        let (e, f, hash) = (vec![1; 32], vec![2; 32], vec![3; 32]);
+        let first = keys("hmac-sha2-256", e.clone(), f.clone(), hash.clone());
+        let token = first.client_token(b"the session").unwrap();
+        assert!(first.verify_client(b"the session", &token));
+        assert!(
+            !first.verify_server(b"the session", &token),
+            "a server's own words are no proof of a client's"
+        );
+        for other in [
+            keys("hmac-sha2-256", e.clone(), f.clone(), vec![4; 32]),
+            keys("hmac-sha2-256", vec![4; 32], f.clone(), hash.clone()),
+            keys("hmac-sha2-512", e, f, hash),
+        ] {
+            assert!(!other.verify_client(b"the session", &token));
+        }
+    }
+
     /// Three connections of one session: both tokens of each reconnect, from the keys of the recording.
     #[cfg(feature = "rustcrypto")]
     #[test]

@@ -51,15 +51,14 @@ pub(super) async fn dial_for_peer(policy: &ForwardPolicy, target: &Target) -> Re
     if !policy.may_open(port) {
         return Err(DialError::Denied);
     }
-    let dial = async {
-        let mut addresses = resolve(&*policy.resolver, host, port).await.map_err(DialError::Failed)?;
-        addresses.retain(|address| policy.permits_open(host, *address));
-        if addresses.is_empty() {
-            return Err(DialError::Denied);
-        }
-        connect(&addresses, stagger(host)).await.map(Socket::from).map_err(DialError::Failed)
-    };
-    tokio::time::timeout(DEADLINE, dial).await.unwrap_or_else(|_| Err(DialError::Failed(timed_out())))
+    let deadline = Deadline::new();
+    let resolved = deadline.resolve(&*policy.resolver, host, port).await;
+    let mut addresses = resolved.map_err(DialError::Failed)?;
+    addresses.retain(|address| policy.permits_open(host, *address));
+    if addresses.is_empty() {
+        return Err(DialError::Denied);
+    }
+    deadline.connect(&addresses, host).await.map_err(DialError::Failed)
 }
 
 /// Connects to a target of our own user.
@@ -68,11 +67,30 @@ pub(super) async fn dial(target: &Target) -> io::Result<Socket> {
         return connect_socket(path).await;
     }
     let (host, port) = (target.host(), target.port());
-    let dial = async {
-        let addresses = resolve(&SystemResolver, host, port).await?;
-        connect(&addresses, stagger(host)).await.map(Socket::from)
-    };
-    tokio::time::timeout(DEADLINE, dial).await.unwrap_or_else(|_| Err(timed_out()))
+    let deadline = Deadline::new();
+    let addresses = deadline.resolve(&SystemResolver, host, port).await?;
+    deadline.connect(&addresses, host).await
+}
+
+/// When a target has to have answered, from its name on.
+#[derive(Debug, Clone, Copy)]
+struct Deadline(tokio::time::Instant);
+
+impl Deadline {
+    fn new() -> Self {
+        Self(tokio::time::Instant::now() + DEADLINE)
+    }
+
+    async fn resolve(self, resolver: &dyn Resolver, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let resolved = tokio::time::timeout_at(self.0, resolve(resolver, host, port)).await;
+        resolved.unwrap_or_else(|_| Err(timed_out("the name was not resolved in time")))
+    }
+
+    async fn connect(self, addresses: &[SocketAddr], host: &str) -> io::Result<Socket> {
+        let connected = tokio::time::timeout_at(self.0, connect(addresses, stagger(host))).await;
+        let connected = connected.unwrap_or_else(|_| Err(timed_out("the target did not answer in time")));
+        connected.map(Socket::from)
+    }
 }
 
 #[cfg(unix)]
@@ -146,8 +164,8 @@ fn stagger(host: &str) -> Duration {
     if is_localhost(host) { LOCALHOST_STAGGER } else { STAGGER }
 }
 
-fn timed_out() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the target did not answer in time")
+fn timed_out(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
 /// From the name to the connection.

@@ -197,15 +197,18 @@ fn host_and_port(text: &str) -> Option<(Host, Port)> {
         Host::Address(normalise(host.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.into()))
     } else if host == "*" {
         Host::Any
-    } else if host.eq_ignore_ascii_case("localhost") {
-        Host::Localhost
-    } else if let Ok(ip) = host.parse::<Ipv4Addr>() {
-        Host::Address(ip.into())
     } else {
+        // A dot at the end says that a name is whole, and changes nothing.
         let name = host.strip_suffix('.').unwrap_or(host);
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let is_name = name.bytes().all(fits) && name.split('.').all(|label| !label.is_empty());
-        Host::Name(Some(name).filter(|_| is_name)?.into())
+        if name.eq_ignore_ascii_case("localhost") {
+            Host::Localhost
+        } else if let Ok(ip) = name.parse::<Ipv4Addr>() {
+            Host::Address(ip.into())
+        } else {
+            Host::Name(Some(name).filter(|_| is_name)?.into())
+        }
     };
     Some((host, port))
 }
@@ -302,6 +305,13 @@ mod tests {
             "a..b:1",
         ] {
             assert!(bad.parse::<PermitTarget>().is_err(), "{bad}");
+        }
+        for (text, written) in
+            [("localhost.:80", "localhost:80"), ("127.0.0.1.:*", "127.0.0.1:*"), ("db.:1", "db:1")]
+        {
+            let permit: PermitTarget = text.parse().unwrap();
+            assert_eq!(permit.to_string(), written);
+            assert_eq!(written.parse::<PermitTarget>().unwrap(), permit, "{text}");
         }
         assert_eq!("8080".parse::<PermitListen>().unwrap().to_string(), "localhost:8080");
         let named = "db.example:80".parse::<PermitListen>().unwrap_err().to_string();
