@@ -36,6 +36,8 @@ pub mod scenarios;
 pub mod scripted_server;
 #[expect(clippy::unwrap_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod simulation;
+#[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
+pub mod sources;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 pub mod traffic;

@@ -3,11 +3,10 @@
 //! What the maps point at is looked up in the sources, so a renamed item or a deleted test shows here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
 
-use regex::Regex;
 use serde::Deserialize;
+use tests::sources::{Sources, root};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,11 +35,10 @@ const MAPS: &[(&str, usize)] =
 
 #[test]
 fn every_item_is_there_or_has_a_reason() {
-    let root = root();
-    let crates = crates(&root);
+    let sources = Sources::read();
     let mut faults = Vec::new();
     for &(map, count) in MAPS {
-        let path = root.join("tests/name-map").join(map).with_extension("toml");
+        let path = root().join("tests/name-map").join(map).with_extension("toml");
         let text =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let map_of: Map = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -60,10 +58,10 @@ fn every_item_is_there_or_has_a_reason() {
             if item.test.is_empty() && !item.rust.is_empty() {
                 fault(item, "an item without a test".into());
             }
-            for path in item.rust.iter().filter(|path| !declares(&crates, path)) {
+            for path in item.rust.iter().filter(|path| !sources.declares(path)) {
                 fault(item, format!("there is no {path}"));
             }
-            for test in item.test.iter().filter(|test| !is_test(&root, test)) {
+            for test in item.test.iter().filter(|test| !sources.has_test(test)) {
                 fault(item, format!("there is no test {test}"));
             }
         }
@@ -76,8 +74,7 @@ fn every_item_is_there_or_has_a_reason() {
 
 #[test]
 fn what_is_not_there_is_not_found() {
-    let root = root();
-    let crates = crates(&root);
+    let sources = Sources::read();
     for (path, there) in [
         ("ssh_core::server::AuthMethod::PublicKeyQuery", true),
         ("ssh_core::server::AuthMethod::PublicKeyQueried", false),
@@ -85,7 +82,7 @@ fn what_is_not_there_is_not_found() {
         ("ssh_core", false),
         ("russh::server::AuthMethod", false),
     ] {
-        assert_eq!(declares(&crates, path), there, "{path}");
+        assert_eq!(sources.declares(path), there, "{path}");
     }
     for (test, there) in [
         ("tests/tests/name_map.rs::what_is_not_there_is_not_found", true),
@@ -93,13 +90,13 @@ fn what_is_not_there_is_not_found() {
         ("tests/tests/name_map.rs::is_test", false),
         ("tests/tests/no_map.rs::what_is_not_there_is_not_found", false),
     ] {
-        assert_eq!(is_test(&root, test), there, "{test}");
+        assert_eq!(sources.has_test(test), there, "{test}");
     }
 }
 
 #[test]
 fn the_public_key_flow_cites_its_rfcs() {
-    let sources = root().join("ssh-core/src/protocol");
+    let folder = root().join("ssh-core/src/protocol");
     for (file, cited) in [
         ("wire/mod.rs", "RFC 4251 §5"),
         ("wire/mpint.rs", "RFC 4251 §5"),
@@ -111,7 +108,7 @@ fn the_public_key_flow_cites_its_rfcs() {
         ("transport/kex/exchange_hash.rs", "RFC 4253 §8"),
     ] {
         let text =
-            std::fs::read_to_string(sources.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            std::fs::read_to_string(folder.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         assert!(text.contains(cited), "{file} does not cite {cited}");
     }
 }
@@ -129,65 +126,4 @@ fn the_table_for_users_of_wolfssh_has_every_name() {
     for name in names.chain(others.map(str::to_owned)) {
         assert!(table.contains(&name), "{name} has no row");
     }
-}
-
-/// Whether one file of the crate declares the last name of the path and, if that is not a module or the crate, mentions
-/// the one before it too.
-fn declares(crates: &HashMap<&str, Vec<String>>, path: &str) -> bool {
-    let names: Vec<&str> = path.split("::").collect();
-    let (Some(first), Some(last)) = (names.first(), names.last()) else { return false };
-    let Some(files) = crates.get(first.replace('_', "-").as_str()) else { return false };
-    let owner = names.iter().rev().nth(1).filter(|name| name.starts_with(char::is_uppercase));
-    let declared = Regex::new(&format!(
-        r"(?m)(\b(fn|struct|enum|union|trait|type|const|static|mod|macro_rules!)\s+{0}\b|^\s*(pub(\(\w+\))? )?{0}\s*[,:({{=]|^\s*\d+ {0}\b)",
-        regex::escape(last)
-    ))
-    .expect("a name is a fine pattern");
-    names.len() > 1
-        && files.iter().any(|text| {
-            declared.is_match(text)
-                && owner.is_none_or(|owner| {
-                    Regex::new(&format!(r"\b{}\b", regex::escape(owner)))
-                        .expect("a fine pattern")
-                        .is_match(text)
-                })
-        })
-}
-
-fn is_test(root: &Path, test: &str) -> bool {
-    let Some((file, function)) = test.rsplit_once("::") else { return false };
-    std::fs::read_to_string(root.join(file)).is_ok_and(|text| {
-        let attributes = r"#\[(tokio::)?test\b[^\]]*\]\s*(#\[[^\]]*\]\s*)*";
-        let pattern = format!(r"{attributes}(async )?fn {}\s*\(", regex::escape(function));
-        Regex::new(&pattern).expect("a fine pattern").is_match(&text)
-    })
-}
-
-/// The sources of each crate.
-fn crates(root: &Path) -> HashMap<&'static str, Vec<String>> {
-    ["ssh-core", "multichannel", "securestream", "relay", "cli", "tests"]
-        .map(|name| (name, sources(&root.join(name).join("src"))))
-        .into()
-}
-
-fn sources(folder: &Path) -> Vec<String> {
-    let mut texts = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in
-            std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                texts.push(std::fs::read_to_string(&path).expect("source text"));
-            }
-        }
-    }
-    texts
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root").to_owned()
 }

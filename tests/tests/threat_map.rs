@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use serde::Deserialize;
+use tests::sources::{Sources, root};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,10 +31,6 @@ struct Row {
 /// The maps that together have all rows.
 const ALL: [&str; 2] = ["threats-core.toml", "threats-relay.toml"];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root").to_owned()
-}
-
 fn maps() -> Vec<(String, Map)> {
     let folder = root().join("tests/name-map");
     let mut maps = Vec::new();
@@ -53,18 +49,9 @@ fn maps() -> Vec<(String, Map)> {
     maps
 }
 
-fn is_test(test: &str) -> bool {
-    let Some((file, function)) = test.rsplit_once("::") else { return false };
-    std::fs::read_to_string(root().join(file)).is_ok_and(|text| {
-        let attributes = r"#\[(tokio::)?test\b[^\]]*\]\s*(#\[[^\]]*\]\s*)*";
-        let pattern = format!(r"{attributes}(async )?fn {}\s*\(", regex::escape(function));
-        Regex::new(&pattern).expect("a fine pattern").is_match(&text)
-    })
-}
-
 #[test]
 fn every_row_has_tests_that_are_there() {
-    let mut faults = Vec::new();
+    let (sources, mut faults) = (Sources::read(), Vec::new());
     for (name, map) in maps() {
         let mut rows = HashSet::new();
         for row in &map.row {
@@ -76,7 +63,7 @@ fn every_row_has_tests_that_are_there() {
             if row.tests.is_empty() && row.reason.as_deref().is_none_or(|reason| reason.len() < 12) {
                 fault("neither a test nor a reason".into());
             }
-            for test in row.tests.iter().filter(|test| !is_test(test)) {
+            for test in row.tests.iter().filter(|test| !sources.has_test(test)) {
                 fault(format!("there is no test {test}"));
             }
         }
