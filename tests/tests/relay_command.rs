@@ -313,7 +313,7 @@ async fn a_second_signal_ends_a_relay_where_it_stands() -> Outcome {
         Ok(())
     })
     .await?;
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let code = relay.stop(Signal::TERM).await?;
     ensure(code == Some(143), || format!("it ended with {code:?}"))?;
     ensure(started.elapsed() < std::time::Duration::from_millis(900), || "it has waited".into())
