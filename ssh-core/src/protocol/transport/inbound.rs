@@ -302,7 +302,7 @@ mod tests {
             }
         };
         let lines = "HTTP/1.1 400 Bad Request\r\n".to_owned() + &"More: x\r\n".repeat(MAX_BANNER_LINES);
-        let long = [&b"\r\n220 mail\r\n"[..], &[b'x'; 300]].concat();
+        let long = [&b"\r\n220 mail\r\n"[..], &[b'x'; MAX_BANNER_BYTES]].concat();
         for (role, bytes, expected) in [
             (Role::Client, lines.as_bytes(), "does not speak SSH 2.0, but says \"HTTP/1.1 400 Bad Request\""),
             (Role::Client, &long, "does not speak SSH 2.0, but says \"220 mail\""),
