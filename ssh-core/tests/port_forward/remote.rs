@@ -46,6 +46,8 @@ async fn remote_forwards_need_permission_and_end_at_a_limit() {
     let first = pair.client.remote("127.0.0.1", 0, "127.0.0.1", 1).await.unwrap();
     let _second = pair.client.remote("127.0.0.1", 0, "127.0.0.1", 1).await.unwrap();
     assert!(pair.client.remote("127.0.0.1", 0, "127.0.0.1", 1).await.is_err());
+    let told = pair.server_events.lock().pop().unwrap();
+    assert!(told.contains("limit forwarded_ports"), "{told}");
     drop(first);
     let _third = pair.client.remote("127.0.0.1", 0, "127.0.0.1", 1).await.unwrap();
     // The other way round nothing is permitted at all.

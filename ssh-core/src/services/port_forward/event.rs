@@ -173,7 +173,7 @@ impl fmt::Display for ForwardEvent {
             }
             Self::BadProxyRequest { from, reason } => write!(f, "proxy client {from}: {reason}"),
             Self::TooManyConnections { from } => {
-                write!(f, "too many connections: the one from {from} was reset")
+                write!(f, "too many connections (limit channels): the one from {from} was reset")
             }
         }
     }

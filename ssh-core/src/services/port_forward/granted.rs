@@ -1,5 +1,6 @@
 //! Listening for the peer (RFC 4254 §7.1).
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -106,10 +107,14 @@ impl Granted {
 pub(super) async fn grant(shared: &Arc<Shared>, request: IncomingRequest, fields: ForwardRequest) {
     let asked = Target::new(&fields.host, fields.port);
     let bind = shared.policy.listen_on(&fields.host, fields.port);
-    let Some(bind) = bind.filter(|_| shared.granted.len() < shared.policy.max_listeners) else {
+    let Some(bind) = bind else {
         shared.events.emit(ForwardEvent::ListenDenied { bind: asked });
         return request.refuse();
     };
+    if shared.granted.len() >= shared.policy.max_listeners {
+        shared.events.emit(ForwardEvent::ListenFailed { bind: asked, error: at_the_limit() });
+        return request.refuse();
+    }
     if !shared.hooks.switches.accept_local {
         // The port is known, and connected to through `connect_to_forwarded_port` alone.
         if fields.port == 0 {
@@ -150,12 +155,22 @@ pub(super) async fn grant(shared: &Arc<Shared>, request: IncomingRequest, fields
     shared.granted.add(Forward { bound, listeners }, &shared.hooks);
 }
 
+fn at_the_limit() -> IoError {
+    IoError::from(&io::Error::other(
+        "there are as many forwarded ports as there may be (limit forwarded_ports)",
+    ))
+}
+
 /// Serves `streamlocal-forward@openssh.com`.
 #[cfg(unix)]
 pub(super) fn grant_socket(shared: &Arc<Shared>, request: IncomingRequest, path: &str) {
     let bound = Target::socket(path);
-    if !shared.policy.permits_listen_socket(path) || shared.granted.len() >= shared.policy.max_listeners {
+    if !shared.policy.permits_listen_socket(path) {
         shared.events.emit(ForwardEvent::ListenDenied { bind: bound });
+        return request.refuse();
+    }
+    if shared.granted.len() >= shared.policy.max_listeners {
+        shared.events.emit(ForwardEvent::ListenFailed { bind: bound, error: at_the_limit() });
         return request.refuse();
     }
     let listener = match super::unix::SocketListener::bind(std::path::Path::new(path)) {
