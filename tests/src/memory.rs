@@ -25,8 +25,18 @@ pub struct Found {
 /// The most memory that a process has had resident (`VmHWM`), in KiB; nothing once it has ended.
 #[must_use]
 pub fn peak_kib(process: u32) -> Option<u64> {
+    status_kib(process, "VmHWM:")
+}
+
+/// The memory that a process has resident now (`VmRSS`), in KiB; nothing once it has ended.
+#[must_use]
+pub fn resident_kib(process: u32) -> Option<u64> {
+    status_kib(process, "VmRSS:")
+}
+
+fn status_kib(process: u32, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
