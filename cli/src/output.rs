@@ -174,6 +174,9 @@ pub(crate) enum Event<'a> {
 pub(crate) struct PortEvent {
     pub(crate) remote: u16,
     pub(crate) local: std::net::SocketAddr,
+    /// It would have been the same number, had that been free. For people: programs see it by the numbers.
+    #[serde(skip)]
+    pub(crate) is_elsewhere: bool,
 }
 
 /// Which way a forward goes.
@@ -473,7 +476,11 @@ impl fmt::Display for Event<'_> {
 
 impl fmt::Display for PortEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} leads to port {} of the host", self.local, self.remote)
+        write!(f, "{} leads to port {} of the host", self.local, self.remote)?;
+        if self.is_elsewhere {
+            write!(f, " ({} is taken here)", self.remote)?;
+        }
+        Ok(())
     }
 }
 

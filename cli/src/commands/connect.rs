@@ -1,13 +1,14 @@
 //! `adit connect`: brings the ports of a host here.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::{self, BufRead as _, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay::AccessToken;
-use relay::client::{Client, ClientError, Config, Event as ClientEvent, Pin, PortPolicy, Protocol};
+use relay::client::{Client, ClientError, Config, Event as ClientEvent, Mapping, Pin, PortPolicy, Protocol};
 use relay::link::{Link, is_name};
 use ssh_core::Error;
 use zeroize::Zeroizing;
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
                 ClientEvent::Ready { ports } => missing(&wanted, ports),
                 _ => Vec::new(),
             };
-            report(event, &for_events);
+            report(event, &wanted, &for_events);
             for port in missing {
                 for_events.warning(format!(
                     "the host does not offer port {port} of -p now; it is listened on once the host does"
@@ -93,6 +94,7 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
     let mut client = tokio::select! {
         name = &mut signal => return Ok(Ended::Closed(name)),
         client = Client::connect(config) => client.map_err(|error| failed(&error))?,
+        never = say_that_it_takes_long(output) => match never {},
     };
     let ended = match args.stdio {
         None => tokio::select! {
@@ -107,6 +109,15 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
     client.close().await;
     ended
 }
+
+/// A relay does not answer before the host is there, for half a minute.
+async fn say_that_it_takes_long(output: &Output) -> Infallible {
+    tokio::time::sleep(LONG).await;
+    output.warning("there is no answer yet; the relay may be waiting for the host");
+    std::future::pending().await
+}
+
+const LONG: Duration = Duration::from_secs(3);
 
 async fn stdio(client: &mut Client, port: u16) -> Result<Ended, CliError> {
     let connection = client.open(port).await.map_err(|error| failed(&error))?;
@@ -178,8 +189,13 @@ fn token_of_file(file: &Path) -> Result<AccessToken, CliError> {
     }))
 }
 
-fn report(event: ClientEvent, output: &Output) {
-    let port = |mapping: relay::client::Mapping| PortEvent { remote: mapping.remote, local: mapping.local };
+/// `chosen` are the ports whose number here was said.
+fn report(event: ClientEvent, chosen: &[u16], output: &Output) {
+    let port = |Mapping { remote, local, .. }: Mapping| PortEvent {
+        remote,
+        local,
+        is_elsewhere: local.port() != remote && !chosen.contains(&remote),
+    };
     match event {
         ClientEvent::HostKey { fingerprint, pinned, algorithms: (kex, cipher) } => {
             output.event(&Event::HostKey { fingerprint: fingerprint.to_string(), pinned, kex, cipher });

@@ -23,8 +23,9 @@ impl Latency {
         Duration::from_nanos(u64::try_from(total).unwrap_or(u64::MAX))
     }
 
-    /// Of the samples that came after `before`; zero without any.
-    pub(crate) fn average_since(&self, before: &Self) -> Duration {
+    /// Of the samples that came after `before`, an earlier state of the same; zero without any.
+    #[must_use]
+    pub fn average_since(&self, before: &Self) -> Duration {
         let total = self.total.saturating_sub(before.total).as_nanos();
         let samples = self.samples.saturating_sub(before.samples);
         let average = total.checked_div(u128::from(samples)).unwrap_or(0);
