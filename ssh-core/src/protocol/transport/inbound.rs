@@ -169,9 +169,10 @@ impl Inbound {
         }
     }
 
-    /// The stream has failed like this. What a server said instead of its version most often says why: it has too many
-    /// connections, or is no SSH server.
-    pub(crate) fn lost(&mut self, error: &std::io::Error) -> Error {
+    /// What to say when the stream has failed like this. What a server said instead of its version most often says why: it has
+    /// too many connections, or is no SSH server.
+    #[must_use]
+    pub fn lost(&mut self, error: &std::io::Error) -> Error {
         let words = match self.stage {
             Stage::Ident { allow_lines: true, .. } => self.first_words(),
             _ => String::new(),
