@@ -9,10 +9,9 @@ use futures::future::BoxFuture;
 use futures::{Stream, StreamExt as _};
 use ssh_core::config::Algorithms;
 use ssh_core::progress::Progress;
-use ssh_core::server::DetachedSessions;
 use ssh_core::session::SessionEvent;
 use ssh_core::{Session, client, server};
-use support::{Sides, client_config, server_config};
+use support::{Sides, client_config, resumable, server_config};
 
 #[derive(Debug)]
 struct Nobody;
@@ -122,19 +121,7 @@ async fn a_refused_login_does_not_complete() {
 
 #[tokio::test]
 async fn a_connection_that_carries_a_session_on_tells_its_own_stages() {
-    let provider = ssh_core::crypto::default_provider();
-    let key = provider.signatures.generate(ssh_core::keys::KeyKind::Ed25519, 0).unwrap();
-    let key = ssh_core::keys::SigningKey::new(&key, provider).unwrap();
-    let server_config = server::Config::builder(server::danger::AcceptEverybody)
-        .host_key(key)
-        .detached_sessions(DetachedSessions::default())
-        .build()
-        .unwrap();
-    let client_config = client::Config::builder("ada")
-        .verify_host_key(client::danger::AcceptAnyHostKey)
-        .offer_reconnect(Default::default())
-        .build()
-        .unwrap();
+    let ([server_config, _], client_config) = resumable();
     let (near, mut wire) = tokio::io::duplex(64 * 1024);
     let (mut other, far) = tokio::io::duplex(64 * 1024);
     let link = tokio::spawn(async move { tokio::io::copy_bidirectional(&mut wire, &mut other).await });

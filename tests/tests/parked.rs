@@ -202,6 +202,8 @@ async fn ten_wrong_tokens_a_minute_are_all_that_a_source_has() {
 async fn both_connections_are_fed_at_once_and_the_bytes_are_the_same() {
     const ROUNDS: usize = 1000;
     const PIECE: usize = 3000;
+    /// What is held back is let go when nothing has come for so long.
+    const PAUSE: Duration = Duration::from_millis(5);
     let server = Server::new(host_key());
     let source = Ipv4Addr::LOCALHOST;
     let dial = |delay: usize| {
@@ -215,26 +217,27 @@ async fn both_connections_are_fed_at_once_and_the_bytes_are_the_same() {
             let back = tokio::spawn(async move {
                 let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
             });
-            let mut rest = Vec::new();
-            let forth = async {
-                let mut buffer = vec![0; 16 * 1024];
-                while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
-                    rest.extend_from_slice(&buffer[..n]);
-                    // A part is always still on its way.
-                    let now = rest.len() - rest.len() / 3;
-                    if to_server.write_all(&rest[..now]).await.is_err() {
-                        return;
+            let (mut rest, mut buffer) = (Vec::new(), vec![0; 16 * 1024]);
+            // Only between two writes is it given up: half a write that is repeated would be another stream.
+            loop {
+                let read = tokio::select! {
+                    () = given_up.notified() => break,
+                    read = tokio::time::timeout(PAUSE, from_client.read(&mut buffer)) => read,
+                };
+                let now = match read {
+                    Ok(Ok(n @ 1..)) => {
+                        rest.extend_from_slice(&buffer[..n]);
+                        // A part is always still on its way, as long as there is more behind it.
+                        rest.len() - rest.len() / 3
                     }
-                    rest.drain(..now);
-                    if rest.len() < 200 {
-                        let _ = to_server.write_all(&std::mem::take(&mut rest)).await;
-                    }
-                    let _ = to_server.flush().await;
+                    Ok(_) => break,
+                    Err(_) => rest.len(),
+                };
+                if to_server.write_all(&rest[..now]).await.is_err() {
+                    return;
                 }
-            };
-            tokio::select! {
-                () = forth => {}
-                () = given_up.notified() => {}
+                rest.drain(..now);
+                let _ = to_server.flush().await;
             }
             // The client's side is gone, the server's is not.
             back.abort();

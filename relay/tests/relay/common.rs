@@ -1,5 +1,5 @@
 //! A relay in this process, and what is sent to it byte by byte.
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use relay::websocket_stream::WebSocketStream;
 use relay::{Config, Relay, Server};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 pub const ADMIN: &str = "the-operators-secret";
@@ -227,4 +227,19 @@ pub async fn read_answer(stream: &mut TcpStream) -> Answer {
         answer
     };
     tokio::time::timeout(PATIENCE, read).await.expect("the relay does not answer")
+}
+
+/// A port of this machine that sends back what it gets.
+pub async fn echo() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.split();
+                tokio::io::copy(&mut read, &mut write).await
+            });
+        }
+    });
+    port
 }

@@ -1,6 +1,5 @@
 //! Tokens that are renewed once the relay refuses them.
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,11 +12,10 @@ use relay::host::{self, Host};
 use ssh_core::crypto::rustcrypto::PROVIDER;
 use ssh_core::keys::{Curve, KeyKind, KeyPair, SigningKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::common::{PATIENCE, TestRelay, start};
+use crate::common::{PATIENCE, TestRelay, echo, start};
 
 /// Hands out the tokens that were put there, and counts how often it is asked.
 #[derive(Clone, Default)]
@@ -89,20 +87,6 @@ impl World {
     fn revoke(&self, token: &str) {
         self.relay.relay.revoke(&self.relay.token_id(token), self.relay.relay.now() + 600).unwrap();
     }
-}
-
-async fn echo() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (mut read, mut write) = stream.split();
-                tokio::io::copy(&mut read, &mut write).await
-            });
-        }
-    });
-    port
 }
 
 #[tokio::test]

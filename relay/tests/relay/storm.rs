@@ -15,12 +15,11 @@ use relay::{Config, Relay, Server, client, host};
 use ssh_core::crypto::rustcrypto::PROVIDER;
 use ssh_core::keys::{Curve, KeyKind, KeyPair, SigningKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::common::{ADMIN, PATIENCE, TestRelay};
+use crate::common::{ADMIN, PATIENCE, TestRelay, echo};
 
 /// As many as one process may have descriptors for; `ADIT_STORM_CLIENTS=500` is the full size.
 const CLIENTS: usize = 200;
@@ -58,20 +57,6 @@ fn start(data: &Path, port: u16) -> (Runtime, TestRelay) {
     let address = server.local_addr().unwrap();
     runtime.spawn(server.run());
     (runtime, TestRelay { relay, address })
-}
-
-async fn echo() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (mut read, mut write) = stream.split();
-                tokio::io::copy(&mut read, &mut write).await
-            });
-        }
-    });
-    port
 }
 
 async fn client(relay: &TestRelay, token: &str, pin: Pin, log: &Arc<Mutex<Log>>) -> Client {

@@ -6,14 +6,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use ssh_core::config::Algorithms;
 use ssh_core::error::ReconnectFailure;
-use ssh_core::server::DetachedSessions;
 use ssh_core::session::SessionEvent;
 use ssh_core::{Error, Session, client, server};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::PATIENCE;
-use super::support::{Sides, sessions};
+use super::support::{Sides, resumable, sessions};
 
 /// A client that can come back, and its server.
 pub(super) struct World {
@@ -25,19 +24,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new() -> Self {
-        let provider = ssh_core::crypto::default_provider();
-        let key = provider.signatures.generate(ssh_core::keys::KeyKind::Ed25519, 0).unwrap();
-        let key = ssh_core::keys::SigningKey::new(&key, provider).unwrap();
-        let config = server::Config::builder(server::danger::AcceptEverybody)
-            .host_key(key)
-            .detached_sessions(DetachedSessions::default())
-            .build()
-            .unwrap();
-        let client_config = client::Config::builder("ada")
-            .verify_host_key(client::danger::AcceptAnyHostKey)
-            .offer_reconnect(Default::default())
-            .build()
-            .unwrap();
+        let ([config, _], client_config) = resumable();
         let (near, far, link) = wire();
         let accepted = tokio::spawn(server::accept(far, Arc::clone(&config)));
         let client = client::connect(near, client_config).await.unwrap();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ssh_core::config::{Algorithms, Extensions, Limits};
 use ssh_core::crypto::default_provider;
 use ssh_core::keys::{KeyKind, SigningKey};
+use ssh_core::server::DetachedSessions;
 use ssh_core::{Session, client, server};
 
 /// How both sides are configured.
@@ -47,4 +48,24 @@ pub(crate) fn client_config(sides: &Sides) -> Arc<client::Config> {
         .extensions(sides.client_extensions.clone())
         .build()
         .unwrap()
+}
+
+/// Two configurations of one server, of which neither knows the sessions of the other, and a client's; sessions between them
+/// can come back.
+pub(crate) fn resumable() -> ([Arc<server::Config>; 2], Arc<client::Config>) {
+    let provider = default_provider();
+    let key = provider.signatures.generate(KeyKind::Ed25519, 0).unwrap();
+    let servers = [(); 2].map(|()| {
+        server::Config::builder(server::danger::AcceptEverybody)
+            .host_key(SigningKey::new(&key, provider).unwrap())
+            .detached_sessions(DetachedSessions::default())
+            .build()
+            .unwrap()
+    });
+    let client = client::Config::builder("ada")
+        .verify_host_key(client::danger::AcceptAnyHostKey)
+        .offer_reconnect(Default::default())
+        .build()
+        .unwrap();
+    (servers, client)
 }

@@ -4,31 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ssh_core::server::DetachedSessions;
 use ssh_core::{Session, client, server};
 
-use super::{E, has, listen, told};
+use super::{E, has, listen, support, told};
 
 type Link = tokio::task::JoinHandle<io::Result<(u64, u64)>>;
 
 /// A client that can come back, its server, the task that carries its bytes, and two configurations of the server.
-async fn resumable() -> (Session, Session, Link, [Arc<server::Config>; 2]) {
+async fn connected() -> (Session, Session, Link, [Arc<server::Config>; 2]) {
     listen();
-    let provider = ssh_core::crypto::default_provider();
-    let key = provider.signatures.generate(ssh_core::keys::KeyKind::Ed25519, 0).unwrap();
-    // The second knows nothing of the sessions of the first.
-    let configs = [(); 2].map(|()| {
-        server::Config::builder(server::danger::AcceptEverybody)
-            .host_key(ssh_core::keys::SigningKey::new(&key, provider).unwrap())
-            .detached_sessions(DetachedSessions::default())
-            .build()
-            .unwrap()
-    });
-    let client_config = client::Config::builder("ada")
-        .verify_host_key(client::danger::AcceptAnyHostKey)
-        .offer_reconnect(Default::default())
-        .build()
-        .unwrap();
+    let (configs, client_config) = support::resumable();
     let (near, mut wire) = tokio::io::duplex(64 * 1024);
     let (mut other, far) = tokio::io::duplex(64 * 1024);
     let link = tokio::spawn(async move { tokio::io::copy_bidirectional(&mut wire, &mut other).await });
@@ -52,7 +37,7 @@ async fn lose(client: &Session, link: &Link) {
 
 #[tokio::test]
 async fn a_lost_stream_and_the_way_back_are_told() {
-    let (client, _server, link, [config, _]) = resumable().await;
+    let (client, _server, link, [config, _]) = connected().await;
     lose(&client, &link).await;
     told(E::SessionDisconnected).await;
     assert!(!has(E::ClientSessionReconnecting) && !has(E::ServerSessionReconnecting));
@@ -66,7 +51,7 @@ async fn a_lost_stream_and_the_way_back_are_told() {
 
 #[tokio::test]
 async fn a_way_back_that_fails_is_told_on_both_sides() {
-    let (client, _server, link, [_, other]) = resumable().await;
+    let (client, _server, link, [_, other]) = connected().await;
     lose(&client, &link).await;
     let (near, far) = tokio::io::duplex(64 * 1024);
     tokio::spawn(server::accept(far, other));
