@@ -155,6 +155,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FrameGuard<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use proptest::collection::vec;
+    use proptest::prelude::{Just, any, prop_assert_eq, prop_oneof};
+    use proptest::sample::select;
+    use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
+
     use super::*;
 
     /// A head, masked, and as many bytes as it says.
@@ -193,9 +201,80 @@ mod tests {
                 assert_eq!(
                     bytes.chunks(cut).try_for_each(|part| heads.see(part)),
                     verdict,
-                    "{cut}: {bytes:x?}"
+                    "{cut}: {:x?}…",
+                    &bytes[..bytes.len().min(20)]
                 );
             }
+        }
+    }
+
+    /// What the library reads of the same heads, which follow each other without a gap, by the rules above.
+    fn reference(bytes: &[u8]) -> Result<(), Breach> {
+        let (mut rest, mut empty) = (bytes, 0);
+        while let Ok(Some((header, payload))) = FrameHeader::parse(&mut Cursor::new(rest)) {
+            let masked = if header.mask.is_some() { 4 } else { 0 };
+            let marked = match rest[1] & 0x7f {
+                126 => 4,
+                127 => 10,
+                _ => 2,
+            };
+            if header.len(payload) != marked + masked {
+                return Err(Breach::LongLength);
+            }
+            if !matches!(header.opcode, OpCode::Control(_)) {
+                empty = if payload == 0 { empty + 1 } else { 0 };
+                if empty > MAX_EMPTY {
+                    return Err(Breach::EmptyFrames);
+                }
+            }
+            let end = usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(marked + masked);
+            rest = rest.get(end..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_verdict_on_any_frames_is_that_of_the_library_s_parser(
+            frames in vec(
+                (
+                    select(vec![0x00, 0x01, 0x02, 0x80, 0x82, 0xc2, 0x88, 0x89, 0x8a]),
+                    any::<bool>(),
+                    // Many are empty, and some say a short length in a long form.
+                    prop_oneof![Just(0_u64), select(vec![1, 125, 126, 127, 65_535, 65_536])],
+                    prop_oneof![30 => Just(None), 1 => Just(Some(126)), 1 => Just(Some(127))],
+                    0_usize..120,
+                ),
+                0..12,
+            ),
+            cuts in vec(1_usize..40, 1..20),
+        ) {
+            let mut bytes = Vec::new();
+            for (first, is_masked, payload, form, repeated) in frames {
+                let shortest = match payload { 0..126 => payload as u8, 126..0x1_0000 => 126, _ => 127 };
+                let form = form.unwrap_or(shortest).max(shortest);
+                let mut frame = vec![first, form | if is_masked { 0x80 } else { 0 }];
+                match form {
+                    126 => frame.extend((payload as u16).to_be_bytes()),
+                    127 => frame.extend(payload.to_be_bytes()),
+                    _ => {}
+                }
+                frame.extend(vec![0x7e; payload as usize + if is_masked { 4 } else { 0 }]);
+                bytes.extend(frame.repeat(if payload == 0 { repeated } else { 1 }));
+            }
+            let expected = reference(&bytes);
+            let mut heads = Heads::default();
+            let mut rest = bytes.as_slice();
+            let mut verdict = Ok(());
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() || verdict.is_err() {
+                    break;
+                }
+                let (part, later) = rest.split_at((*cut).min(rest.len()));
+                verdict = heads.see(part);
+                rest = later;
+            }
+            prop_assert_eq!(verdict, expected);
         }
     }
 }

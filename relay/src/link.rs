@@ -203,4 +203,18 @@ mod tests {
             assert_eq!(text.parse::<Link>().unwrap_err(), error, "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_read_as_a_link_is_written_as_the_same(
+            text in "(HTTP|https?)://[-a-z\\[\\]:.%/t]{0,20}(/t/)?[-_/A-Za-z0-9]{0,66}/?(#([hkt]{1,2}=[-_.A-Za-z0-9]{0,44}&?){0,3})?",
+        ) {
+            if let Ok(link) = text.parse::<Link>() {
+                let again: Link = link.to_secret_text().parse().unwrap();
+                proptest::prop_assert_eq!(&again, &link);
+                let shown: Link = link.to_string().parse().unwrap();
+                proptest::prop_assert_eq!((shown.relay, shown.tunnel, shown.token), (link.relay, link.tunnel, None));
+            }
+        }
+    }
 }

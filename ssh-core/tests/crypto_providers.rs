@@ -74,6 +74,50 @@ fn bad_shares_are_refused_in_both_roles() {
     }
 }
 
+/// Most points that are spoilt at random are off the curve, most coefficients are still reduced: whatever a share is, there is
+/// one answer to it.
+#[test]
+fn all_backends_say_the_same_of_any_share() {
+    let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut roll = |below: usize| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        usize::try_from(dice % u64::try_from(below).unwrap()).unwrap()
+    };
+    let all = providers();
+    for method in all[0].key_exchanges {
+        let name = method.name();
+        // Of a number any change but a few is a good number, and costs milliseconds.
+        let rounds = if name.starts_with("diffie") { 4 } else { 100 };
+        let good = method.start(all[0].random).unwrap().share().to_vec();
+        let mut verdicts = [0, 0];
+        for _ in 0..rounds {
+            let mut share = good.clone();
+            for _ in 0..=roll(3) {
+                let at = if roll(4) == 0 { roll(2) * (share.len() - 1) } else { roll(share.len()) };
+                share[at] ^= 1 << roll(8);
+            }
+            match roll(20) {
+                0 => share.truncate(roll(share.len())),
+                1 => share.extend(vec![0; 1 + roll(3)]),
+                _ => {}
+            }
+            let answers: Vec<_> = all
+                .iter()
+                .map(|provider| {
+                    let method = provider.key_exchange(name).unwrap();
+                    method.respond(&share, provider.random).map(drop)
+                })
+                .collect();
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{name} {share:x?}: {answers:?}");
+            verdicts[usize::from(answers[0].is_ok())] += 1;
+        }
+        println!("{name}: {} refused, {} taken", verdicts[0], verdicts[1]);
+        assert!(rounds < 100 || verdicts[0] > 0, "{name}: nothing was refused");
+    }
+}
+
 /// Shares that are wrong for sure.
 fn spoilt(name: &str, good: &[u8]) -> Vec<Vec<u8>> {
     let mut bad = vec![Vec::new(), vec![4], good[..good.len() - 1].to_vec(), [good, &[0]].concat()];
