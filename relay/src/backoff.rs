@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::dial::DialError;
 
 /// Delays of which each is a random share of a cap, and the caps double ("full jitter"): those who were thrown out together
 /// come back one by one. A relay that answers is given the time that it asks for, on top.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoff {
     attempt: u32,
     asked: Duration,
+    news: watch::Receiver<()>,
 }
 
 /// The first cap.
@@ -20,11 +23,41 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(5);
 const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
 impl Backoff {
-    /// The number of the next attempt, from 1, and how long to wait before it.
-    pub(crate) fn next(&mut self) -> (u32, Duration) {
+    /// `news` come when this machine has come to another network.
+    pub(crate) fn new(news: watch::Receiver<()>) -> Self {
+        Self { attempt: 0, asked: Duration::ZERO, news }
+    }
+
+    /// The number of the next attempt, from 1, and how long to wait before it: what the relay has asked for, and our share.
+    fn next(&mut self) -> (u32, Duration, Duration) {
         self.attempt = self.attempt.saturating_add(1);
-        let asked = std::mem::take(&mut self.asked);
-        (self.attempt, asked.saturating_add(share_of(cap(self.attempt, LONGEST))))
+        (self.attempt, std::mem::take(&mut self.asked), share_of(cap(self.attempt, LONGEST)))
+    }
+
+    /// Waits for the next attempt. News of the network spare us our own share of it.
+    pub(crate) async fn pause(&mut self, announce: impl FnOnce(u32, Duration)) {
+        let (attempt, asked, own) = self.next();
+        announce(attempt, asked.saturating_add(own));
+        tokio::time::sleep(asked).await;
+        tokio::select! {
+            () = tokio::time::sleep(own) => self.news.mark_unchanged(),
+            // An error means that nobody is left to bring any.
+            Ok(()) = self.news.changed() => {}
+        }
+    }
+
+    /// Makes the attempt. `None` if there were news meanwhile: it may be on its way through a network that is left, and the
+    /// next pause is none.
+    pub(crate) async fn attempt<T>(&mut self, made: impl Future<Output = T>) -> Option<T> {
+        let mut news = self.news.clone();
+        tokio::select! {
+            biased;
+            made = made => Some(made),
+            Ok(()) = news.changed() => {
+                self.attempt = self.attempt.saturating_sub(1);
+                None
+            }
+        }
     }
 
     /// The attempt has failed like this.
@@ -57,6 +90,8 @@ fn share_of(whole: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     /// The shortest and the longest of many.
@@ -65,15 +100,20 @@ mod tests {
         (*all.iter().min().unwrap(), *all.iter().max().unwrap())
     }
 
+    fn backoff() -> Backoff {
+        Backoff::new(watch::Sender::default().subscribe())
+    }
+
     fn after(attempts: u32, error: Option<&DialError>) -> Duration {
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         for number in 1..attempts {
             assert_eq!(backoff.next().0, number);
         }
         if let Some(error) = error {
             backoff.failed(error);
         }
-        backoff.next().1
+        let (_, asked, own) = backoff.next();
+        asked + own
     }
 
     fn refused(status: u16, retry_after: Option<u64>) -> DialError {
@@ -117,9 +157,38 @@ mod tests {
 
     #[test]
     fn a_wish_counts_once() {
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         backoff.failed(&refused(429, Some(20)));
         assert!(backoff.next().1 >= Duration::from_secs(20));
         assert!(backoff.next().1 <= FIRST * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_of_the_network_spare_our_own_share_of_the_wait_and_what_is_on_its_way() {
+        let news = watch::Sender::default();
+        let mut backoff = Backoff::new(news.subscribe());
+        backoff.attempt = 40;
+        backoff.failed(&refused(429, Some(7)));
+        let start = Instant::now();
+        news.send_replace(());
+        backoff.pause(|attempt, after| assert!(attempt == 41 && after >= Duration::from_secs(7))).await;
+        assert_eq!(start.elapsed().as_secs(), 7, "what the relay asks for is waited for");
+
+        // Old news are none for an attempt, and news while it is made are some for the next.
+        assert_eq!(backoff.attempt(std::future::ready(1)).await, Some(1));
+        let (made, ()) = tokio::join!(backoff.attempt(std::future::pending::<()>()), async {
+            news.send_replace(());
+        });
+        assert_eq!(made, None);
+        let start = Instant::now();
+        backoff.pause(|attempt, _| assert_eq!(attempt, 41)).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        // Nobody is left to bring any.
+        drop(news);
+        let expected = std::cell::Cell::new(Duration::ZERO);
+        let start = Instant::now();
+        backoff.pause(|_, after| expected.set(after)).await;
+        assert!(start.elapsed() >= expected.get());
+        assert_eq!(backoff.attempt(async { tokio::time::sleep(LONGEST).await }).await, Some(()));
     }
 }

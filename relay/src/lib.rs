@@ -25,6 +25,7 @@ pub mod model;
 pub mod problem;
 mod rate;
 pub mod relay;
+mod roaming;
 pub mod scopes;
 mod server;
 mod sessions;

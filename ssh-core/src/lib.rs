@@ -67,6 +67,8 @@ mod driver;
 pub mod error;
 pub mod keys;
 pub mod metrics;
+#[cfg(feature = "tokio")]
+pub mod network;
 #[cfg(feature = "passwords")]
 pub mod passwords;
 #[cfg(feature = "tokio")]

@@ -214,6 +214,8 @@ struct Shared {
     config: Config,
     /// The session with the host, or with the relay in v2; none while there is none at all.
     link: watch::Sender<Option<ssh_core::Session>>,
+    /// This machine has come to another network.
+    news: watch::Sender<()>,
     /// The host's ports.
     offered: watch::Sender<BTreeSet<u16>>,
     /// Set when everything is to end. Each connection holds a receiver for as long as it has something to say.
@@ -247,6 +249,7 @@ impl Client {
         let shared = Arc::new(Shared {
             config,
             link: watch::Sender::new(None),
+            news: watch::Sender::default(),
             offered: watch::Sender::default(),
             closing: watch::Sender::new(false),
             dial_error: Mutex::new(None),

@@ -16,6 +16,7 @@ use super::{ClientError, Event, Protocol, Shared};
 use crate::backoff::{self, Backoff};
 use crate::dial::{DialError, RelayStream};
 use crate::leg::Leg;
+use crate::roaming;
 
 /// Connections at once.
 const CHANNELS: usize = 1024;
@@ -89,13 +90,25 @@ where
     Ok((session, wires))
 }
 
-/// Serves one session after the other until trying again makes no sense.
+/// Serves until trying again makes no sense, whichever network this machine is in.
 pub(super) async fn run(shared: Arc<Shared>, first: Link) -> ClientError {
+    let config = &shared.config;
+    // Connections without end-to-end encryption would be lost with the WebSocket.
+    let is_kept = config.protocol == Protocol::V1 || config.end_to_end;
+    let link = || shared.link.borrow().clone().filter(|_| is_kept);
+    tokio::select! {
+        ended = serve_on(&shared, first) => ended,
+        never = roaming::watch(&config.dialer, &shared.news, link) => match never {},
+    }
+}
+
+/// Serves one session after the other.
+async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
     let mut ports = Ports::default();
     let mut link = first;
     loop {
         shared.link.send_replace(Some(link.session.clone()));
-        let served = serve(&shared, &link.session, &mut ports).await;
+        let served = serve(shared, &link.session, &mut ports).await;
         shared.link.send_replace(None);
         shared.offered.send_replace(Default::default());
         let Link { session, wires } = link;
@@ -115,20 +128,19 @@ pub(super) async fn run(shared: Arc<Shared>, first: Link) -> ClientError {
         if !told {
             shared.tell(Event::Disconnected { reason: ended.to_string() });
         }
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(shared.news.subscribe());
         link = loop {
-            let (attempt, after) = backoff.next();
-            shared.tell(Event::Reconnecting { attempt, after });
-            tokio::time::sleep(after).await;
-            match Link::establish(&shared).await {
-                Ok(link) => break link,
-                Err(error) if !error.is_temporary() => return error,
-                Err(error) => {
+            backoff.pause(|attempt, after| shared.tell(Event::Reconnecting { attempt, after })).await;
+            match backoff.attempt(Link::establish(shared)).await {
+                Some(Ok(link)) => break link,
+                Some(Err(error)) if !error.is_temporary() => return error,
+                Some(Err(error)) => {
                     if let ClientError::Dial(error) = &error {
                         backoff.failed(error);
                     }
-                    tracing::debug!(%error, attempt, "the tunnel is not back yet");
+                    tracing::debug!(%error, "the tunnel is not back yet");
                 }
+                None => {}
             }
         };
         // In v2 this was the session with the relay; those with the host look for their own way back.

@@ -4,10 +4,12 @@ mod proxy;
 mod request;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -42,6 +44,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug> Transpor
 pub struct Dialer {
     tls: Arc<ClientConfig>,
     proxies: Proxies,
+    /// Where its last connection led to: the relay, or the proxy in between.
+    peer: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 /// A WebSocket could not be opened, or there is no answer.
@@ -147,7 +151,12 @@ impl Dialer {
             }
         };
         let tls = builder.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { tls: Arc::new(tls), proxies })
+        Ok(Self { tls: Arc::new(tls), proxies, peer: Arc::default() })
+    }
+
+    /// Where the last connection of this one and its clones led to: a relay, or a proxy in between.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        *self.peer.lock()
     }
 
     /// Opens a WebSocket of this sub-protocol. A token that is refused is renewed once, if it can be.
@@ -235,6 +244,7 @@ impl Dialer {
                 .await
                 .map_err(|error| unreachable(&format!("{target} by the proxy {proxy}"), error))?,
         };
+        *self.peer.lock() = tcp.peer_addr().ok();
         // Small packets of interactive streams must not wait for each other.
         let _ = tcp.set_nodelay(true);
         if !target.is_tls {

@@ -24,6 +24,7 @@ use crate::access_token::AccessToken;
 use crate::backoff::Backoff;
 use crate::dial::{DialError, Dialer};
 use crate::leg::Leg;
+use crate::roaming;
 
 /// How a tunnel is hosted.
 pub struct Config {
@@ -141,6 +142,8 @@ struct Shared {
     for_connections: Arc<server::Config>,
     ports: watch::Sender<BTreeSet<u16>>,
     leg: Mutex<Option<Session>>,
+    /// This machine has come to another network.
+    news: watch::Sender<()>,
     clients: Mutex<HashMap<u64, Session>>,
     next: AtomicU64,
 }
@@ -169,6 +172,7 @@ impl Host {
             for_clients,
             for_connections,
             leg: Mutex::new(None),
+            news: watch::Sender::default(),
             clients: Mutex::default(),
             next: AtomicU64::new(1),
         });
@@ -228,12 +232,23 @@ const STOPS: &str = "the host stops";
 const FAREWELL: Duration = Duration::from_millis(100);
 const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 
-/// Serves over one WebSocket after the other.
+/// Serves until trying again makes no sense, whichever network this machine is in.
 async fn run(shared: Arc<Shared>, first: Leg) -> HostError {
+    // Connections without end-to-end encryption would be lost with the WebSocket.
+    let is_kept = !(shared.config.protocol == Protocol::V2 && shared.config.allow_plain);
+    let leg = || shared.leg.lock().clone().filter(|_| is_kept);
+    tokio::select! {
+        ended = serve_on(&shared, first) => ended,
+        never = roaming::watch(&shared.config.dialer, &shared.news, leg) => match never {},
+    }
+}
+
+/// Serves over one WebSocket after the other.
+async fn serve_on(shared: &Arc<Shared>, first: Leg) -> HostError {
     let mut leg = first;
     loop {
         *shared.leg.lock() = Some(leg.session.clone());
-        let ended = serve::run(&shared, &leg.session).await;
+        let ended = serve::run(shared, &leg.session).await;
         *shared.leg.lock() = None;
         let Leg { session, wires } = leg;
         drop(session);
@@ -246,20 +261,19 @@ async fn run(shared: Arc<Shared>, first: Leg) -> HostError {
             _ => {}
         }
         shared.tell(Event::Disconnected { reason: ended.to_string() });
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(shared.news.subscribe());
         leg = loop {
-            let (attempt, after) = backoff.next();
-            shared.tell(Event::Reconnecting { attempt, after });
-            tokio::time::sleep(after).await;
-            match shared.open().await {
-                Ok(leg) => break leg,
-                Err(HostError::Dial(error)) if !error.is_temporary() => return error.into(),
-                Err(error) => {
+            backoff.pause(|attempt, after| shared.tell(Event::Reconnecting { attempt, after })).await;
+            match backoff.attempt(shared.open()).await {
+                Some(Ok(leg)) => break leg,
+                Some(Err(HostError::Dial(error))) if !error.is_temporary() => return error.into(),
+                Some(Err(error)) => {
                     if let HostError::Dial(error) = &error {
                         backoff.failed(error);
                     }
-                    tracing::debug!(%error, attempt, "the relay is not back yet");
+                    tracing::debug!(%error, "the relay is not back yet");
                 }
+                None => {}
             }
         };
         shared.tell(Event::Resumed);

@@ -174,16 +174,34 @@ impl AutoReconnect {
     async fn run(&self, shared: &Shared) {
         let mut attempt = 0_u32;
         let mut asked = Duration::ZERO;
+        let mut hurry = shared.hurried();
         loop {
             attempt = attempt.saturating_add(1);
-            let delay = self.policy.delay(attempt, self.provider).saturating_add(std::mem::take(&mut asked));
-            shared.announce(SessionEvent::Reconnecting { attempt, after: delay });
-            tokio::time::sleep(delay).await;
+            let (asked_for, own) = (std::mem::take(&mut asked), self.policy.delay(attempt, self.provider));
+            shared.announce(SessionEvent::Reconnecting { attempt, after: asked_for.saturating_add(own) });
+            tokio::time::sleep(asked_for).await;
+            tokio::select! {
+                () = tokio::time::sleep(own) => hurry.mark_unchanged(),
+                // The sender is the session's.
+                _ = hurry.changed() => {}
+            }
             // Somebody else may have been faster, or closed the session.
             if shared.with(|engine| engine.detached().is_none() || engine.ended().is_some()) {
                 return;
             }
-            let tried = self.attempt(shared, attempt, &mut asked).await;
+            let mut news = hurry.clone();
+            let tried = tokio::select! {
+                biased;
+                stream = self.connect(attempt, &mut asked) => match stream {
+                    Ok((stream, deadline)) => resume_until(shared, stream, deadline).await,
+                    Err(failed) => Err(failed),
+                },
+                // It may be on its way through a network that is left. The news stay news, so that the next try is at once.
+                _ = news.changed() => {
+                    attempt = attempt.saturating_sub(1);
+                    continue;
+                }
+            };
             let error = match tried {
                 Ok(()) => return,
                 Err(Attempt::Failed(_)) if self.policy.attempts.is_none_or(|most| attempt < most) => continue,
@@ -196,8 +214,12 @@ impl AutoReconnect {
 }
 
 impl AutoReconnect {
-    /// `asked` is set if who answers wants to be left alone for a time.
-    async fn attempt(&self, shared: &Shared, attempt: u32, asked: &mut Duration) -> Result<(), Attempt> {
+    /// A stream, and when all has to be done. `asked` is set if who answers wants to be left alone for a time.
+    async fn connect(
+        &self,
+        attempt: u32,
+        asked: &mut Duration,
+    ) -> Result<(BoxStream, Option<tokio::time::Instant>), Attempt> {
         let connect = async {
             match self.policy.connector.connect(attempt).await {
                 Ok(stream) => Ok(stream),
@@ -213,8 +235,7 @@ impl AutoReconnect {
         let deadline = tokio::time::Instant::now().checked_add(limit);
         let late = || Attempt::Failed(Error::Timeout(crate::error::Timeout::Login));
         let stream = tokio::time::timeout(limit, connect).await.map_err(|_| late()).flatten();
-        let stream = stream.inspect_err(Attempt::note)?;
-        resume_until(shared, stream, deadline).await
+        stream.map(|stream| (stream, deadline)).inspect_err(Attempt::note)
     }
 }
 

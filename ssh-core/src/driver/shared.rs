@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     keeper: OnceLock<Box<dyn Keeper>>,
     /// A client tries to come back.
     attempting: AtomicBool,
+    /// There is reason to try at once.
+    hurry: watch::Sender<()>,
 }
 
 /// The one attempt to come back, from [`Shared::begin_attempt`].
@@ -133,6 +135,7 @@ impl Shared {
             events: broadcast::Sender::new(MAX_EVENTS),
             keeper: OnceLock::new(),
             attempting: AtomicBool::new(false),
+            hurry: watch::Sender::default(),
         }
     }
 
@@ -150,6 +153,16 @@ impl Shared {
     /// Begins an attempt to come back, unless there is one: to the server the second would be the better one.
     pub(crate) fn begin_attempt(&self) -> Option<OnlyAttempt<'_>> {
         (!self.attempting.swap(true, Ordering::AcqRel)).then(|| OnlyAttempt(&self.attempting))
+    }
+
+    /// Has a client that waits before its next attempt to come back make it now.
+    pub(crate) fn hurry(&self) {
+        self.hurry.send_replace(());
+    }
+
+    /// For who makes those attempts.
+    pub(crate) fn hurried(&self) -> watch::Receiver<()> {
+        self.hurry.subscribe()
     }
 
     fn settle(&self, mut state: parking_lot::MutexGuard<'_, State>) {

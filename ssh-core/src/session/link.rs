@@ -1,12 +1,13 @@
 //! What becomes of the stream under a session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Session;
-use crate::driver::Shared;
-use crate::error::{Error, ReconnectFailure};
+use crate::driver::{Shared, now};
+use crate::error::{Error, ReconnectFailure, Timeout};
 use crate::progress::Progress;
-use crate::protocol::Latency;
+use crate::protocol::{Engine, KEEPALIVE, Latency};
 
 /// What becomes of a session from now on, until it is over.
 pub(crate) fn events_of(
@@ -46,7 +47,7 @@ pub enum SessionEvent {
         /// From 1 since the last one was lost.
         attempt: u32,
         /// The time until then.
-        after: std::time::Duration,
+        after: Duration,
     },
     /// From now on the session outlives its stream: see [`Session::reconnect_enabled`].
     ReconnectEnabled,
@@ -92,6 +93,50 @@ impl Session {
             Err(Attempt::Failed(error)) => Err(error),
             Err(Attempt::Hopeless(error)) => Err(self.inner.shared.with(|engine| engine.end(error))),
         }
+    }
+
+    /// The way to the peer may be another by now: this machine has come to another network, or back from sleep. Whoever
+    /// notices that ([`NetworkWatch`](crate::network::NetworkWatch) does) knows it before the keepalives do.
+    ///
+    /// The peer is asked for a sign of life. If no message comes from it for `patience`, the stream is lost as it is when
+    /// keepalives fail: a session that can be resumed waits for another stream, any other is over. A client that has no
+    /// stream and comes back by itself ([`Reconnect`](crate::client::Reconnect)) tries at once.
+    ///
+    /// # Errors
+    /// The session's end, or [`Timeout::KeepAlive`](crate::error::Timeout::KeepAlive) if the peer was silent.
+    ///
+    /// # Cancel safety
+    /// A dropped future has asked the peer, and takes nothing for lost.
+    pub async fn network_changed(&self, patience: Duration) -> Result<(), Error> {
+        let shared = &self.inner.shared;
+        let (generation, has_stream) =
+            shared.with(|engine| (engine.generation(), engine.detached().is_none()));
+        if !has_stream {
+            shared.hurry();
+            return Ok(());
+        }
+        let answer = self.request(KEEPALIVE, b"");
+        tokio::pin!(answer);
+        let heard = || shared.with(|engine| engine.metrics().messages_received);
+        let mut before = heard();
+        loop {
+            tokio::select! {
+                answer = answer.as_mut() => return answer.map(drop),
+                // Somebody else was quicker to find out.
+                () = shared.replaced(generation) => return Ok(()),
+                () = tokio::time::sleep(patience) => {}
+            }
+            // The answer may be far behind in what the peer has to say.
+            let now = heard();
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        let silence = Error::Timeout(Timeout::KeepAlive);
+        let lose =
+            |engine: &mut Engine| (engine.generation() == generation).then(|| engine.lose(silence, now()));
+        shared.with(lose).map_or(Ok(()), Err)
     }
 
     /// Why the session has no stream at the moment, if it has none.

@@ -8,6 +8,7 @@ use std::net::TcpListener as StdListener;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use ssh_core::network::NetworkWatch;
 #[cfg(unix)]
 use ssh_core::services::port_forward::SocketForward;
 use ssh_core::services::port_forward::{
@@ -95,6 +96,7 @@ impl<'a> Forwarder<'a> {
             ended = self.forward(link, &forwarding) => ended,
             error = forwarding.closed() => Err(Failure::Session(error)),
             never = watching => match never {},
+            never = roam(link) => match never {},
         };
         match ended {
             Ok(ended) => Ok(End::Ended(ended)),
@@ -319,6 +321,22 @@ async fn watch(session: &Session, output: &Output, is_told: &Cell<bool>) -> Infa
     // Its end is somebody else's matter.
     std::future::pending().await
 }
+
+/// Finds out early when the server is not reached any more because this machine has come to another network.
+async fn roam(link: &Link) -> Infallible {
+    let mut network = NetworkWatch::new();
+    loop {
+        network.changed(|| link.reached.now()).await;
+        // A session that cannot be resumed is not given up before it has to be.
+        if link.session.is_reconnect_enabled() || link.session.disconnected().is_some() {
+            tracing::debug!("the network has changed");
+            let _ = link.session.network_changed(PATIENCE).await;
+        }
+    }
+}
+
+/// A server that does not answer for this long once the network is another is not reached any more.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 fn announce(output: &Output, kind: Kind, listen: String, target: Option<&dyn Display>) {
     output.event(&Event::Forward { kind, listen, target: target.map(ToString::to_string) });

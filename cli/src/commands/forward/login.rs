@@ -1,13 +1,17 @@
 //! Logging in, and in again.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ssh_core::client::{self, Config, ConnectError, Reconnect};
 use ssh_core::config::{Algorithms, Extensions, Limits};
 use ssh_core::error::{DisconnectReason, ReconnectFailure};
 use ssh_core::keys::{Curve, KeyKind};
+use ssh_core::network::NetworkWatch;
 use ssh_core::{Addresses, Error, Session, Wires};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::Target;
 use super::credentials::{self, Credentials};
@@ -18,9 +22,28 @@ use crate::commands::session::{self, PROVIDER};
 use crate::error::{CliError, Code};
 use crate::output::{Event, Output};
 
+/// The address of the server that the last connection led to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reached(Arc<watch::Sender<Option<SocketAddr>>>);
+
+impl Reached {
+    pub(super) fn now(&self) -> Option<SocketAddr> {
+        *self.0.borrow()
+    }
+
+    /// Connects.
+    async fn connect(&self, target: &Target) -> Result<TcpStream, CliError> {
+        let stream = target.connect().await?;
+        self.0.send_replace(stream.peer_addr().ok());
+        session::tune(&stream);
+        Ok(stream)
+    }
+}
+
 /// A session that is logged in, and how its peer is called in messages.
 pub(super) struct Link {
     pub(super) session: Session,
+    pub(super) reached: Reached,
     wires: Wires,
     /// `user@host:port`.
     pub(super) peer: String,
@@ -52,6 +75,7 @@ pub(super) struct Login {
     credentials: Credentials,
     /// How a lost connection is replaced, unless it is not.
     reconnect: Option<Reconnect>,
+    reached: Reached,
     output: Output,
 }
 
@@ -71,9 +95,22 @@ impl Login {
         // Ours is the deadline that does not count the time in which somebody is asked.
         limits.login = MAX_ASKING.max(limit.saturating_add(Duration::from_secs(1)));
         let credentials = credentials::gather(args, &peer, terminal.as_ref(), output).await?;
-        let reconnect = (!args.session.no_reconnect).then(|| reconnect(args));
+        let reached = Reached::default();
+        let reconnect = (!args.session.no_reconnect).then(|| reconnect(args, &reached));
         let (target, output) = (args.target.clone(), output.clone());
-        Ok(Self { target, user, peer, verifier, algorithms, limits, limit, credentials, reconnect, output })
+        Ok(Self {
+            target,
+            user,
+            peer,
+            verifier,
+            algorithms,
+            limits,
+            limit,
+            credentials,
+            reconnect,
+            reached,
+            output,
+        })
     }
 
     /// Connects and logs in.
@@ -91,7 +128,8 @@ impl Login {
         }
     }
 
-    /// Logs in again once a session is over that could not be resumed; waits before each attempt, and longer each time.
+    /// Logs in again once a session is over that could not be resumed; waits before each attempt, and longer each time, but
+    /// not once this machine has come to another network.
     ///
     /// # Errors
     /// What will not get better.
@@ -100,11 +138,15 @@ impl Login {
             self.verifier = self.verifier.again(key.clone());
         }
         let mut attempt = 0_u32;
+        let mut network = NetworkWatch::new();
         loop {
             attempt = attempt.saturating_add(1);
             let delay = policy.delay(attempt, PROVIDER);
             reconnecting(&self.output, attempt, delay);
-            tokio::time::sleep(delay).await;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = network.changed(|| self.reached.now()) => {}
+            }
             match self.run().await {
                 Err(error) if error.code == Code::Network => {
                     tracing::debug!(%error, attempt, "logging in again failed");
@@ -172,13 +214,14 @@ impl Login {
             config = config.reconnect(reconnect.clone());
         }
         let config = config.build().map_err(failed)?;
-        let stream = self.target.connect().await?;
-        session::tune(&stream);
+        let stream = self.reached.connect(&self.target).await?;
         let addresses = Addresses::of(&stream);
         let (login, driver) = client::connect_from_with_driver(stream, addresses, config).map_err(failed)?;
         let wires = Wires::spawn(driver);
         match login.await {
-            Ok(session) => Ok(Ok(Link { session, wires, peer: self.peer.clone() })),
+            Ok(session) => {
+                Ok(Ok(Link { session, reached: self.reached.clone(), wires, peer: self.peer.clone() }))
+            }
             Err(error) => {
                 wires.flushed().await;
                 Ok(Err(error))
@@ -195,18 +238,16 @@ fn extensions() -> Extensions {
 }
 
 /// The same target again, whose host key the library compares with the session's.
-fn reconnect(args: &ForwardArgs) -> Reconnect {
-    let target = args.target.clone();
-    Reconnect::new(move |_| dial(target.clone()))
+fn reconnect(args: &ForwardArgs, reached: &Reached) -> Reconnect {
+    let (target, reached) = (args.target.clone(), reached.clone());
+    Reconnect::new(move |_| dial(target.clone(), reached.clone()))
         .attempt_timeout(Duration::from_secs(args.connect_timeout))
         .dead_peer_after(session::dead_peer_after(&args.session))
 }
 
 /// A name that does not resolve now may do so when the network is back.
-async fn dial(target: Target) -> Result<TcpStream, ConnectError> {
-    let stream = target.connect().await.map_err(std::io::Error::other)?;
-    session::tune(&stream);
-    Ok(stream)
+async fn dial(target: Target, reached: Reached) -> Result<TcpStream, ConnectError> {
+    Ok(reached.connect(&target).await.map_err(std::io::Error::other)?)
 }
 
 /// Nobody at a terminal wants to read of the first attempt: it most often succeeds.

@@ -40,7 +40,7 @@ impl Shared {
     }
 
     /// Waits until the stream of this generation is no longer the session's.
-    pub(in crate::driver) async fn replaced(&self, generation: u64) {
+    pub(crate) async fn replaced(&self, generation: u64) {
         let mut watch = self.generation.subscribe();
         // The sender is ours, so there is no error.
         let _ = watch.wait_for(|now| *now != generation).await;
