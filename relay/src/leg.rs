@@ -44,3 +44,10 @@ impl Leg {
         Ok(Self { session: login.await?, wires })
     }
 }
+
+/// Lets a session that ended like this say its last words, unless nobody is there to hear them.
+pub(crate) async fn see_off(wires: Wires, ended: &Error) {
+    if !matches!(ended, Error::Io(_) | Error::Timeout(_)) {
+        wires.flushed().await;
+    }
+}

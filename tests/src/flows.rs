@@ -71,10 +71,16 @@ impl FarEnds {
     /// When there is no free port.
     pub async fn listen(length: u64) -> Outcome<Self> {
         let (listener, port) = listen().await?;
+        Ok(Self::at(listener, port, length))
+    }
+
+    /// The same on a listener of this port.
+    #[must_use]
+    pub fn at(listener: TcpListener, port: u16, length: u64) -> Self {
         let (sender, ended) = mpsc::unbounded_channel();
         let watched = Arc::<Watched>::default();
         let task = tokio::spawn(accept(listener, length, sender, Arc::clone(&watched)));
-        Ok(Self { port, watched, ended, task })
+        Self { port, watched, ended, task }
     }
 }
 
@@ -111,9 +117,21 @@ impl Flows {
     /// # Errors
     /// When one cannot be opened.
     pub async fn start(local: u16, count: u64, length: u64, far: FarEnds) -> Outcome<Self> {
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            streams.push(within(STEP, "connecting", async { connect(local).await }).await?);
+        }
+        Self::over(streams, length, far).await
+    }
+
+    /// Starts them on these streams.
+    ///
+    /// # Errors
+    /// When one has ended already.
+    pub async fn over(streams: Vec<TcpStream>, length: u64, far: FarEnds) -> Outcome<Self> {
         let (mut near, watched) = (Vec::new(), Arc::clone(&far.watched));
-        for number in 0..count {
-            let mut stream = within(STEP, "connecting", async { connect(local).await }).await?;
+        let count = streams.len() as u64;
+        for (number, mut stream) in (0_u64..).zip(streams) {
             stream.write_u64(number).await?;
             let watched = Arc::clone(&watched);
             near.push(tokio::spawn(async move {

@@ -21,6 +21,8 @@ pub mod link;
 #[cfg(target_os = "linux")]
 pub mod memory;
 pub mod mistake;
+#[cfg(target_os = "linux")]
+pub mod network;
 pub mod outcome;
 #[expect(clippy::expect_used, clippy::panic, reason = "a harness fails by panicking")]
 pub mod pair;

@@ -10,6 +10,8 @@ use tokio::process::Command;
 
 use crate::adit::{Adit, Exit, event, port, run_to_end, text};
 use crate::endpoint::Endpoint;
+#[cfg(target_os = "linux")]
+use crate::network::Station;
 use crate::outcome::{Failure, Outcome, STEP, ensure};
 use crate::process::Process;
 use crate::relay::TestRelay;
@@ -23,6 +25,9 @@ pub struct Machine {
     pub adit: Adit,
     /// Its files.
     pub home: TempDir,
+    /// Where it stands, if not where the tests run.
+    #[cfg(target_os = "linux")]
+    pub station: Option<Station>,
 }
 
 /// A running `adit host`.
@@ -49,13 +54,31 @@ impl Machine {
     /// # Errors
     /// When there is no binary.
     pub async fn new() -> Outcome<Self> {
-        Ok(Self { adit: Adit::find().await?, home: TempDir::new()? })
+        Ok(Self {
+            adit: Adit::find().await?,
+            home: TempDir::new()?,
+            #[cfg(target_os = "linux")]
+            station: None,
+        })
+    }
+
+    /// A new one at a station of a network.
+    ///
+    /// # Errors
+    /// When there is no binary.
+    #[cfg(target_os = "linux")]
+    pub async fn at(station: Station) -> Outcome<Self> {
+        Ok(Self { station: Some(station), ..Self::new().await? })
     }
 
     /// A command line on this machine.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.adit.command(arguments);
         command.env("XDG_DATA_HOME", self.home.path()).env_remove("ADIT_TOKEN").env_remove("ADIT_RELAY");
+        #[cfg(target_os = "linux")]
+        if let Some(station) = &self.station {
+            return station.wrap(&command);
+        }
         command
     }
 

@@ -15,7 +15,7 @@ use super::ports::Ports;
 use super::{ClientError, Event, Protocol, Shared};
 use crate::backoff::{self, Backoff};
 use crate::dial::{DialError, RelayStream};
-use crate::leg::Leg;
+use crate::leg::{Leg, see_off};
 use crate::roaming;
 
 /// Connections at once.
@@ -113,11 +113,14 @@ async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
         shared.offered.send_replace(Default::default());
         let Link { session, wires } = link;
         drop(session);
-        wires.flushed().await;
         let (ended, told) = match served {
             Ok(ended) => ended,
-            Err(error) => return error,
+            Err(error) => {
+                wires.flushed().await;
+                return error;
+            }
         };
+        see_off(wires, &ended).await;
         let ended = match shared.dial_error.lock().take() {
             Some(error) => ClientError::Dial(error),
             None => ClientError::Session(ended),

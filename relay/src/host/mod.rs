@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::access_token::AccessToken;
 use crate::backoff::Backoff;
 use crate::dial::{DialError, Dialer};
-use crate::leg::Leg;
+use crate::leg::{Leg, see_off};
 use crate::roaming;
 
 /// How a tunnel is hosted.
@@ -252,7 +252,7 @@ async fn serve_on(shared: &Arc<Shared>, first: Leg) -> HostError {
         *shared.leg.lock() = None;
         let Leg { session, wires } = leg;
         drop(session);
-        wires.flushed().await;
+        see_off(wires, &ended).await;
         match &ended {
             Error::Disconnected { reason, .. } if *reason == DisconnectReason::TOO_MANY_CONNECTIONS => {
                 return HostError::Replaced;

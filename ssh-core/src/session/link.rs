@@ -65,6 +65,9 @@ pub enum SessionEvent {
     },
 }
 
+/// Whether a peer is silent is looked at so often before it has been for too long.
+const LOOKS: u32 = 8;
+
 /// Losing the stream and getting another.
 impl Session {
     /// What becomes of the session's stream from now on, and how the peer answers keepalives, as a `Stream` that ends with
@@ -119,18 +122,17 @@ impl Session {
         tokio::pin!(answer);
         let heard = || shared.with(|engine| engine.metrics().messages_received);
         let mut before = heard();
-        loop {
+        let mut silent = 0;
+        while silent < LOOKS {
             tokio::select! {
                 answer = answer.as_mut() => return answer.map(drop),
                 // Somebody else was quicker to find out.
                 () = shared.replaced(generation) => return Ok(()),
-                () = tokio::time::sleep(patience) => {}
+                () = tokio::time::sleep(patience / LOOKS) => {}
             }
             // The answer may be far behind in what the peer has to say.
             let now = heard();
-            if now == before {
-                break;
-            }
+            silent = if now == before { silent + 1 } else { 0 };
             before = now;
         }
         let silence = Error::Timeout(Timeout::KeepAlive);
