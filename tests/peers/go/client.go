@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// runClient logs in and forwards the ports it is told to.
+func runClient(s settings) error {
+	client, err := s.connect(s.logins)
+	if err != nil {
+		return err
+	}
+	ready := fields{}
+	if s.Local != 0 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		ready["local_port"] = portOf(listener)
+		go pumpAll(listener, func() (halfCloser, error) {
+			stream, err := client.Dial("tcp", loopback(s.Local))
+			if err != nil {
+				return nil, err
+			}
+			return stream.(halfCloser), nil
+		})
+	}
+	if s.Remote != 0 {
+		listener, err := client.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		ready["remote_port"] = portOf(listener)
+		go pumpAll(listener, func() (halfCloser, error) { return connect(s.Remote) })
+	}
+	say("ready", ready)
+	return fmt.Errorf("the session has ended: %w", client.Wait())
+}
+
+// runLogin only logs in, with whatever the server wants.
+func runLogin(s settings) error {
+	client, err := s.connect(s.logins)
+	if err != nil && strings.Contains(err.Error(), "unable to authenticate") {
+		say("refused", nil)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	say("ready", nil)
+	return client.Close()
+}
+
+// connect makes a session with the server on Port.
+func (s settings) connect(logins func() ([]ssh.AuthMethod, error)) (*ssh.Client, error) {
+	methods, err := logins()
+	if err != nil {
+		return nil, err
+	}
+	config, err := s.clientConfig(methods)
+	if err != nil {
+		return nil, err
+	}
+	return ssh.Dial("tcp", loopback(s.Port), config)
+}
+
+func (s settings) clientConfig(methods []ssh.AuthMethod) (*ssh.ClientConfig, error) {
+	expected, err := readPublicKey(s.ServerKey)
+	if err != nil {
+		return nil, err
+	}
+	compare := ssh.FixedHostKey(expected)
+	config := &ssh.ClientConfig{
+		Config: s.config(),
+		User:   s.User,
+		Auth:   methods,
+		HostKeyCallback: func(name string, address net.Addr, key ssh.PublicKey) error {
+			noteExchange()
+			return compare(name, address, key)
+		},
+	}
+	if s.HostKeyAlgorithm != "" {
+		config.HostKeyAlgorithms = []string{s.HostKeyAlgorithm}
+	}
+	return config, nil
+}
+
+// logins are all ways in that the settings have, and answers to any question.
+func (s settings) logins() ([]ssh.AuthMethod, error) {
+	var keys []ssh.Signer
+	for _, path := range append(s.ClientKeys, s.ClientKey) {
+		if path == "" {
+			continue
+		}
+		key, err := readPrivateKey(path)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	var methods []ssh.AuthMethod
+	if len(keys) > 0 {
+		methods = append(methods, ssh.PublicKeys(keys...))
+	}
+	if s.Password != "" {
+		methods = append(methods, ssh.Password(s.Password))
+	}
+	return append(methods, ssh.KeyboardInteractive(answer)), nil
+}
+
+// answer says what it was asked, and whether it would have shown the answer.
+func answer(_, _ string, questions []string, echos []bool) ([]string, error) {
+	answers := make([]string, len(questions))
+	for i, question := range questions {
+		answers[i] = "hidden " + question
+		if echos[i] {
+			answers[i] = "visible " + question
+		}
+	}
+	return answers, nil
+}
