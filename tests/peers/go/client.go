@@ -73,14 +73,18 @@ func (s settings) clientConfig(methods []ssh.AuthMethod) (*ssh.ClientConfig, err
 	if err != nil {
 		return nil, err
 	}
-	compare := ssh.FixedHostKey(expected)
+	checker, err := s.checker()
+	if err != nil {
+		return nil, err
+	}
+	checker.HostKeyFallback = ssh.FixedHostKey(expected)
 	config := &ssh.ClientConfig{
 		Config: s.config(),
 		User:   s.User,
 		Auth:   methods,
 		HostKeyCallback: func(name string, address net.Addr, key ssh.PublicKey) error {
 			noteExchange()
-			return compare(name, address, key)
+			return checker.CheckHostKey(name, address, key)
 		},
 	}
 	if s.HostKeyAlgorithm != "" {
@@ -99,6 +103,11 @@ func (s settings) logins() ([]ssh.AuthMethod, error) {
 		key, err := readPrivateKey(path)
 		if err != nil {
 			return nil, err
+		}
+		if s.ClientCertificate != "" {
+			if key, err = certified(key, s.ClientCertificate); err != nil {
+				return nil, err
+			}
 		}
 		keys = append(keys, key)
 	}

@@ -6,16 +6,26 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// hostKey is the server's key, with the algorithm it has been told to use if it was told.
-func (s settings) hostKey() (ssh.Signer, error) {
+// addHostKeys gives the server its key, with the algorithm it has been told to use if it was told, and its certificate.
+func (s settings) addHostKeys(config *ssh.ServerConfig) error {
 	key, err := readPrivateKey(s.HostKey)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if s.HostKeyAlgorithm != "" {
-		return oneAlgorithm{key, s.HostKeyAlgorithm}, nil
+		config.AddHostKey(oneAlgorithm{key, s.HostKeyAlgorithm})
+		return nil
 	}
-	return anyAlgorithm{key}, nil
+	config.AddHostKey(anyAlgorithm{key})
+	if s.HostCertificate == "" {
+		return nil
+	}
+	certified, err := certified(key, s.HostCertificate)
+	if err != nil {
+		return err
+	}
+	config.AddHostKey(anyAlgorithm{certified})
+	return nil
 }
 
 // anyAlgorithm offers all algorithms of its key.

@@ -11,15 +11,20 @@ import (
 	"os"
 )
 
-// roles has a function for each; it returns when there is nothing left to do.
+// roles has a function for each. It lasts until it fails, or until stdin ends.
 var roles = map[string]func(settings) error{
-	"algorithms":   runAlgorithms,
 	"client":       runClient,
 	"login":        runLogin,
 	"server":       runServer,
 	"end_client":   runEndClient,
 	"end_server":   runEndServer,
 	"relay_client": runRelayClient,
+}
+
+// tools are roles that only tell something. They take no commands, and may be started without a stdin.
+var tools = map[string]func(settings) error{
+	"algorithms": runAlgorithms,
+	"certify":    runCertify,
 }
 
 func main() {
@@ -34,17 +39,17 @@ func run(arguments []string) error {
 	if len(arguments) != 2 {
 		return fmt.Errorf("peer ROLE SETTINGS")
 	}
-	role, ok := roles[arguments[0]]
-	if !ok {
-		return fmt.Errorf("there is no role %q", arguments[0])
-	}
 	var chosen settings
 	if err := json.Unmarshal([]byte(arguments[1]), &chosen); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
-	// This one needs no end: it has one.
-	if arguments[0] != "algorithms" {
-		go obey()
+	if tool, ok := tools[arguments[0]]; ok {
+		return tool(chosen)
 	}
+	role, ok := roles[arguments[0]]
+	if !ok {
+		return fmt.Errorf("there is no role %q", arguments[0])
+	}
+	go obey()
 	return role(chosen)
 }

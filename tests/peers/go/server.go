@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"log"
 	"net"
@@ -58,11 +57,9 @@ func (s settings) serverConfig() (*ssh.ServerConfig, error) {
 			log.Printf("login by %s: %v", method, err)
 		},
 	}
-	key, err := s.hostKey()
-	if err != nil {
+	if err := s.addHostKeys(config); err != nil {
 		return nil, err
 	}
-	config.AddHostKey(key)
 	if s.Password != "" {
 		config.PasswordCallback = func(conn ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
 			return admitIf(conn.User() == s.User && string(password) == s.Password)
@@ -73,9 +70,14 @@ func (s settings) serverConfig() (*ssh.ServerConfig, error) {
 		if err != nil {
 			return nil, err
 		}
-		config.PublicKeyCallback = func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			return admitIf(conn.User() == s.User && bytes.Equal(key.Marshal(), authorized.Marshal()))
+		checker, err := s.checker()
+		if err != nil {
+			return nil, err
 		}
+		checker.UserKeyFallback = func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			return admitIf(conn.User() == s.User && sameKey(key, authorized))
+		}
+		config.PublicKeyCallback = checker.Authenticate
 	}
 	if s.Questions {
 		config.BannerCallback = func(ssh.ConnMetadata) string { return "Two rounds\r\nfollow\n" }

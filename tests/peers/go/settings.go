@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"log"
 	"os"
@@ -33,6 +34,18 @@ type settings struct {
 	HostKey       string `json:"host_key"`
 	AuthorizedKey string `json:"authorized_key"`
 	Questions     bool   `json:"questions"`
+
+	// Files of certificates for the client's and the server's key, and of the public key of the authority whose
+	// certificates are taken beside a plain key.
+	ClientCertificate string `json:"client_certificate"`
+	HostCertificate   string `json:"host_certificate"`
+	Authority         string `json:"authority"`
+
+	// A certificate's: the files of the authority's private key and of the public key it is for, and who that is.
+	AuthorityKey string `json:"authority_key"`
+	Subject      string `json:"subject"`
+	Principal    string `json:"principal"`
+	ForHost      bool   `json:"for_host"`
 
 	// A relay client's: the relay's URL, the tunnel, the right to connect to it, and its port.
 	URL        string `json:"url"`
@@ -87,4 +100,8 @@ func readPublicKey(path string) (ssh.PublicKey, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return key, nil
+}
+
+func sameKey(one, other ssh.PublicKey) bool {
+	return bytes.Equal(one.Marshal(), other.Marshal())
 }

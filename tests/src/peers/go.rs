@@ -9,8 +9,8 @@ use super::end::End;
 use super::script::{Program, Scripts};
 use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, built_peers};
 use crate::algorithms::Algorithms;
-use crate::keys::{KeyFile, KeyKind};
-use crate::outcome::Outcome;
+use crate::keys::{KeyFile, KeyKind, output};
+use crate::outcome::{Failure, Outcome};
 use crate::process::Process;
 
 /// The program.
@@ -42,12 +42,49 @@ impl Go {
         Ok(Some(found))
     }
 
-    /// As [`serve`](Peer::serve), to those who answer questions too: the user's name and `1234`, then `42`.
+    /// As [`serve`](Peer::serve), with these settings more (`settings.go` has them). With `questions` those get in too who
+    /// answer the user's name and `1234`, then `42`.
     ///
     /// # Errors
     /// As for [`serve`](Peer::serve).
-    pub async fn serve_with_questions(&self, settings: ServerSettings<'_>) -> Outcome<RunningServer> {
-        self.scripts().serve_with(settings, &[("questions", Value::Bool(true))]).await
+    pub async fn serve_with(
+        &self,
+        settings: ServerSettings<'_>,
+        more: &[(&str, Value)],
+    ) -> Outcome<RunningServer> {
+        self.scripts().serve_with(settings, more).await
+    }
+
+    /// As [`connect`](Peer::connect), with these settings more.
+    ///
+    /// # Errors
+    /// As for [`connect`](Peer::connect).
+    pub async fn connect_with(
+        &self,
+        settings: ClientSettings<'_>,
+        more: &[(&str, Value)],
+    ) -> Outcome<RunningClient> {
+        self.scripts().connect_with(settings, more).await
+    }
+
+    /// A line with a certificate of this key, valid for one hour.
+    ///
+    /// # Errors
+    /// When Go makes none.
+    pub async fn certify(
+        &self,
+        authority: &KeyFile,
+        key: &KeyFile,
+        principal: &str,
+        for_host: bool,
+    ) -> Outcome<String> {
+        let settings = json!({
+            "authority_key": authority.path, "subject": key.public, "principal": principal, "for_host": for_host,
+        });
+        let printed = output(&mut self.scripts().command("certify", &settings)).await?;
+        let event: Value = serde_json::from_str(printed.trim())?;
+        let line = event.get("line").and_then(Value::as_str);
+        line.map(str::to_owned).ok_or_else(|| Failure::new(format!("no certificate: {event}")))
     }
 
     /// A client that only logs in. It answers every question by the question itself, with `visible` or `hidden` before it.

@@ -99,7 +99,7 @@ async fn gos_server_asks_in_rounds_and_refuses_what_is_wrong() -> Outcome {
     let (keys, suite) = (Keyring::generate().await?, Suite::default());
     let (host_key, user_key) = (keys.host(KeyKind::Ed25519)?, keys.user(KeyKind::Ed25519)?);
     let settings = ServerSettings { host_key, user_key, suite: &suite, rekey_bytes: None };
-    let server = go.serve_with_questions(settings).await?;
+    let server = go.serve_with(settings, &[("questions", true.into())]).await?;
     for (last, admitted) in [("42", true), ("43", false)] {
         let rounds = Arc::new(Rounds { last, asked: Mutex::default() });
         let credential = Credential::keyboard_interactive(Shared(Arc::clone(&rounds)));

@@ -1,5 +1,6 @@
 //! Adit and Go's `golang.org/x/crypto/ssh`, in both roles. The other side is the program in `tests/peers/go`.
 
+mod certificates;
 mod channels;
 mod end;
 mod logins;
