@@ -8,37 +8,73 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// runClient logs in and forwards the ports it is told to.
+// runClient logs in and forwards the ports and sockets it is told to. At the command `cancel` it takes back what the server
+// listens on for it.
 func runClient(s settings) error {
 	client, err := s.connect(s.logins)
 	if err != nil {
 		return err
 	}
 	ready := fields{}
-	if s.Local != 0 {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		ready["local_port"] = portOf(listener)
-		go pumpAll(listener, func() (halfCloser, error) {
-			stream, err := client.Dial("tcp", loopback(s.Local))
-			if err != nil {
-				return nil, err
-			}
-			return stream.(halfCloser), nil
-		})
+	var remote []net.Listener
+	switch {
+	case s.Local != 0:
+		ready["local_port"], err = forwardTo(client, "tcp", loopback(s.Local))
+	case s.LocalSocket != "":
+		ready["local_port"], err = forwardTo(client, "unix", s.LocalSocket)
+	}
+	if err != nil {
+		return err
 	}
 	if s.Remote != 0 {
-		listener, err := client.Listen("tcp", "127.0.0.1:0")
+		host := s.RemoteHost
+		if host == "" {
+			host = "127.0.0.1"
+		}
+		listener, err := client.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			return err
 		}
 		ready["remote_port"] = portOf(listener)
+		remote = append(remote, listener)
+	}
+	if s.RemoteSocket != "" {
+		listener, err := client.Listen("unix", s.RemoteSocket)
+		if err != nil {
+			return err
+		}
+		remote = append(remote, listener)
+	}
+	for _, listener := range remote {
 		go pumpAll(listener, func() (halfCloser, error) { return connect(s.Remote) })
 	}
 	say("ready", ready)
+	go func() {
+		<-commands
+		for _, listener := range remote {
+			if err := listener.Close(); err != nil {
+				say("error", fields{"message": err.Error()})
+			}
+		}
+		say("cancelled", nil)
+	}()
 	return fmt.Errorf("the session has ended: %w", client.Wait())
+}
+
+// forwardTo listens here, on the port that it gives, for what the client then dials there.
+func forwardTo(client *ssh.Client, network, address string) (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	go pumpAll(listener, func() (halfCloser, error) {
+		stream, err := client.Dial(network, address)
+		if err != nil {
+			return nil, err
+		}
+		return stream.(halfCloser), nil
+	})
+	return portOf(listener), nil
 }
 
 // runLogin only logs in, with whatever the server wants.

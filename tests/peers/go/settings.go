@@ -22,13 +22,18 @@ type settings struct {
 	RekeyBytes       uint64 `json:"rekey_bytes"`
 
 	// A client's: the server's port, the file of its public key, files of private keys, and ports on 127.0.0.1 that a
-	// listener here (Local) or there (Remote) shall lead to.
+	// listener here (Local) or there (Remote, on RemoteHost) shall lead to. LocalSocket is a Unix socket there that a
+	// listener here shall lead to, RemoteSocket one to listen on there, which leads where Remote does.
 	Port       uint16   `json:"port"`
 	ServerKey  string   `json:"server_key"`
 	ClientKey  string   `json:"client_key"`
 	ClientKeys []string `json:"client_keys"`
 	Local      uint16   `json:"local"`
 	Remote     uint16   `json:"remote"`
+
+	RemoteHost   string `json:"remote_host"`
+	LocalSocket  string `json:"local_socket"`
+	RemoteSocket string `json:"remote_socket"`
 
 	// A server's: the files of its private key and of the public key it admits, and whether it asks questions.
 	HostKey       string `json:"host_key"`

@@ -3,6 +3,7 @@
 mod certificates;
 mod channels;
 mod end;
+mod forwards;
 mod logins;
 mod relay;
 mod requests;

@@ -1,15 +1,11 @@
 //! `adit forward` and `adit serve` with a client and a server of Go.
 
-use tests::adit::{Adit, event, port};
+use tests::adit::Adit;
 use tests::algorithms::Suite;
-use tests::keys::KeyKind;
 use tests::outcome::{Outcome, ensure};
 use tests::peers::go::{Go, rekeys};
-use tests::peers::{Keyring, Peer as _, ServerSettings, USER};
-use tests::process::Process;
-use tests::proxy::Ask;
+use tests::peers::{Keyring, Peer as _};
 use tests::scenarios::{Pair, Way, every_algorithm, half_close, many_connections};
-use tests::traffic::{Ending, Target, exchange};
 
 #[tokio::test]
 async fn every_algorithm_as_client() -> Outcome {
@@ -101,28 +97,4 @@ async fn new_keys_with_every_kind_of_cipher() -> Outcome {
         tunnel.explain(ensure(count > 3, || format!("{cipher} {mac:?}: {count} changes of keys")))?;
     }
     Ok(())
-}
-
-#[tokio::test]
-async fn a_dynamic_forward_through_gos_server() -> Outcome {
-    let Some(go) = Go::find().await? else { return Ok(()) };
-    let (adit, keys, target) = (Adit::find().await?, Keyring::generate().await?, Target::echo().await?);
-    let (host_key, user_key) = (keys.host(KeyKind::Ed25519)?, keys.user(KeyKind::Ed25519)?);
-    let suite = Suite::default();
-    let server = go.serve(ServerSettings { host_key, user_key, suite: &suite, rekey_bytes: None }).await?;
-
-    let destination = format!("{USER}@127.0.0.1:{}", server.port);
-    let mut command = adit.command(["forward", "--json", &destination, "-D", "127.0.0.1:0"]);
-    command.args(["--host-key", &host_key.fingerprint]).arg("-i").arg(&user_key.path);
-    let mut client = Process::spawn("adit forward", &mut command)?;
-    let proxy = port(&event(&mut client, "forward").await?, "listen")?;
-    event(&mut client, "ready").await?;
-    for ask in [Ask::Socks5Address, Ask::Socks5Name] {
-        let stream = ask.open(proxy, target.port).await?;
-        exchange(Box::new(stream), 1, 100_000, Ending::HalfClose).await?;
-    }
-    // Nobody listens there: Go says CONNECT_FAILED, and the proxy that the connection was refused.
-    let closed = tests::endpoint::reserve_port().await?;
-    let refused = Ask::Socks5Address.open(proxy, closed).await;
-    ensure(refused.is_err(), || "connected to a port on which nobody listens".to_owned())
 }
