@@ -5,6 +5,7 @@ use tests::outcome::Outcome;
 use tests::peers::asyncssh::AsyncSsh;
 use tests::peers::dev_tunnels::DevTunnels;
 use tests::peers::dropbear::Dropbear;
+use tests::peers::go::{self, Go};
 use tests::peers::openssh::{OpenSsh, rekeys};
 use tests::peers::{Keyring, Peer};
 use tests::scenarios::{Pair, Way, every_login, half_close, many_connections};
@@ -45,6 +46,19 @@ async fn dev_tunnels_with_openssh() -> Outcome {
     let Some(openssh) = OpenSsh::find().await? else { return Ok(()) };
     let Some(dev_tunnels) = DevTunnels::find().await? else { return Ok(()) };
     both_roles(&dev_tunnels, &openssh).await
+}
+
+#[tokio::test]
+async fn go_with_openssh() -> Outcome {
+    let Some(openssh) = OpenSsh::find().await? else { return Ok(()) };
+    let Some(go) = Go::find().await? else { return Ok(()) };
+    both_roles(&go, &openssh).await?;
+    let keys = Keyring::generate().await?;
+    let tunnel =
+        Pair::new(&go, &openssh, &keys).rekey(Some(1 << 20), None).echo(&[Way::Local], LENGTH).await?;
+    let counts = (go::rekeys(&tunnel.server.log()), rekeys(&tunnel.client.process.log()));
+    assert!(counts.0 > 1 && counts.0 == counts.1, "changes of keys by Go's log and by OpenSSH's: {counts:?}");
+    Ok(())
 }
 
 async fn both_roles(one: &impl Peer, other: &impl Peer) -> Outcome {

@@ -17,7 +17,7 @@ use ssh_core::server::{
 };
 use tempfile::TempDir;
 use tests::keys::{KeyFile, KeyKind};
-use tests::peers::{asyncssh::python_tool, program, skip, workspace};
+use tests::peers::{asyncssh::python_tool, go::Go, program, skip, workspace};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -250,17 +250,26 @@ async fn asyncssh_logs_in_by_every_order_of_steps() {
     let script = workspace().join("tests/peers/python/login.py");
     for count in 1..=4 {
         for order in orders(count) {
-            // It offers each of its keys once, so it is given them in the order in which they are needed.
-            let swapped =
-                order.iter().find(|step| step.method() == Method::PublicKey) == Some(&Step::SecondKey);
-            let mut keys = [&files.keys[0], &files.keys[1]];
-            if swapped {
-                keys.reverse();
-            }
             assert_let_in(&files, &order, |port| {
                 let mut command = Command::new(&python);
+                let keys = in_order_of_need(&files, &order);
                 command.arg(&script).arg(files.settings(port, &keys, Some(PASSWORD)));
                 command
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn go_logs_in_by_every_order_of_steps() {
+    let Some(go) = Go::find().await.unwrap() else { return };
+    let files = Files::new().await;
+    for count in 1..=4 {
+        for order in orders(count) {
+            assert_let_in(&files, &order, |port| {
+                let keys = in_order_of_need(&files, &order);
+                go.login(&serde_json::from_str(&files.settings(port, &keys, Some(PASSWORD))).unwrap())
             })
             .await;
         }
@@ -358,6 +367,15 @@ async fn a_query_a_signed_request_and_a_proof_are_told_apart() {
         // It signs at once.
         assert_eq!(asked(records), [SIGNED, PROVED]);
     }
+}
+
+/// Both keys, for clients that offer each of them once.
+fn in_order_of_need<'a>(files: &'a Files, order: &[Step]) -> [&'a KeyFile; 2] {
+    let mut keys = [&files.keys[0], &files.keys[1]];
+    if order.iter().find(|step| step.method() == Method::PublicKey) == Some(&Step::SecondKey) {
+        keys.reverse();
+    }
+    keys
 }
 
 /// ssh with these keys and nothing of the user's.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::script::Scripts;
-use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, workspace};
+use super::script::{Program, Scripts};
+use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, built_peers, workspace};
 use crate::algorithms::Algorithms;
 use crate::keys::KeyFile;
 use crate::outcome::Outcome;
@@ -55,7 +55,8 @@ impl AsyncSsh {
     }
 
     fn scripts(&self) -> Scripts<'_> {
-        Scripts { name: "asyncssh", interpreter: &self.python, folder: &self.folder, extension: "py" }
+        let program = Program::Scripts { interpreter: &self.python, folder: &self.folder, extension: "py" };
+        Scripts { name: "asyncssh", program }
     }
 }
 
@@ -80,8 +81,6 @@ impl Peer for AsyncSsh {
 /// A program of the Python environment that `tests/peers/setup` makes.
 #[must_use]
 pub fn python_tool(name: &str) -> Option<PathBuf> {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    let path = target.join("peers/venv/bin").join(name);
+    let path = built_peers().join("venv/bin").join(name);
     path.is_file().then_some(path)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::script::Scripts;
+use super::script::{Program, Scripts};
 use super::{ClientSettings, Peer, RunningClient, RunningServer, ServerSettings, workspace};
 use crate::algorithms::Algorithms;
 use crate::keys::output;
@@ -81,7 +81,8 @@ impl DevTunnels {
     }
 
     fn scripts(&self) -> Scripts<'_> {
-        Scripts { name: "dev-tunnels-ssh", interpreter: &self.node, folder: &self.folder, extension: "js" }
+        let program = Program::Scripts { interpreter: &self.node, folder: &self.folder, extension: "js" };
+        Scripts { name: "dev-tunnels-ssh", program }
     }
 }
 

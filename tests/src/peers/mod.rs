@@ -7,6 +7,8 @@ pub mod asyncssh;
 pub mod deaf;
 pub mod dev_tunnels;
 pub mod dropbear;
+pub mod end;
+pub mod go;
 pub mod inetd;
 pub mod node;
 pub mod openssh;
@@ -207,6 +209,12 @@ pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     directories.map(|directory| directory.join(name)).find(|candidate| candidate.is_file())
+}
+
+/// Where `tests/peers/setup` puts the peers that it builds.
+pub fn built_peers() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    target.map_or_else(|| workspace().join("target"), PathBuf::from).join("peers")
 }
 
 /// The workspace's root.

@@ -27,6 +27,17 @@ fn folder() -> PathBuf {
     workspace().join("tests/peers/node")
 }
 
+/// Starts `tests/peers/node/NAME.js` with these settings; `None` where the library is not installed.
+///
+/// # Errors
+/// When it is missing where it must not be.
+pub fn spawn(name: &str, settings: &Value) -> Outcome<Option<Process>> {
+    let Some(node) = program()? else { return Ok(None) };
+    let mut command = Command::new(node);
+    command.arg(folder().join(format!("{name}.js"))).arg(settings.to_string());
+    Ok(Some(Process::spawn(name, &mut command)?))
+}
+
 /// A running script. It ends with this handle.
 pub struct NodeScript {
     process: Process,
@@ -38,10 +49,7 @@ impl NodeScript {
     /// # Errors
     /// When it is missing where it must not be.
     pub fn start(name: &str, settings: &Value) -> Outcome<Option<Self>> {
-        let Some(node) = program()? else { return Ok(None) };
-        let mut command = Command::new(node);
-        command.arg(folder().join(format!("{name}.js"))).arg(settings.to_string());
-        Ok(Some(Self { process: Process::spawn(name, &mut command)? }))
+        Ok(spawn(name, settings)?.map(|process| Self { process }))
     }
 
     /// Waits for the event `name`, and gives its fields.
@@ -60,27 +68,6 @@ impl NodeScript {
             }
         }
         Err(self.explain(Failure::new(format!("it ended before it said {name}"))))
-    }
-
-    /// The next event, whatever it is; `None` once it has ended.
-    ///
-    /// # Errors
-    /// When an error comes, or nothing in time.
-    pub async fn next_event(&mut self) -> Outcome<Option<Value>> {
-        let Some(line) = self.process.next_line(STEP).await? else { return Ok(None) };
-        let event: Value = serde_json::from_str(&line)?;
-        match event.get("event").and_then(Value::as_str) {
-            Some("error") => Err(self.explain(Failure::new(line))),
-            _ => Ok(Some(event)),
-        }
-    }
-
-    /// Gives it a command: a line on its stdin.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub async fn tell(&mut self, command: &Value) -> Outcome {
-        self.process.say(&command.to_string()).await
     }
 
     /// The port of a `listening` event.

@@ -1,4 +1,4 @@
-//! What the peers that run as scripts share, and a look at a server's first packet.
+//! What the peers that run as scripts or as programs of ours share, and a look at a server's first packet.
 
 use std::path::Path;
 
@@ -13,12 +13,19 @@ use crate::keys::{KeyFile, output};
 use crate::outcome::{Failure, Outcome, STEP, within};
 use crate::process::Process;
 
-/// An interpreter and a folder of scripts: `algorithms`, `server` and `client`.
+/// A peer of which each role is a command: `algorithms`, `server`, `client` and what else it has.
 pub(super) struct Scripts<'a> {
     pub(super) name: &'static str,
-    pub(super) interpreter: &'a Path,
-    pub(super) folder: &'a Path,
-    pub(super) extension: &'static str,
+    pub(super) program: Program<'a>,
+}
+
+/// How a role is run.
+#[derive(Clone, Copy)]
+pub(super) enum Program<'a> {
+    /// By a script of its own in a folder.
+    Scripts { interpreter: &'a Path, folder: &'a Path, extension: &'static str },
+    /// By a program that has all of them and is told which.
+    Roles(&'a Path),
 }
 
 impl Scripts<'_> {
@@ -123,9 +130,20 @@ impl Scripts<'_> {
         })
     }
 
-    pub(super) fn command(&self, script: &str, settings: &Value) -> Command {
-        let mut command = Command::new(self.interpreter);
-        command.arg(self.folder.join(format!("{script}.{}", self.extension))).arg(settings.to_string());
+    pub(super) fn command(&self, role: &str, settings: &Value) -> Command {
+        let mut command = match self.program {
+            Program::Scripts { interpreter, folder, extension } => {
+                let mut command = Command::new(interpreter);
+                command.arg(folder.join(format!("{role}.{extension}")));
+                command
+            }
+            Program::Roles(binary) => {
+                let mut command = Command::new(binary);
+                command.arg(role);
+                command
+            }
+        };
+        command.arg(settings.to_string());
         command.env_remove("SSH_AUTH_SOCK").env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }

@@ -1,6 +1,5 @@
 //! An end that is moved by commands, and a session of ours with it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,90 +8,26 @@ use ssh_core::crypto::default_provider;
 use ssh_core::keys::{Curve, KeyKind, PrivateKey, SigningKey};
 use ssh_core::server::danger::AcceptEverybody;
 use ssh_core::{Error, Session, client, server};
-use tests::outcome::{Failure, Outcome, ensure};
-use tests::peers::node::NodeScript;
+use tests::outcome::Outcome;
+use tests::peers::node;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Their end. What it tells is kept until somebody asks for it.
-pub(crate) struct End {
-    script: NodeScript,
-    kept: VecDeque<Value>,
-    /// Where a server listens.
-    pub(crate) port: u16,
+pub(crate) use tests::peers::end::{End, hex};
+
+/// Their client, which comes to `port`; `None` where the library is not installed.
+pub(crate) fn end_client(port: u16, mut settings: Value) -> Outcome<Option<End>> {
+    settings["role"] = json!("client");
+    settings["port"] = json!(port);
+    Ok(node::spawn("end", &settings)?.map(End::client))
 }
 
-impl End {
-    /// A client that comes to `port`; `None` where the library is not installed.
-    pub(crate) fn client(port: u16, mut settings: Value) -> Outcome<Option<Self>> {
-        settings["role"] = json!("client");
-        settings["port"] = json!(port);
-        Self::start(&settings)
+/// Their server.
+pub(crate) async fn end_server(mut settings: Value) -> Outcome<Option<End>> {
+    settings["role"] = json!("server");
+    match node::spawn("end", &settings)? {
+        Some(process) => End::server(process).await.map(Some),
+        None => Ok(None),
     }
-
-    /// A server.
-    pub(crate) async fn server(mut settings: Value) -> Outcome<Option<Self>> {
-        settings["role"] = json!("server");
-        let Some(mut end) = Self::start(&settings)? else { return Ok(None) };
-        let port = end.next("listening").await?["port"].as_u64();
-        end.port = u16::try_from(port.unwrap_or_default())?;
-        Ok(Some(end))
-    }
-
-    fn start(settings: &Value) -> Outcome<Option<Self>> {
-        let script = NodeScript::start("end", settings)?;
-        Ok(script.map(|script| Self { script, kept: VecDeque::new(), port: 0 }))
-    }
-
-    /// The first event of this name that nobody has taken; others stay.
-    pub(crate) async fn next(&mut self, name: &str) -> Outcome<Value> {
-        let is_it = |event: &Value| event["event"] == name;
-        if let Some(place) = self.kept.iter().position(is_it) {
-            return self.kept.remove(place).ok_or_else(|| Failure::new("it was there"));
-        }
-        loop {
-            let event = self.script.next_event().await?;
-            let event =
-                event.ok_or_else(|| self.script.explain(Failure::new(format!("it ended before {name}"))))?;
-            if is_it(&event) {
-                return Ok(event);
-            }
-            if event["event"] == "failed" {
-                return Err(self.script.explain(Failure::new(format!("before {name}: {event}"))));
-            }
-            self.kept.push_back(event);
-        }
-    }
-
-    /// [`next`](Self::next), with these members.
-    pub(crate) async fn expect(&mut self, name: &str, members: Value) -> Outcome<Value> {
-        let event = self.next(name).await?;
-        let wanted = members.as_object().ok_or_else(|| Failure::new("members are an object"))?;
-        let differs = wanted.iter().find(|(name, value)| event[name.as_str()] != **value);
-        ensure(differs.is_none(), || format!("{event} where {members} was to be"))?;
-        Ok(event)
-    }
-
-    /// Forgets the events of this name that came so far.
-    pub(crate) fn forget(&mut self, name: &str) {
-        self.kept.retain(|event| event["event"] != name);
-    }
-
-    /// Gives a command; what it does is told later.
-    pub(crate) async fn tell(&mut self, what: &str, mut members: Value) -> Outcome {
-        members["do"] = json!(what);
-        self.script.tell(&members).await
-    }
-
-    /// Gives a command and waits until it is done.
-    pub(crate) async fn ask(&mut self, what: &str, members: Value) -> Outcome<Value> {
-        self.tell(what, members).await?;
-        self.next(what).await
-    }
-}
-
-/// As it is in their messages.
-pub(crate) fn hex(text: &[u8]) -> String {
-    text.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A server of ours that lets everybody in.
@@ -121,7 +56,7 @@ pub(crate) async fn their_client(
     config: server::ConfigBuilder,
 ) -> Outcome<Option<(End, Session)>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let Some(mut end) = End::client(listener.local_addr()?.port(), settings)? else { return Ok(None) };
+    let Some(mut end) = end_client(listener.local_addr()?.port(), settings)? else { return Ok(None) };
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     let session = server::accept(stream, config.build()?).await?;
@@ -134,7 +69,7 @@ pub(crate) async fn their_server(
     settings: Value,
     config: client::ConfigBuilder<client::Ready>,
 ) -> Outcome<Option<(End, Session)>> {
-    let Some(mut end) = End::server(settings).await? else { return Ok(None) };
+    let Some(mut end) = end_server(settings).await? else { return Ok(None) };
     let session = dial(end.port, config.build()?).await?;
     end.expect("ready", json!({ "accepted": true })).await?;
     Ok(Some((end, session)))

@@ -11,7 +11,7 @@ use ssh_core::trace::TraceEvent;
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::end::{End, both_roles, client_config, hex, server_config, their_client, their_server};
+use crate::end::{both_roles, client_config, end_server, hex, server_config, their_client, their_server};
 
 #[tokio::test]
 async fn what_one_side_has_sent_the_other_has_received() -> Outcome {
@@ -122,7 +122,7 @@ fn text(event: &Value) -> Outcome<String> {
 /// The numbers that are a part of the contract, as their library has them.
 #[tokio::test]
 async fn numbers_are_theirs() -> Outcome {
-    let Some(mut end) = End::server(json!({})).await? else { return Ok(()) };
+    let Some(mut end) = end_server(json!({})).await? else { return Ok(()) };
     let numbers = end.ask("numbers", json!({})).await?;
     for event in TraceEvent::ALL {
         let name = lower_camel(&format!("{event:?}"));

@@ -10,7 +10,7 @@ use ssh_core::session::SessionEvent;
 use tests::outcome::{Outcome, STEP, ensure, within};
 use tests::wire::Wire;
 
-use crate::end::{End, both_roles, client_config, dial, server_config, their_client, their_server};
+use crate::end::{both_roles, client_config, dial, end_server, server_config, their_client, their_server};
 
 const COUNTED: u32 = 3;
 
@@ -26,7 +26,7 @@ async fn they_count_what_we_answer() -> Outcome {
 
 #[tokio::test]
 async fn they_count_what_nobody_answers() -> Outcome {
-    let Some(mut end) = End::server(json!({ "keep_alive": 0.1 })).await? else { return Ok(()) };
+    let Some(mut end) = end_server(json!({ "keep_alive": 0.1 })).await? else { return Ok(()) };
     let wire = Wire::to(end.port).await?;
     let _session = dial(wire.port, client_config().build()?).await?;
     end.expect("keepalive", json!({ "answered": true, "count": 1 })).await?;
@@ -69,7 +69,7 @@ async fn we_count_what_they_answer() -> Outcome {
 
 #[tokio::test]
 async fn we_count_what_nobody_answers_until_it_is_the_end() -> Outcome {
-    let Some(end) = End::server(json!({})).await? else { return Ok(()) };
+    let Some(end) = end_server(json!({})).await? else { return Ok(()) };
     let wire = Wire::to(end.port).await?;
     let mut limits = limits();
     limits.keepalive = Some(Duration::from_millis(200));

@@ -16,7 +16,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::end::{End, client_config, dial, host_key, server_config, server_config_with};
+use crate::end::{
+    End, client_config, dial, end_client, end_server, host_key, server_config, server_config_with,
+};
 
 const ROUNDS: u32 = 3;
 /// Below any window and any buffer of the system, so that it can be written into the void.
@@ -77,7 +79,7 @@ async fn facts_agree(end: &mut End, session: &Session) -> Outcome {
 
 #[tokio::test]
 async fn we_come_back_to_their_server() -> Outcome {
-    let Some(mut end) = End::server(settings()).await? else { return Ok(()) };
+    let Some(mut end) = end_server(settings()).await? else { return Ok(()) };
     let wire = Wire::to(end.port).await?;
     let config = client_config().offer_reconnect(ReconnectOffer::default()).build()?;
     let session = dial(wire.port, config).await?;
@@ -109,7 +111,7 @@ async fn we_come_back_to_their_server() -> Outcome {
 async fn their_client_comes_back_to_us() -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let wire = Wire::to(listener.local_addr()?.port()).await?;
-    let Some(mut end) = End::client(wire.port, settings())? else { return Ok(()) };
+    let Some(mut end) = end_client(wire.port, settings())? else { return Ok(()) };
     let config = server_config()?.detached_sessions(DetachedSessions::default()).build()?;
     let mut logins = serve(listener, config);
     let session = logins.recv().await.ok_or_else(|| Failure::new("no login"))??;
@@ -170,7 +172,7 @@ async fn failures_have_their_codes() -> Outcome {
         let second = TcpListener::bind("127.0.0.1:0").await?;
         let other = second.local_addr()?.port();
         let wire = Wire::to(first.local_addr()?.port()).await?;
-        let Some(mut end) = End::client(wire.port, settings())? else { return Ok(()) };
+        let Some(mut end) = end_client(wire.port, settings())? else { return Ok(()) };
         let key = host_key()?;
         let config = |key| server_config_with(key)?.detached_sessions(DetachedSessions::default()).build();
         let mut logins = serve(first, config(&key)?);
@@ -186,8 +188,7 @@ async fn failures_have_their_codes() -> Outcome {
         end.expect("failed", json!({ "command": "reconnect", "reason": code })).await?;
     }
 
-    let (Some(mut end), Some(other)) = (End::server(settings()).await?, End::server(settings()).await?)
-    else {
+    let (Some(mut end), Some(other)) = (end_server(settings()).await?, end_server(settings()).await?) else {
         return Ok(());
     };
     let config = client_config().offer_reconnect(ReconnectOffer::default()).build()?;
