@@ -7,7 +7,7 @@
 )]
 
 use multichannel::MultiChannelStream;
-use tokio::io::{AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
@@ -21,7 +21,9 @@ async fn who_opens(socket: DuplexStream) -> Outcome {
 async fn who_accepts(socket: DuplexStream) -> Outcome {
     let streams = MultiChannelStream::server(socket);
     let mut stream = streams.accept_stream(Some("chat")).await?;
-    stream.shutdown().await?;
+    let mut said = [0; 5];
+    stream.read_exact(&mut said).await?;
+    assert_eq!(&said, b"hello");
     Ok(())
 }
 
