@@ -40,7 +40,8 @@ impl SecureStream {
     /// another one, the stream is closed.
     ///
     /// # Cancel safety
-    /// A dropped future leaves the stream as it is; another may be tried.
+    /// A dropped future leaves the stream as it is, and another may be tried; but see
+    /// [`Session::reconnect`](crate::Session::reconnect) for servers that are not Adit.
     pub async fn reconnect<S>(&self, stream: S) -> Result<(), Error>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,

@@ -10,8 +10,8 @@ use ssh_core::client::{self, Credential, danger::AcceptAnyHostKey};
 use ssh_core::config::{Algorithms, Limits};
 use ssh_core::crypto::{CryptoProvider, default_provider};
 use ssh_core::keys::{KeyKind, SigningKey};
-use ssh_core::server::{self, danger::AcceptEverybody};
-use ssh_core::session::Incoming;
+use ssh_core::server::{self, DetachedSessions, danger::AcceptEverybody};
+use ssh_core::session::{Incoming, ReconnectOffer};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
 use crate::backend;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub provider: &'static CryptoProvider,
     /// What the stream holds before its writer waits, in bytes.
     pub capacity: usize,
+    /// The server's, if sessions are to outlive their streams.
+    pub sessions: Option<DetachedSessions>,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             server: Limits::default(),
             provider: backend::current(),
             capacity: 1 << 20,
+            sessions: None,
         }
     }
 }
@@ -50,14 +53,17 @@ impl Settings {
     /// If nothing can be offered.
     #[must_use]
     pub fn client_config(&self) -> Arc<client::Config> {
-        client::Config::builder("ada")
+        let config = client::Config::builder("ada")
             .verify_host_key(AcceptAnyHostKey)
             .authenticate(Credential::password("secret"))
             .algorithms(self.algorithms.clone())
             .limits(self.client.clone())
-            .provider(self.provider)
-            .build()
-            .expect("a client")
+            .provider(self.provider);
+        let config = match &self.sessions {
+            Some(_) => config.offer_reconnect(ReconnectOffer::default()),
+            None => config,
+        };
+        config.build().expect("a client")
     }
 
     /// A server that takes everybody.
@@ -71,13 +77,16 @@ impl Settings {
             default_provider().signatures.generate(KeyKind::Ed25519, 0).expect("a private key")
         });
         let key = SigningKey::new(key, self.provider).expect("a host key");
-        server::Config::builder(AcceptEverybody)
+        let config = server::Config::builder(AcceptEverybody)
             .host_key(key)
             .algorithms(self.algorithms.clone())
             .limits(self.server.clone())
-            .provider(self.provider)
-            .build()
-            .expect("a server")
+            .provider(self.provider);
+        let config = match &self.sessions {
+            Some(sessions) => config.detached_sessions(sessions.clone()),
+            None => config,
+        };
+        config.build().expect("a server")
     }
 
     /// A stream in memory.

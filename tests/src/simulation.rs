@@ -54,6 +54,8 @@ pub struct Task {
     pub received: Vec<u8>,
     /// It has read everything, and the end of file.
     pub read_to_end: bool,
+    /// How much it writes at a time, if not as much as comes to its mind.
+    pub piece: Option<usize>,
     reader: (Arc<Wakes>, Waker),
     writer: (Arc<Wakes>, Waker),
     may_read: bool,
@@ -81,6 +83,7 @@ impl Task {
             expected,
             received: Vec::new(),
             read_to_end: false,
+            piece: None,
             reader: Wakes::new(),
             writer: Wakes::new(),
             may_read: true,
@@ -114,8 +117,14 @@ impl Task {
             self.eof = Eof::Sent;
             return;
         }
-        let size = dice.pick(&[1, 10, 1000, 40_000, 200_000]);
-        let left = &left[..left.len().min(dice.between(1, size))];
+        let size = match self.piece {
+            Some(piece) => piece,
+            None => {
+                let size = dice.pick(&[1, 10, 1000, 40_000, 200_000]);
+                dice.between(1, size)
+            }
+        };
+        let left = &left[..left.len().min(size)];
         let (first, second) = left.split_at(dice.between(0, left.len()));
         match engine.poll_write(self.id, &cx, &[IoSlice::new(first), IoSlice::new(second)]) {
             Poll::Ready(Ok(n)) => {
@@ -284,7 +293,11 @@ impl Simulation {
                 let both = pair.dice.once_in(3);
                 let client = pair.dice.once_in(2);
                 if both || client {
-                    pair.client.engine.rekey(now).unwrap();
+                    // On its way back too, once it has asked for its session.
+                    let end = pair.attempt.0.as_mut().unwrap_or(&mut pair.client);
+                    if end.engine.ended().is_none() {
+                        end.engine.rekey(now).unwrap();
+                    }
                 }
                 if both || !client {
                     pair.server.engine.rekey(now).unwrap();

@@ -269,6 +269,8 @@ async fn both_connections_are_fed_at_once_and_the_bytes_are_the_same() {
             assert!(piece == pattern(round), "other bytes in round {round}");
         }
     });
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     for round in 0..ROUNDS {
         writer.write_all(&pattern(round)).await.unwrap();
         if round % 3 == 0 {
@@ -283,6 +285,8 @@ async fn both_connections_are_fed_at_once_and_the_bytes_are_the_same() {
     tokio::time::timeout(Duration::from_secs(60), reading).await.expect("all bytes come back").unwrap();
     assert_eq!(session.reconnections(), u32::try_from(ROUNDS).unwrap());
     until(|| server.handed_over.load(Ordering::Relaxed) == ROUNDS).await;
+    // Of all those connections nothing is left but the last, and whoever read from the channel has gone.
+    until(|| tasks() < before).await;
 }
 
 /// One user's login goes wrong inside the application.

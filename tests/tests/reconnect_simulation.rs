@@ -98,16 +98,20 @@ fn peers_that_do_not_count_get_the_same_bytes_or_an_error() {
     assert!(failed < all / 2 || all < 10, "{failed} of {all} sessions were lost");
 }
 
-/// Two messages each way, and a cut after every byte of the conversation; and of the reconnect that follows a cut in its
-/// middle, in either direction.
+/// Up to four messages each way, and a cut after every byte of the conversation, on either way; and after every byte of the
+/// reconnect that follows a cut in its middle.
 #[test]
 fn a_small_conversation_survives_a_cut_after_every_byte() {
+    const MESSAGE: usize = 3;
     let algorithms = Setup::default().algorithms.with_ciphers("aes256-gcm@openssh.com").unwrap();
     let algorithms = algorithms.with_macs("hmac-sha2-256").unwrap();
     let setup = Setup { algorithms, reconnect: [0, 1].map(|_| Some(offer(1000, true))), ..Setup::default() };
-    let talk = |planned: &[(bool, u64)]| {
-        let mut simulation = Simulation::new(1, &setup, false);
-        simulation.open(1, true, [9, 9]);
+    let talk = |seed: u64, messages: [usize; 2], planned: &[(bool, u64)]| {
+        let mut simulation = Simulation::new(seed, &setup, false);
+        simulation.open(seed, true, messages.map(|messages| messages * MESSAGE));
+        for task in &mut simulation.tasks {
+            task.piece = Some(MESSAGE);
+        }
         let before = [simulation.pair.to_server.carried(), simulation.pair.to_client.carried()];
         simulation.planned = planned.iter().copied().collect();
         simulation.plan_cut();
@@ -118,16 +122,41 @@ fn a_small_conversation_survives_a_cut_after_every_byte() {
         assert!(pair.client.losses.0 - pair.client.losses.1 <= 1);
         (before, [pair.to_server.carried(), pair.to_client.carried()])
     };
-    let (before, after) = talk(&[]);
-    for (to_server, at) in [(true, 0), (false, 1)] {
-        let len = after[at] - before[at];
-        assert!(len > 50, "there is nothing to cut");
-        for bytes in 0..=len {
-            talk(&[(to_server, bytes)]);
+    let mut cuts = Vec::new();
+    for (seed, messages) in (1..).zip([[1, 0], [0, 1], [1, 1], [2, 2], [4, 0], [0, 4], [4, 4]]) {
+        let (before, after) = talk(seed, messages, &[]);
+        for (to_server, at) in [(true, 0), (false, 1)] {
+            let len = after[at] - before[at];
+            assert!(len > 40 * messages[at] as u64, "{len} bytes for {messages:?}");
+            cuts.extend((0..=len).map(|bytes| (seed, messages, vec![(to_server, bytes)])));
+            if messages == [2, 2] {
+                // A reconnect carries less than the first connection up to its first message.
+                let bytes = 0..before[at];
+                cuts.extend(bytes.map(|bytes| (seed, messages, vec![(!to_server, 30), (to_server, bytes)])));
+            }
         }
-        // A reconnect carries less than the first connection up to its first message.
-        for bytes in 0..before[at] {
-            talk(&[(!to_server, 30), (to_server, bytes)]);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            let (cuts, talk) = (&cuts, &talk);
+            scope.spawn(move || {
+                for (seed, messages, planned) in cuts.iter().skip(first).step_by(threads) {
+                    let _told = Told(messages, planned);
+                    talk(*seed, *messages, planned);
+                }
+            });
+        }
+    });
+}
+
+/// Says what was played should it fail.
+struct Told<'a>(&'a [usize; 2], &'a [(bool, u64)]);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:?} messages, cut (to the server or not, after so many bytes) {:?}", self.0, self.1);
         }
     }
 }

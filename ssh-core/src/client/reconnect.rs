@@ -276,29 +276,55 @@ async fn attempt(
     let not_now = || Attempt::Failed(Error::Reconnect(ReconnectFailure::NotResumable));
     let _only = shared.begin_attempt().ok_or_else(not_now)?;
     let made = shared.with(|engine| engine.reconnect(now()));
-    let (mut engine, inbound) = made.map_err(Attempt::Failed)?;
+    let (engine, inbound) = made.map_err(Attempt::Failed)?;
+    let mut undone = Undone { shared, engine, error: Some(Error::Timeout(crate::error::Timeout::Login)) };
     let mut link = Handshake { stream, inbound };
-    let asked = link.run(shared, &mut engine, deadline).await;
-    let resumed = match asked {
-        Ok(()) => shared.with(|session| {
-            session.resume(&mut engine, now()).map(|()| session.generation()).map_err(Attempt::Hopeless)
-        }),
-        Err(error) => Err(match shared.with(|session| session.is_end_of_attempts(&engine, &error)) {
-            Some(end) => Attempt::Hopeless(end),
-            None => Attempt::Failed(error),
-        }),
+    let resumed = match link.run(shared, &mut undone.engine, deadline).await {
+        Ok(()) => {
+            shared.with(|session| session.resume(&mut undone.engine, now()).map(|()| session.generation()))
+        }
+        Err(error) => Err(error),
     };
     let generation = match resumed {
         Ok(generation) => generation,
-        Err(failed) => {
-            link.say_goodbye(&mut engine).await;
-            return Err(failed);
+        Err(error) => {
+            undone.error = Some(error.clone());
+            link.say_goodbye(&mut undone.engine).await;
+            return Err(match undone.end() {
+                Some(end) => Attempt::Hopeless(end),
+                None => Attempt::Failed(error),
+            });
         }
     };
+    undone.error = None;
     let (reader, writer) = split(link.stream, link.inbound, generation);
     shared.deposit_reader(reader);
     shared.deposit_writer(writer);
     Ok(())
+}
+
+/// An attempt that has not brought the session its stream, however it comes to its end: also that of a future that is
+/// dropped. If the server may have gone on without us noticing, that is the end of the session.
+struct Undone<'a> {
+    shared: &'a Shared,
+    engine: Engine,
+    /// How it failed; for as long as nothing else is known, it was given up.
+    error: Option<Error>,
+}
+
+impl Undone<'_> {
+    /// What the session ends with, if it cannot go on after this.
+    fn end(&mut self) -> Option<Error> {
+        let error = self.error.take()?;
+        let end = self.shared.with(|session| session.is_end_of_attempts(&self.engine, &error))?;
+        Some(self.shared.with(|session| session.end(end)))
+    }
+}
+
+impl Drop for Undone<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// A new connection until the server has answered.

@@ -49,9 +49,31 @@ async fn keep_reading(guard: EndOnDrop, mut link: ReadLink, supervisor: Option<A
         }
         match without_stream(&shared, supervisor.as_deref()).await {
             Some(next) => link = next,
-            None => return,
+            None => {
+                drop(guard);
+                if let Some(link) = late(&shared).await {
+                    linger(link.stream).await;
+                }
+                return;
+            }
         }
     }
+}
+
+/// The stream that a session had just found when it ended.
+async fn late(shared: &Shared) -> Option<ReadLink> {
+    if shared.disconnected() {
+        return None;
+    }
+    let deposited = async {
+        loop {
+            if let Some(link) = shared.take_reader() {
+                return link;
+            }
+            shared.reader_deposited().await;
+        }
+    };
+    tokio::time::timeout(LINGER, deposited).await.ok()
 }
 
 /// Keeps the session's deadlines until it has a stream again, or `None` when it is over.

@@ -16,12 +16,12 @@ use tokio::sync::{Notify, broadcast, watch};
 pub(crate) use guards::EndIfDropped;
 pub(super) use guards::EndOnDrop;
 pub(crate) use listeners::Keeper;
-use listeners::MAX_EVENTS;
+use listeners::{MAX_EVENTS, News};
 pub(super) use streams::Gone;
 
 use super::stream::{ReadLink, WriteLink};
 use crate::error::Error;
-use crate::protocol::{ConnectionEvent, Engine, Event, LinkEvent};
+use crate::protocol::{ConnectionEvent, Engine, Event};
 use crate::session::SessionEvent;
 
 /// What the tasks of a session share.
@@ -66,7 +66,9 @@ struct State {
     end_seen: bool,
     /// What the session held without a stream when its keeper was last told, in bytes.
     held: usize,
-    /// Somebody is telling of progress, and will tell of what comes meanwhile.
+    /// What nobody has been told of yet, in its order.
+    untold: VecDeque<News>,
+    /// Somebody is telling, and will tell of what comes meanwhile.
     telling: bool,
     /// The session that this connection carries now, and its generation.
     moved: Option<(Arc<Shared>, u64)>,
@@ -119,6 +121,7 @@ impl Shared {
             login: Queue::default(),
             end_seen: false,
             held: 0,
+            untold: VecDeque::new(),
             telling: false,
             moved: None,
             next_reader: None,
@@ -167,10 +170,9 @@ impl Shared {
 
     fn settle(&self, mut state: parking_lot::MutexGuard<'_, State>) {
         let mut early = state.route_events();
-        let grown = state.has_grown();
-        let (links, ended_now) = (state.link_events(), state.engine.ended().is_some() && !state.end_seen);
+        let link_changed = state.note_news();
         let generation = state.engine.generation();
-        if !links.is_empty() {
+        if link_changed {
             // What waited for its loop belongs to an older stream.
             state.next_reader = state.next_reader.take().filter(|link| link.generation == generation);
             state.next_writer = state.next_writer.take().filter(|link| link.generation == generation);
@@ -178,7 +180,7 @@ impl Shared {
             early.extend(state.writer.take());
         }
         let writer = if state.engine.has_output() { state.writer.take() } else { None };
-        let tell = state.engine.has_progress() && !std::mem::replace(&mut state.telling, true);
+        let tell = state.may_tell();
         let mut look = false;
         if state.engine.ended().is_some() && !std::mem::replace(&mut state.end_seen, true) {
             look = true;
@@ -210,11 +212,7 @@ impl Shared {
             self.reader.notify_one();
         }
         if tell {
-            self.tell_progress();
-        }
-        self.report(links, ended_now);
-        if grown {
-            self.tell_growth();
+            self.tell();
         }
     }
 
@@ -292,9 +290,16 @@ impl Shared {
         }
     }
 
-    /// What the session holds for its peer, in bytes. Nobody is woken or told by looking.
+    /// What the session holds, in bytes: for its peer, and what has come and was not read. Nobody is woken or told by
+    /// looking.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.state.lock().engine.replay_bytes().0
+        self.state.lock().engine.held_bytes()
+    }
+
+    /// Whether the session goes on and has no stream. Nobody is woken or told by looking.
+    pub(crate) fn is_without_stream(&self) -> bool {
+        let state = self.state.lock();
+        state.engine.detached().is_some() && state.engine.ended().is_none()
     }
 
     /// Why the session ended, if it has.
@@ -318,12 +323,29 @@ impl State {
         grown
     }
 
-    fn link_events(&mut self) -> Vec<LinkEvent> {
-        let mut events = Vec::new();
-        while let Some(event) = self.engine.poll_link_event() {
-            events.push(event);
+    /// Notes what is to be told. Whether the stream was lost or found, or something was said of it.
+    fn note_news(&mut self) -> bool {
+        while let Some(stage) = self.engine.poll_progress() {
+            self.untold.push_back(News::Event(SessionEvent::Progress(stage)));
         }
-        events
+        let mut link_changed = false;
+        while let Some(event) = self.engine.poll_link_event() {
+            self.untold.push_back(News::Link(event));
+            link_changed = true;
+        }
+        if self.has_grown() {
+            self.untold.push_back(News::Grown);
+        }
+        // Its own note of the end is made when the others who wait for it are told.
+        if self.engine.ended().is_some() && !self.end_seen {
+            self.untold.push_back(News::Ended);
+        }
+        link_changed
+    }
+
+    /// Whether there is something to tell and nobody is telling; whoever asks then has to.
+    fn may_tell(&mut self) -> bool {
+        !self.untold.is_empty() && !std::mem::replace(&mut self.telling, true)
     }
 
     /// Hands events to those who act on them; the tasks to wake.

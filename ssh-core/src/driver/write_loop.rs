@@ -46,10 +46,29 @@ async fn keep_writing(guard: EndOnDrop, mut link: WriteLink) {
             }
             tokio::select! {
                 () = shared.writer_deposited() => {}
-                _ = shared.ended() => return,
+                _ = shared.ended() => match late(&shared).await {
+                    Some(link) => break link,
+                    None => return,
+                },
             }
         };
     }
+}
+
+/// The stream that a session had just found when it ended: the peer is to be told.
+async fn late(shared: &Shared) -> Option<WriteLink> {
+    if shared.disconnected() {
+        return None;
+    }
+    let deposited = async {
+        loop {
+            if let Some(link) = shared.take_writer() {
+                return link;
+            }
+            shared.writer_deposited().await;
+        }
+    };
+    tokio::time::timeout(LAST_WRITE, deposited).await.ok()
 }
 
 /// Writes until the stream is done with.
@@ -73,7 +92,15 @@ async fn write(shared: &Shared, link: &mut WriteLink) -> Gone {
             () = shared.replaced(generation) => return Gone::Lost,
             _ = shared.ended() => match shared.gone(generation) {
                 // The stream goes on for another session, which needs all of this packet.
-                Some(Gone::Moved(..)) => write.await,
+                Some(Gone::Moved(target, generation)) => tokio::select! {
+                    written = write.as_mut() => written,
+                    // That has another by now.
+                    () = target.replaced(generation) => return Gone::Moved(target, generation),
+                    _ = target.ended() => match tokio::time::timeout(LAST_WRITE, write.as_mut()).await {
+                        Ok(written) => written,
+                        Err(_) => return Gone::Ended,
+                    },
+                },
                 // A peer that does not read must not hold on to a session that has ended.
                 _ => match tokio::time::timeout(LAST_WRITE, write).await {
                     Ok(written) => written,

@@ -42,8 +42,8 @@ pub struct DetachedLimits {
     /// Sessions that a source may ask for in a minute without being able to prove that they are its own; after that it is
     /// told of none. Loopback is spared, behind which there may be many. 10.
     pub wrong_tokens_per_minute: u32,
-    /// What those hold for their peers, in bytes; the oldest end. It is looked at whenever one joins them, or has grown by
-    /// 128 KiB. 256 MiB.
+    /// What those hold, in bytes, for their peers and of what came from them and was not read; the oldest end. It is looked
+    /// at whenever one joins them, or has grown by 128 KiB. 256 MiB.
     pub bytes: usize,
 }
 
@@ -99,6 +99,21 @@ struct Entry {
 struct Waiting {
     index: SessionIndex,
     entry: Entry,
+}
+
+impl Entry {
+    /// Ends the session, unless it has ended or its client has come back meanwhile. Not to be called under the lock: the
+    /// end of a session comes back to the set.
+    fn evict(&self) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return false };
+        shared.with(|engine| {
+            let waits = engine.detached().is_some() && engine.ended().is_none();
+            if waits {
+                engine.end(Error::Reconnect(ReconnectFailure::Evicted));
+            }
+            waits
+        })
+    }
 }
 
 /// Session ids stay out of logs.
@@ -157,11 +172,13 @@ impl DetachedSessions {
     /// Ends the session that has been without a stream for the longest time, to make room for another. Whether there was
     /// one.
     pub fn end_oldest(&self) -> bool {
-        let oldest = self.set.waiting.lock().pop_front();
-        let Some(shared) = oldest.and_then(|oldest| oldest.entry.shared.upgrade()) else { return false };
-        // Not under the lock: the end of a session comes back here.
-        shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Evicted)));
-        true
+        loop {
+            // Not under the lock: the end of a session comes back here.
+            let Some(oldest) = self.set.waiting.lock().pop_front() else { return false };
+            if oldest.entry.evict() {
+                return true;
+            }
+        }
     }
 
     /// How long sessions are kept without a stream.
@@ -276,7 +293,7 @@ impl Keeper for Member {
         if let Some(set) = self.set.upgrade() {
             let mut evicted = Vec::new();
             set.evict_for_bytes(&mut evicted);
-            end_all(&evicted);
+            evict_all(&evicted);
         }
     }
 
@@ -303,6 +320,10 @@ impl Set {
         {
             let mut waiting = self.waiting.lock();
             waiting.retain(|other| other.index != *index);
+            // The client may be back already: then there is nobody to make room for.
+            if !entry.shared.upgrade().is_some_and(|shared| shared.is_without_stream()) {
+                return;
+            }
             let (user, source) = (&entry.user, entry.source);
             let limits = &self.limits;
             evict_oldest(&mut waiting, &mut evicted, limits.count_per_user, |other| other.user == *user);
@@ -317,7 +338,7 @@ impl Set {
             }
         }
         self.evict_for_bytes(&mut evicted);
-        end_all(&evicted);
+        evict_all(&evicted);
     }
 
     fn evict_for_bytes(&self, evicted: &mut Vec<Entry>) {
@@ -337,10 +358,9 @@ impl Set {
     }
 }
 
-/// Not to be called under the lock: the end of a session comes back to the set.
-fn end_all(evicted: &[Entry]) {
-    for shared in evicted.iter().filter_map(|entry| entry.shared.upgrade()) {
-        shared.with(|engine| engine.end(Error::Reconnect(ReconnectFailure::Evicted)));
+fn evict_all(evicted: &[Entry]) {
+    for entry in evicted {
+        entry.evict();
     }
 }
 
@@ -361,4 +381,41 @@ fn evict_oldest(
         }
         !goes
     });
+}
+
+#[cfg(all(test, feature = "rustcrypto"))]
+mod tests {
+    use super::*;
+    use crate::crypto::rustcrypto::PROVIDER;
+    use crate::keys::{KeyKind, SigningKey};
+    use crate::{client, server};
+
+    /// As when the loss of its stream is told of when it has another already.
+    #[tokio::test]
+    async fn a_session_with_a_stream_is_not_one_of_those_that_wait() {
+        let key = PROVIDER.signatures.generate(KeyKind::Ed25519, 0).unwrap();
+        let sessions = DetachedSessions::default();
+        let config = server::Config::builder(server::danger::AcceptEverybody)
+            .host_key(SigningKey::new(&key, &PROVIDER).unwrap())
+            .detached_sessions(sessions.clone())
+            .build()
+            .unwrap();
+        let client_config = client::Config::builder("ada")
+            .verify_host_key(client::danger::AcceptAnyHostKey)
+            .offer_reconnect(ReconnectOffer::default())
+            .build()
+            .unwrap();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (client, server) =
+            tokio::join!(client::connect(near, client_config), server::accept(far, config));
+        let (_client, server) = (client.unwrap(), server.unwrap());
+        let (index, entry) = {
+            let first = sessions.set.sessions.iter().next().unwrap();
+            (*first.key(), first.value().clone())
+        };
+        sessions.set.park(&index);
+        assert_eq!((sessions.len(), sessions.waiting()), (1, 0));
+        assert!(!sessions.end_oldest() && !entry.evict());
+        assert!(!server.is_closed());
+    }
 }

@@ -85,7 +85,9 @@ impl Session {
     /// better, the session is over.
     ///
     /// # Cancel safety
-    /// The session stays as it is.
+    /// A dropped future leaves the session without a stream, and another may be tried. Only if the server has been asked
+    /// for the session, and is not Adit, is the session over with [`Unanswered`](ReconnectFailure::Unanswered): nobody
+    /// could tell any more how far each side is.
     pub async fn reconnect<S>(&self, stream: S) -> Result<(), Error>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,

@@ -1,9 +1,13 @@
 //! Setting up a session, and what it does.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
+use ssh_core::server::DetachedSessions;
 use ssh_core::session::{Incoming, OpenFailureReason};
 use ssh_core::{Error, OpenError, client, server};
-use tests::driven;
+use tests::driven::{self, Settings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{assert_echoes, assert_usable, each_poll, echo, given_up, polled, sessions, settings, settle};
 
@@ -157,6 +161,46 @@ async fn closed() {
         server.close();
         client.closed().await;
     }
+}
+
+/// `Session::reconnect`: a dropped future leaves the session without a stream; another may be tried, and nothing is lost.
+#[tokio::test(start_paused = true)]
+async fn reconnect() {
+    each_poll("Session::reconnect", async |polls| {
+        let settings = Settings { sessions: Some(DetachedSessions::default()), ..settings() };
+        let ((near, mut left), (mut right, far)) = (settings.stream(), settings.stream());
+        let wire = tokio::spawn(async move {
+            let _ = tokio::io::copy_bidirectional(&mut left, &mut right).await;
+        });
+        let (client, server) = driven::over(&settings, near, far).await;
+        client.reconnect_enabled().await.unwrap();
+        echo(&server);
+        let mut channel = client.open_channel("session").await.unwrap();
+        channel.write_all(b"before").await.unwrap();
+        wire.abort();
+        while client.disconnected().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        channel.write_all(b"during").await.unwrap();
+        let dial = || {
+            let (near, far) = settings.stream();
+            tokio::spawn(server::accept(far, settings.server_config()));
+            near
+        };
+        let back = polled(polls, client.reconnect(dial())).await;
+        let done = back.is_some_and(|back| back.is_ok());
+        assert_eq!(client.disconnected().is_none(), done);
+        if !done {
+            client.reconnect(dial()).await.unwrap();
+        }
+        let mut read = [0; 12];
+        channel.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"beforeduring");
+        drop(channel);
+        assert_usable(&client).await;
+        done
+    })
+    .await;
 }
 
 /// `IncomingStream::next`: a dropped future has taken nothing.

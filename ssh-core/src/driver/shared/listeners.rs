@@ -18,6 +18,15 @@ pub(crate) trait Keeper: Send + Sync + std::fmt::Debug {
     fn ended(&self);
 }
 
+/// What somebody has to be told of.
+#[derive(Debug)]
+pub(super) enum News {
+    Event(SessionEvent),
+    Link(LinkEvent),
+    Grown,
+    Ended,
+}
+
 /// Events that somebody has not looked at; past it the oldest are forgotten.
 pub(super) const MAX_EVENTS: usize = 64;
 
@@ -27,9 +36,16 @@ impl Shared {
         self.events.subscribe()
     }
 
+    /// Tells the listeners, behind whatever they have not been told of yet.
     pub(crate) fn announce(&self, event: SessionEvent) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
+        let tell = {
+            let mut state = self.state.lock();
+            state.untold.push_back(News::Event(event));
+            state.may_tell()
+        };
+        if tell {
+            self.tell();
+        }
     }
 
     /// Who is told of what becomes of the stream. Once.
@@ -37,53 +53,49 @@ impl Shared {
         let _ = self.keeper.set(keeper);
     }
 
-    /// Tells the listeners how far the connection is: by one task at a time, so that the order is kept.
-    pub(super) fn tell_progress(&self) {
+    /// Tells the keeper and the listeners, without the lock: one task at a time, so that the order is kept.
+    pub(super) fn tell(&self) {
         loop {
-            let stage = {
+            let news = {
                 let mut state = self.state.lock();
-                let stage = state.engine.poll_progress();
-                state.telling = stage.is_some();
-                stage
+                let news = state.untold.pop_front();
+                state.telling = news.is_some();
+                news
             };
-            match stage {
-                Some(stage) => self.announce(SessionEvent::Progress(stage)),
+            match news {
+                Some(News::Event(event)) => self.send(event),
+                Some(News::Link(event)) => self.tell_of_link(event),
+                Some(News::Grown) => self.tell_keeper(Keeper::grown),
+                Some(News::Ended) => self.tell_keeper(Keeper::ended),
                 None => return,
             }
         }
     }
 
-    pub(super) fn tell_growth(&self) {
-        if let Some(keeper) = self.keeper.get() {
-            keeper.grown();
+    fn tell_of_link(&self, event: LinkEvent) {
+        match event {
+            LinkEvent::Lost(cause) => {
+                self.send(SessionEvent::Disconnected(cause));
+                self.tell_keeper(Keeper::lost);
+            }
+            LinkEvent::Enabled => self.send(SessionEvent::ReconnectEnabled),
+            LinkEvent::KeepAliveSucceeded(count) => self.send(SessionEvent::KeepAliveSucceeded { count }),
+            LinkEvent::KeepAliveFailed(count) => self.send(SessionEvent::KeepAliveFailed { count }),
+            LinkEvent::Resumed => {
+                self.send(SessionEvent::Reconnected);
+                self.tell_keeper(Keeper::resumed);
+            }
         }
     }
 
-    /// Tells the keeper and the listeners.
-    pub(super) fn report(&self, links: Vec<LinkEvent>, ended: bool) {
-        for event in links {
-            match event {
-                LinkEvent::Lost(cause) => {
-                    self.announce(SessionEvent::Disconnected(cause));
-                    if let Some(keeper) = self.keeper.get() {
-                        keeper.lost();
-                    }
-                }
-                LinkEvent::Enabled => self.announce(SessionEvent::ReconnectEnabled),
-                LinkEvent::KeepAliveSucceeded(count) => {
-                    self.announce(SessionEvent::KeepAliveSucceeded { count })
-                }
-                LinkEvent::KeepAliveFailed(count) => self.announce(SessionEvent::KeepAliveFailed { count }),
-                LinkEvent::Resumed => {
-                    self.announce(SessionEvent::Reconnected);
-                    if let Some(keeper) = self.keeper.get() {
-                        keeper.resumed();
-                    }
-                }
-            }
-        }
-        if ended && let Some(keeper) = self.keeper.get() {
-            keeper.ended();
+    fn send(&self, event: SessionEvent) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+
+    fn tell_keeper(&self, what: impl FnOnce(&(dyn Keeper + 'static))) {
+        if let Some(keeper) = self.keeper.get() {
+            what(&**keeper);
         }
     }
 }

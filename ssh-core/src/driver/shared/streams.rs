@@ -39,6 +39,11 @@ impl Shared {
         self.state.lock().gone(generation)
     }
 
+    /// Whether the session has no stream, or had none when it ended.
+    pub(in crate::driver) fn disconnected(&self) -> bool {
+        self.state.lock().engine.detached().is_some()
+    }
+
     /// Waits until the stream of this generation is no longer the session's.
     pub(crate) async fn replaced(&self, generation: u64) {
         let mut watch = self.generation.subscribe();

@@ -123,6 +123,20 @@ pub(super) struct ReceiveHalf {
     pub(super) stderr: StderrMode,
 }
 
+impl ReceiveHalf {
+    /// What has come and was not read, in bytes.
+    pub(super) fn unread(&self) -> usize {
+        let stderr = match &self.stderr {
+            StderrMode::Undecided { kept: Some(stderr), .. } | StderrMode::Queue(stderr) => {
+                stderr.queue.len()
+            }
+            StderrMode::All(queue) => queue.len(),
+            StderrMode::Undecided { kept: None, .. } | StderrMode::Discard | StderrMode::AsData => 0,
+        };
+        self.queue.len().saturating_add(stderr)
+    }
+}
+
 /// What happens to extended data of type 1.
 #[derive(Debug)]
 pub(super) enum StderrMode {

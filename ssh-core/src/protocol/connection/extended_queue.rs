@@ -26,6 +26,11 @@ impl ExtendedQueue {
         self.data.push(data, spares);
     }
 
+    /// In bytes.
+    pub(super) fn len(&self) -> usize {
+        self.data.len()
+    }
+
     /// The next bytes of one type, at most `max_len` of them.
     pub(super) fn pop(&mut self, max_len: usize, spares: &mut Spares) -> Option<(u32, Bytes)> {
         let (code, left) = self.stretches.front_mut()?;

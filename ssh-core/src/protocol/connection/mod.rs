@@ -199,6 +199,11 @@ impl Connection {
         self.spares.clear();
     }
 
+    /// What has come on all channels and was not read, in bytes.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.rows.values().map(|row| row.receive.unread()).sum()
+    }
+
     /// Somebody waits for room.
     pub(crate) fn has_parked(&self) -> bool {
         !self.parked.is_empty()

@@ -98,14 +98,16 @@ impl Engine {
         self.on_extensions(extensions)
     }
 
+    /// Only once it is known whose connection it is: the answer to a client that comes back must not wait for new keys.
+    pub(super) fn may_rekey(&self) -> bool {
+        let kex = &self.transport.kex;
+        matches!(self.auth, Auth::Done(_)) && !kex.is_first() && kex.is_idle() && kex.negotiated().is_some()
+    }
+
     pub(super) fn maybe_rekey(&mut self, now: Instant) -> Result<(), Error> {
+        let may_rekey = self.may_rekey();
         let Transport { out, kex, rekey, .. } = &mut self.transport;
-        if matches!(self.stream, Stream::Attached)
-            && !kex.is_first()
-            && kex.is_idle()
-            && kex.negotiated().is_some()
-            && rekey.is_due(out.since_key(), now)
-        {
+        if matches!(self.stream, Stream::Attached) && may_rekey && rekey.is_due(out.since_key(), now) {
             tracing::debug!("starting a key exchange");
             kex.start(out, now)?;
         }

@@ -160,6 +160,12 @@ impl Engine {
         self.transport.out.log.as_ref().map_or((0, 0), |log| (log.size(), log.most()))
     }
 
+    /// What the session holds, in bytes: what is kept for the peer, and what has come and was not read.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.replay_bytes().0.saturating_add(self.connection.unread_bytes())
+    }
+
     /// Changes whenever the stream is lost or replaced, so that what belongs to an older one can be told.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -219,8 +225,14 @@ impl Engine {
             self.end(error);
             return;
         }
+        // It may stay like this for minutes.
+        self.connection.shrink();
         // Data writers may fill the log.
         self.connection.on_room(&self.transport.out);
         self.link_events.push_back(LinkEvent::Lost(cause));
     }
 }
+
+#[cfg(all(test, feature = "rustcrypto"))]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;

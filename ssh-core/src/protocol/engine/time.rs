@@ -49,7 +49,7 @@ impl Engine {
             Auth::Client(_) | Auth::Claim(_) | Auth::Done(_) => None,
         };
         let kex = &self.transport.kex;
-        let rekey = self.transport.rekey.deadline().filter(|_| kex.is_idle() && kex.negotiated().is_some());
+        let rekey = self.transport.rekey.deadline().filter(|_| self.may_rekey());
         [self.login_deadline, kex.deadline(), rekey, auth, self.keepalive_deadline()]
             .into_iter()
             .flatten()

@@ -52,7 +52,7 @@ pub(crate) const ENTRY_COST: usize = 64;
 const BEYOND_WINDOW: usize = 1024 * 1024 + 64 * 1024;
 /// Control messages of this size together, in bytes, are worth asking for an acknowledgement.
 const ASK_FROM: usize = 64 * 1024;
-/// An emptied ring larger than this, in bytes, is given back.
+/// A ring of this size, in bytes, may be mostly empty.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
 impl ReplayLog {
@@ -205,9 +205,12 @@ impl ReplayLog {
 
     /// Gives memory back that a busy moment needed.
     pub(crate) fn shrink(&mut self) {
-        if self.entries.is_empty() && self.bytes.capacity() > KEPT_CAPACITY {
-            self.bytes.shrink_to(0);
-            self.entries.shrink_to(0);
+        let (bytes, entries) = (self.bytes.len(), self.entries.len());
+        if self.bytes.capacity() > KEPT_CAPACITY.max(bytes.saturating_mul(2)) {
+            self.bytes.shrink_to(bytes);
+        }
+        if self.entries.capacity() > (KEPT_CAPACITY / ENTRY_COST).max(entries.saturating_mul(2)) {
+            self.entries.shrink_to(entries);
         }
     }
 }
@@ -293,6 +296,28 @@ mod tests {
         log.acknowledge(number);
         log.shrink();
         assert_eq!((log.size(), log.bytes.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_left_of_a_burst_is_all_that_is_kept() {
+        const MESSAGES: u64 = 10_000;
+        let mut log = ReplayLog::new(8 << 20);
+        for number in 0..MESSAGES {
+            log.push(&[ChannelData::NUMBER; 700], Some((number, None))).unwrap();
+        }
+        assert!(log.bytes.capacity() >= 7_000_000 && log.entries.capacity() >= 10_000);
+        log.acknowledge(MESSAGES - 3);
+        log.shrink();
+        let held = log.bytes.capacity() + log.entries.capacity() * size_of::<Entry>();
+        assert!(held <= 2 * KEPT_CAPACITY, "{held} bytes for {}", log.size());
+        log.unsend();
+        assert_eq!(drain(&mut log, 0), vec![vec![ChannelData::NUMBER; 700]; 2]);
+    }
+
+    /// What an entry is counted for covers what the table takes for it, however it has grown.
+    #[test]
+    fn an_entry_costs_no_more_than_it_counts_for() {
+        const { assert!(2 * size_of::<Entry>() <= ENTRY_COST) };
     }
 
     /// What the recorded TS peers sent, acknowledged and lost leaves in the log what they then sent again.

@@ -258,6 +258,9 @@ impl Outbound {
                 self.send(|out| out.put_bytes(&payload))?;
             }
         }
+        if let Some(log) = &mut self.log {
+            log.shrink();
+        }
         Ok(())
     }
 

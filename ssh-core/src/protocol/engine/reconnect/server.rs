@@ -51,6 +51,10 @@ impl Engine {
     pub fn hand_over(&mut self, connection: &mut Self, now: Instant) -> Result<(), ReconnectFailure> {
         let session_id = self.transport.kex.session_id().filter(|_| self.is_resumable());
         let session_id = session_id.ok_or(ReconnectFailure::SessionNotFound)?;
+        // It may have been lost while somebody thought about the request; and the answer has to be the next thing said.
+        if connection.ended.is_some() || !connection.transport.kex.is_idle() {
+            return Err(ReconnectFailure::UnknownServer);
+        }
         if !connection.claims(session_id) {
             return Err(ReconnectFailure::InvalidClientToken);
         }

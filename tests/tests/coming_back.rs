@@ -1,0 +1,453 @@
+//! Ways back that cross with something else: a server that has not noticed the loss, a caller that has lost its patience, a
+//! session that ends, or one that is passed on to another.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
+use parking_lot::Mutex;
+use ssh_core::client::{self, ConnectError, Reconnect};
+use ssh_core::config::Algorithms;
+use ssh_core::crypto::default_provider;
+use ssh_core::error::ReconnectFailure;
+use ssh_core::keys::{KeyKind, SigningKey};
+use ssh_core::server::{self, DetachedLimits, DetachedSessions, ResumeAttempt, ResumePolicy};
+use ssh_core::session::{ReconnectOffer, SessionEvent};
+use ssh_core::{Error, Session};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server whose sessions can be had.
+#[derive(Clone)]
+struct World {
+    config: Arc<server::Config>,
+    sessions: DetachedSessions,
+    accepted: mpsc::UnboundedSender<Session>,
+    last_wire: Arc<Mutex<Option<Wire>>>,
+}
+
+/// A connection that fails in whatever way is wanted.
+#[derive(Clone)]
+struct Wire {
+    /// Both sides see its end.
+    end: Arc<Notify>,
+    /// The client sees its end, the server does not.
+    cut: Arc<Notify>,
+    /// What the server says does not arrive for as long as this holds.
+    deaf: Arc<watch::Sender<bool>>,
+}
+
+/// When a client becomes deaf to what the server says.
+#[derive(Clone, Copy, PartialEq)]
+enum Deaf {
+    Never,
+    /// To everything behind the server's NEWKEYS.
+    WhenKeysAreThere,
+}
+
+impl World {
+    fn new(sessions: DetachedSessions) -> (Self, mpsc::UnboundedReceiver<Session>) {
+        let provider = default_provider();
+        let key = provider.signatures.generate(KeyKind::Ed25519, 0).unwrap();
+        let config = server::Config::builder(server::danger::AcceptEverybody)
+            .host_key(SigningKey::new(&key, provider).unwrap())
+            .algorithms(quick())
+            .detached_sessions(sessions.clone())
+            .build()
+            .unwrap();
+        let (accepted, receiver) = mpsc::unbounded_channel();
+        (Self { config, sessions, accepted, last_wire: Arc::default() }, receiver)
+    }
+
+    fn dial(&self) -> (DuplexStream, Wire) {
+        self.dial_with(Deaf::Never)
+    }
+
+    fn dial_with(&self, deaf: Deaf) -> (DuplexStream, Wire) {
+        let (near, left) = tokio::io::duplex(64 * 1024);
+        // What is on its way to somebody who is deaf is little.
+        let (right, far) = tokio::io::duplex(if deaf == Deaf::Never { 64 * 1024 } else { 16 });
+        let wire =
+            Wire { end: Arc::default(), cut: Arc::default(), deaf: Arc::new(watch::Sender::new(false)) };
+        tokio::spawn(wire.clone().run(left, right, deaf));
+        let world = self.clone();
+        tokio::spawn(async move {
+            if let Ok(session) = server::accept(far, world.config).await {
+                world.accepted.send(session).unwrap();
+            }
+        });
+        *self.last_wire.lock() = Some(wire.clone());
+        (near, wire)
+    }
+
+    /// A session that the test brings back.
+    async fn connect(&self, offer: ReconnectOffer) -> (Session, Wire) {
+        let config = client::Config::builder("ada")
+            .verify_host_key(client::danger::AcceptAnyHostKey)
+            .algorithms(quick())
+            .offer_reconnect(offer);
+        let (stream, wire) = self.dial();
+        let session = client::connect(stream, config.build().unwrap()).await.unwrap();
+        timeout(PATIENCE, session.reconnect_enabled()).await.unwrap().unwrap();
+        (session, wire)
+    }
+
+    /// A session that comes back by itself.
+    async fn connect_for_good(&self) -> Session {
+        let world = self.clone();
+        let policy = Reconnect::new(move |_| {
+            let (stream, _) = world.dial();
+            async move { Ok::<_, ConnectError>(stream) }
+        });
+        let policy = policy.first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(10));
+        let config = client::Config::builder("ada")
+            .verify_host_key(client::danger::AcceptAnyHostKey)
+            .algorithms(quick())
+            .reconnect(policy);
+        client::connect(self.dial().0, config.build().unwrap()).await.unwrap()
+    }
+
+    /// The last connection ends.
+    fn end_last(&self) {
+        if let Some(wire) = self.last_wire.lock().take() {
+            wire.end.notify_one();
+        }
+    }
+}
+
+impl Wire {
+    async fn run(self, left: DuplexStream, right: DuplexStream, deaf: Deaf) {
+        let (mut from_client, mut to_client) = tokio::io::split(left);
+        let (mut from_server, mut to_server) = tokio::io::split(right);
+        let up = async {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
+                if to_server.write_all(&buffer[..n]).await.is_err() {
+                    return;
+                }
+            }
+            let _ = to_server.shutdown().await;
+        };
+        let down = async {
+            let (mut buffer, mut heard) = (vec![0; 64 * 1024], self.deaf.subscribe());
+            // What the server says in the clear, for as long as it is looked at.
+            let mut clear = (deaf == Deaf::WhenKeysAreThere).then(Vec::new);
+            loop {
+                let _ = heard.wait_for(|deaf| !*deaf).await;
+                let read = tokio::select! {
+                    _ = heard.changed() => continue,
+                    // Byte by byte, so that nothing behind what is waited for is read with it.
+                    read = from_server.read(&mut buffer[..if clear.is_some() { 1 } else { 64 * 1024 }]) => read,
+                };
+                let Ok(n @ 1..) = read else { break };
+                if let Some(said) = &mut clear {
+                    said.extend_from_slice(&buffer[..n]);
+                    if ends_with_new_keys(said) {
+                        self.deaf.send_replace(true);
+                        clear = None;
+                    }
+                }
+                if to_client.write_all(&buffer[..n]).await.is_err() {
+                    return;
+                }
+            }
+            let _ = to_client.shutdown().await;
+        };
+        tokio::select! {
+            _ = futures::future::join(up, down) => return,
+            () = self.end.notified() => return,
+            () = self.cut.notified() => {}
+        }
+        drop((from_client, to_client));
+        // The server goes on believing in it.
+        let _hold = (from_server, to_server);
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Whether this is a version line and whole packets in the clear, of which the last is SSH_MSG_NEWKEYS.
+fn ends_with_new_keys(said: &[u8]) -> bool {
+    let Some(end) = said.iter().position(|byte| *byte == b'\n') else { return false };
+    let mut rest = &said[end + 1..];
+    while let Some((length, packet)) = rest.split_first_chunk() {
+        let length = u32::from_be_bytes(*length) as usize;
+        if packet.len() < length {
+            return false;
+        }
+        // Behind the length of the padding.
+        if packet[1] == 21 {
+            return true;
+        }
+        rest = &packet[length..];
+    }
+    false
+}
+
+/// Handshakes are not what is tested.
+fn quick() -> Algorithms {
+    Algorithms::default().with_kex("curve25519-sha256").unwrap()
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let waiting = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("it took too long");
+}
+
+async fn lose(session: &Session, wire: &Wire) {
+    wire.cut.notify_one();
+    until(|| session.disconnected().is_some()).await;
+}
+
+/// A session that never was without a stream takes nobody's place among those that are.
+#[tokio::test]
+async fn a_session_that_is_taken_over_alive_makes_nobody_give_way() {
+    let mut limits = DetachedLimits::default();
+    limits.count = 1;
+    let (world, mut accepted) = World::new(DetachedSessions::new(limits));
+    let (_first, wire) = world.connect(ReconnectOffer::default()).await;
+    let waits = accepted.recv().await.unwrap();
+    wire.end.notify_one();
+    until(|| world.sessions.waiting() == 1).await;
+    let (second, mut wire) = world.connect(ReconnectOffer::default()).await;
+    let alive = accepted.recv().await.unwrap();
+    timeout(PATIENCE, alive.reconnect_enabled()).await.unwrap().unwrap();
+    let mut events = alive.events();
+    for round in 1..=20 {
+        lose(&second, &wire).await;
+        assert!(alive.disconnected().is_none(), "the server believes in it");
+        let (stream, next) = world.dial();
+        second.reconnect(stream).await.unwrap();
+        wire = next;
+        assert_eq!(second.reconnections(), round);
+        for lost in [true, false] {
+            let next = async {
+                // That it may be lost again is said of each stream.
+                while let Some(event) = events.next().await {
+                    if !matches!(event, SessionEvent::ReconnectEnabled) {
+                        return Some(event);
+                    }
+                }
+                None
+            };
+            let event = timeout(PATIENCE, next).await.unwrap();
+            assert_eq!(matches!(event, Some(SessionEvent::Disconnected(_))), lost, "{event:?}");
+            assert_eq!(matches!(event, Some(SessionEvent::Reconnected)), !lost, "{event:?}");
+        }
+    }
+    assert!(!waits.is_closed(), "{:?}", waits.closed().now_or_never());
+    assert_eq!(world.sessions.waiting(), 1);
+    assert!(world.sessions.end_oldest() && waits.is_closed() && !alive.is_closed());
+    assert!(!world.sessions.end_oldest());
+}
+
+/// What came for an application that does not read it is held like what waits for the peer.
+#[tokio::test]
+async fn what_was_not_read_is_a_part_of_what_a_waiting_session_holds() {
+    const UNREAD: usize = 400 * 1024;
+    let mut limits = DetachedLimits::default();
+    limits.bytes = UNREAD / 2;
+    let (world, mut accepted) = World::new(DetachedSessions::new(limits));
+    let (session, wire) = world.connect(ReconnectOffer::default()).await;
+    let server = accepted.recv().await.unwrap();
+    let (opened, far) = tokio::join!(session.open_channel("session"), server.accept_channel(None));
+    let (mut near, far) = (opened.unwrap(), far.unwrap());
+    near.write_all(&vec![7; UNREAD]).await.unwrap();
+    until(|| far.metrics().bytes_received == UNREAD as u64).await;
+    wire.end.notify_one();
+    let end = timeout(PATIENCE, server.closed()).await.expect("evicted");
+    assert!(matches!(end, Error::Reconnect(ReconnectFailure::Evicted)), "{end}");
+    until(|| world.sessions.is_empty()).await;
+}
+
+/// Thinks for ever as long as it is told to.
+#[derive(Debug)]
+struct Thinks(Arc<watch::Sender<bool>>);
+
+impl ResumePolicy for Thinks {
+    fn may_resume<'a>(&'a self, _: ResumeAttempt<'a>) -> BoxFuture<'a, bool> {
+        let mut thinks = self.0.subscribe();
+        async move { thinks.wait_for(|thinks| !*thinks).await.is_ok() }.boxed()
+    }
+}
+
+/// Whoever gives up waiting for the server's answer may ask again where both sides count messages. Elsewhere nobody can tell
+/// whether the server has gone on, and to guess might lose bytes or double them.
+#[tokio::test]
+async fn a_way_back_that_was_given_up_is_tried_again_or_is_the_end() {
+    for count in [true, false] {
+        let thinks = Arc::new(watch::Sender::new(false));
+        let mut limits = DetachedLimits::default();
+        limits.offer.count = count;
+        let sessions = DetachedSessions::with_policy(limits.clone(), Thinks(Arc::clone(&thinks)));
+        let (world, mut accepted) = World::new(sessions);
+        let (session, wire) = world.connect(limits.offer).await;
+        let server = accepted.recv().await.unwrap();
+        let (opened, far) = tokio::join!(session.open_channel("session"), server.accept_channel(None));
+        let (mut near, mut far) = (opened.unwrap(), far.unwrap());
+        near.write_all(b"before").await.unwrap();
+        lose(&session, &wire).await;
+        near.write_all(b"during").await.unwrap();
+
+        // Nobody has been asked yet.
+        let (silent, _held) = tokio::io::duplex(64 * 1024);
+        assert!(timeout(Duration::from_millis(50), session.reconnect(silent)).await.is_err());
+        assert!(!session.is_closed());
+        // Somebody has.
+        thinks.send_replace(true);
+        assert!(timeout(Duration::from_millis(500), session.reconnect(world.dial().0)).await.is_err());
+        thinks.send_replace(false);
+        if !count {
+            let end = timeout(PATIENCE, session.closed()).await.unwrap();
+            assert!(matches!(end, Error::Reconnect(ReconnectFailure::Unanswered)), "{end}");
+            assert!(near.write_all(b"after").await.is_err());
+            continue;
+        }
+        session.reconnect(world.dial().0).await.unwrap();
+        let mut read = [0; 12];
+        timeout(PATIENCE, far.read_exact(&mut read)).await.unwrap().unwrap();
+        assert_eq!(&read, b"beforeduring");
+    }
+}
+
+/// A session whose client is deaf on the connection that it comes back by, once the server has gone on there.
+async fn deaf_way_back(
+    world: &World,
+    session: &Session,
+    server: &Session,
+) -> (tokio::task::JoinHandle<Result<(), Error>>, Wire) {
+    let (stream, wire) = world.dial_with(Deaf::WhenKeysAreThere);
+    let coming_back = tokio::spawn({
+        let session = session.clone();
+        async move { session.reconnect(stream).await }
+    });
+    let before = server.reconnections();
+    until(|| server.reconnections() > before).await;
+    (coming_back, wire)
+}
+
+/// The server ends a session while its next stream is still with the connection that brought it: the client hears of it.
+#[tokio::test]
+async fn a_session_that_ends_as_its_client_comes_back_says_so() {
+    let (world, mut accepted) = World::new(DetachedSessions::default());
+    let (session, wire) = world.connect(ReconnectOffer::default()).await;
+    let server = accepted.recv().await.unwrap();
+    lose(&session, &wire).await;
+    let (coming_back, wire) = deaf_way_back(&world, &session, &server).await;
+    server.close();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    wire.deaf.send_replace(false);
+    let _ = timeout(Duration::from_secs(5), coming_back).await.expect("an answer").unwrap();
+    let end = timeout(Duration::from_secs(5), session.closed()).await.expect("the end");
+    assert!(matches!(end, Error::Disconnected { .. }), "{end}");
+}
+
+/// A connection whose client is deaf is let go of when the client comes back by another.
+#[tokio::test]
+async fn a_stuck_way_back_is_let_go_of_when_there_is_another() {
+    let (world, mut accepted) = World::new(DetachedSessions::default());
+    let (session, wire) = world.connect(ReconnectOffer::default()).await;
+    let server = accepted.recv().await.unwrap();
+    lose(&session, &wire).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut stuck = Vec::new();
+    for _ in 0..10 {
+        let (coming_back, wire) = deaf_way_back(&world, &session, &server).await;
+        coming_back.abort();
+        let _ = coming_back.await;
+        stuck.push(wire);
+    }
+    session.reconnect(world.dial().0).await.unwrap();
+    // A wire each, and nothing of the server's.
+    until(|| tasks() <= before + stuck.len() + 2).await;
+    server.close();
+    timeout(PATIENCE, session.closed()).await.unwrap();
+}
+
+/// A session that is passed on to another loses nothing of it when its own stream is lost, again and again: neither data nor
+/// requests nor their order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipe_outlives_the_streams_of_its_session() {
+    const LENGTH: usize = 2_000_000;
+    const REQUESTS: u32 = 200;
+    let (world, mut accepted) = World::new(DetachedSessions::default());
+    let near = world.connect_for_good().await;
+    let middle = accepted.recv().await.unwrap();
+    let (other, mut others) = World::new(DetachedSessions::default());
+    let far = other.connect_for_good().await;
+    let other_middle = others.recv().await.unwrap();
+    let pipe = tokio::spawn(async move { middle.pipe(&other_middle).await });
+    let accepting = async {
+        let offered = far.next_channel(None).await.unwrap();
+        assert_eq!((offered.kind(), offered.fields()), ("x", &b"fields"[..]));
+        offered.accept().unwrap()
+    };
+    let opening = async { tokio::join!(near.open_channel_with("x", b"fields"), accepting) };
+    let (opened, mut there) = timeout(PATIENCE, opening).await.unwrap();
+    let (mut here, _) = opened.unwrap();
+
+    let done = Arc::new(AtomicUsize::new(0));
+    let cutting = async {
+        let mut cuts = 0_u64;
+        while done.load(Ordering::Relaxed) < 3 {
+            tokio::time::sleep(Duration::from_millis(5 + (cuts * 7) % 23)).await;
+            if cuts.is_multiple_of(2) { &world } else { &other }.end_last();
+            cuts += 1;
+        }
+        cuts
+    };
+    let sent: Vec<u8> = (0..LENGTH).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 11) as u8).collect();
+    let (mut reader, mut writer) = (there.reader(), here.writer());
+    let writing = async {
+        writer.write_all(&sent).await.unwrap();
+        writer.shutdown().await.unwrap();
+        done.fetch_add(1, Ordering::Relaxed);
+    };
+    let reading = async {
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).await.unwrap();
+        assert!(received == sent, "other bytes: {} of {LENGTH}", received.len());
+        done.fetch_add(1, Ordering::Relaxed);
+    };
+    let asking = async {
+        for number in 0..REQUESTS {
+            let answer = near.request("number", &number.to_be_bytes()).await.unwrap();
+            assert_eq!(answer.as_deref(), Some(&number.to_be_bytes()[..]));
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+    };
+    let answering = async {
+        let mut incoming = far.incoming();
+        for number in 0..REQUESTS {
+            let Some(ssh_core::session::Incoming::Request(request)) = incoming.next().await else {
+                panic!("no request")
+            };
+            assert_eq!(request.fields(), number.to_be_bytes());
+            let fields = request.fields().to_vec();
+            request.accept(&fields);
+        }
+    };
+    let all = async { tokio::join!(cutting, writing, reading, asking, answering).0 };
+    let cuts = timeout(Duration::from_secs(100), all).await.expect("everything passes");
+    let resumed = near.reconnections() + far.reconnections();
+    assert!(cuts > 4 && resumed > 2, "{cuts} cuts, resumed {resumed} times");
+    there.write_all(b"and back").await.unwrap();
+    there.close_with_status(7).unwrap();
+    let mut back = Vec::new();
+    timeout(PATIENCE, here.read_to_end(&mut back)).await.unwrap().unwrap();
+    assert_eq!(back, b"and back");
+    assert_eq!(here.closed().await, Some(ssh_core::channel::ExitStatus::Code(7)));
+    far.close();
+    timeout(PATIENCE, pipe).await.unwrap().unwrap();
+    timeout(PATIENCE, near.closed()).await.unwrap();
+}
