@@ -18,6 +18,7 @@ pub struct Inbound {
     /// The first line that a server sent before its version, for display: what it has to say if it never sends one.
     said: Option<Box<str>>,
     opener: Box<dyn Opener>,
+    successor: Option<Box<Successor>>,
     /// Packet number since the last reset, for MACs and nonces.
     sequence: u32,
     packets_under_key: u64,
@@ -61,6 +62,19 @@ pub struct Packet {
 pub struct NextOpener {
     pub(crate) opener: Box<dyn Opener>,
     pub(crate) reset_sequence: bool,
+    /// Whether the peer may go on with the previous key for a while: Dev Tunnels' Go peers seal with the new one only
+    /// once they have our NEWKEYS.
+    pub(crate) after_stragglers: bool,
+}
+
+/// The key that takes over when a packet is not under the previous one any more, which then opens nothing again.
+///
+/// With a length under encryption the previous key may make a credible one out of what is not its own, 4 times in
+/// 1 million; the stream then ends.
+struct Successor {
+    next: NextOpener,
+    /// The head of the packet at hand as it came.
+    head: Vec<u8>,
 }
 
 /// `packet_length` of a packet in the clear (RFC 4253 §6.1).
@@ -79,6 +93,7 @@ impl Inbound {
             stage: Stage::Ident { allow_lines: role == Role::Client, lines: 0, bytes: 0 },
             said: None,
             opener: Box::new(Plain),
+            successor: None,
             sequence: 0,
             packets_under_key: 0,
             max_packet: MAX_PLAIN_PACKET,
@@ -113,13 +128,21 @@ impl Inbound {
 
     /// Continues after NEWKEYS.
     pub fn install(&mut self, next: NextOpener) {
+        self.stage = Stage::Head;
+        if next.after_stragglers {
+            self.successor = Some(Box::new(Successor { next, head: Vec::new() }));
+        } else {
+            self.use_key(next);
+        }
+    }
+
+    fn use_key(&mut self, next: NextOpener) {
         self.opener = next.opener;
         self.max_packet = self.max_sealed_packet;
         self.packets_under_key = 0;
         if next.reset_sequence {
             self.sequence = 0;
         }
-        self.stage = Stage::Head;
     }
 
     /// The next version line or packet, or `None` until there are more bytes, or a key after NEWKEYS.
@@ -154,15 +177,25 @@ impl Inbound {
                     let Some(head) = self.blocks.current().get_mut(..self.opener.head_len()) else {
                         return Ok(None);
                     };
+                    if let Some(successor) = &mut self.successor {
+                        successor.head = head.to_vec();
+                    }
                     let length = self.opener.open_length(self.sequence, head);
-                    let total = self.check_length(length)?;
-                    self.stage = Stage::Body { total };
+                    match self.check_length(length) {
+                        Ok(total) => self.stage = Stage::Body { total },
+                        Err(error) => self.succeed().ok_or(error)?,
+                    }
                 }
                 Stage::Body { total } => {
                     if self.blocks.len() < total {
                         return Ok(None);
                     }
-                    return self.open(total).map(Some);
+                    if self.successor.is_none() {
+                        return self.open(total).map(Some);
+                    }
+                    if let Some(packet) = self.open_straggler(total)? {
+                        return Ok(Some(packet));
+                    }
                 }
                 Stage::AwaitKey => return Ok(None),
             }
@@ -232,15 +265,50 @@ impl Inbound {
     }
 
     fn open(&mut self, total: usize) -> Result<Input, Error> {
-        // A counter that comes round under one key would accept a replay.
-        if self.packets_under_key > u64::from(u32::MAX) {
-            return Err(PeerMisbehaved::CounterExhausted.into());
-        }
+        self.check_counter()?;
         let mut packet = self.blocks.current().split_to(total);
         self.opener.open(self.sequence, &mut packet).map_err(|error| match error {
             CryptoError::Unauthentic => Error::PeerMisbehaved(PeerMisbehaved::BadMac),
             other => Error::Crypto(other),
         })?;
+        self.take_opened(packet)
+    }
+
+    /// A packet that is under the previous key still. The first that is not leaves the rest to the successor.
+    fn open_straggler(&mut self, total: usize) -> Result<Option<Input>, Error> {
+        self.check_counter()?;
+        // What fails to open may be left in any state.
+        let sealed = self.blocks.current().get(..total).unwrap_or_default();
+        let mut packet = BytesMut::from(sealed);
+        if self.opener.open(self.sequence, &mut packet).is_err() {
+            self.succeed();
+            return Ok(None);
+        }
+        self.blocks.current().advance(total);
+        self.take_opened(packet).map(Some)
+    }
+
+    /// Leaves the packet at hand, and all that follow, to the next key. `None` if there is none.
+    fn succeed(&mut self) -> Option<()> {
+        let Successor { next, head } = *self.successor.take()?;
+        if let Some(opened) = self.blocks.current().get_mut(..head.len()) {
+            opened.copy_from_slice(&head);
+        }
+        self.use_key(next);
+        self.stage = Stage::Head;
+        Some(())
+    }
+
+    /// A counter that comes round under one key would accept a replay.
+    fn check_counter(&self) -> Result<(), PeerMisbehaved> {
+        if self.packets_under_key > u64::from(u32::MAX) {
+            return Err(PeerMisbehaved::CounterExhausted);
+        }
+        Ok(())
+    }
+
+    fn take_opened(&mut self, mut packet: BytesMut) -> Result<Input, Error> {
+        let total = packet.len();
         let padding = packet.get(4).copied().map(usize::from).ok_or(PeerMisbehaved::Padding)?;
         let end = total.checked_sub(self.opener.framing().tag_len).and_then(|end| end.checked_sub(padding));
         let end = end.filter(|end| padding >= 4 && *end > 5).ok_or(PeerMisbehaved::Padding)?;

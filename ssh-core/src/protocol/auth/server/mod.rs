@@ -147,9 +147,11 @@ impl ServerAuth {
         match (&self.state, number) {
             // RFC 4252 §5.1: after success, further requests are ignored.
             (ServerState::Done, UserAuthRequest::NUMBER) => Ok(ServerProgress::Nothing),
-            (ServerState::NoService | ServerState::Idle, ServiceRequest::NUMBER) => {
-                self.on_service(payload, out)
-            }
+            // Dev Tunnels' Go clients ask again with each login that they try.
+            (
+                ServerState::NoService | ServerState::Idle | ServerState::Asked(_),
+                ServiceRequest::NUMBER,
+            ) => self.on_service(payload, out),
             // RFC 4256 §3.1: another request ends the conversation.
             (ServerState::Idle | ServerState::Asked(_), UserAuthRequest::NUMBER) => {
                 self.on_request(payload, session_id, now, out)
@@ -157,7 +159,7 @@ impl ServerAuth {
             (ServerState::Asked(_), UserAuthInfoResponse::NUMBER) => self.on_answers(payload, now, out),
             (
                 ServerState::Beginning | ServerState::Deciding(_) | ServerState::Delaying { .. },
-                UserAuthRequest::NUMBER,
+                UserAuthRequest::NUMBER | ServiceRequest::NUMBER,
             ) => {
                 self.queued_bytes = self.queued_bytes.saturating_add(payload.len());
                 if self.queued_bytes > MAX_QUEUED {
