@@ -223,6 +223,7 @@ impl RawPeer {
         peer.host_key = Arc::clone(&session.host_key);
         (peer.engine, peer.inbound, peer.now) = (engine, inbound, session.now);
         peer.ident = None;
+        peer.receive_sequence = 0;
         peer.output.clear();
         peer.received.clear();
         peer.pull();

@@ -21,28 +21,30 @@ pub(crate) struct GoPeer {
     kept: Vec<(u64, Vec<u8>)>,
 }
 
-/// What it offers: its own lists, and one cipher and MAC.
+/// What it offers: its own lists, and one cipher and MAC. As a server it has the one method, as a client would choose another.
 pub(crate) fn offer(speaker: Role, cipher: &str, mac: &str) -> Offer {
+    let later = later_offer(speaker, cipher, mac);
     let marker = match speaker {
         Role::Client => "ext-info-c",
         Role::Server => "ext-info-s",
     };
+    Offer { kex: format!("{},{marker}", later.kex), ..later }
+}
+
+/// The same in a later exchange, in which Go does not put the marker.
+pub(crate) fn later_offer(speaker: Role, cipher: &str, mac: &str) -> Offer {
+    let others = match speaker {
+        Role::Client => ",ecdh-sha2-nistp384,diffie-hellman-group16-sha512,diffie-hellman-group14-sha256",
+        Role::Server => "",
+    };
     Offer {
-        kex: format!(
-            "ecdh-sha2-nistp256,ecdh-sha2-nistp384,diffie-hellman-group16-sha512,diffie-hellman-group14-sha256,{marker}"
-        ),
+        kex: format!("ecdh-sha2-nistp256{others}"),
         host_key: "rsa-sha2-512,rsa-sha2-256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp256,ssh-ed25519".into(),
         cipher: cipher.into(),
         mac: mac.into(),
         compression: "none".into(),
         guess: false,
     }
-}
-
-/// The same in a later exchange, in which Go does not put the marker.
-pub(crate) fn later_offer(cipher: &str, mac: &str) -> Offer {
-    let first = offer(Role::Client, cipher, mac);
-    Offer { kex: first.kex.trim_end_matches(",ext-info-c").into(), ..first }
 }
 
 /// Go's EXT_INFO: its map has no order, and no value is ever filled in.
@@ -127,7 +129,10 @@ impl GoPeer {
     /// nothing is sent again.
     pub(crate) fn unheard(&self, position: u64) -> Vec<Vec<u8>> {
         let unheard = self.kept.iter().filter(|(number, _)| *number > position);
-        unheard.map(|(_, payload)| payload.clone()).filter(|payload| !matches!(payload[0], 1 | 20..=31)).collect()
+        unheard
+            .map(|(_, payload)| payload.clone())
+            .filter(|payload| !matches!(payload[0], 1 | 20..=31))
+            .collect()
     }
 
     /// Its token for the session with this id, or the one that it expects, on this connection.

@@ -122,7 +122,9 @@ fn the_other_hash_is_taken_from_go_alone_and_makes_no_wrong_signature_right() {
     let go = [GoPeer::with(Role::Client, only_512), GoPeer::against(Role::Client)].map(|peer| peer.raw);
     let [not_configured, forged] = go;
     for (mut peer, is_forged) in [(others, false), (not_configured, false), (forged, true)] {
-        be_rsa_server(&mut peer, "rsa-sha2-512", RsaSha256, |reply| reply.signature[9] ^= u8::from(is_forged));
+        be_rsa_server(&mut peer, "rsa-sha2-512", RsaSha256, |reply| {
+            reply.signature[9] ^= u8::from(is_forged)
+        });
         peer.assert_refused(PeerMisbehaved::BadHostSignature, KEY_EXCHANGE_FAILED);
         assert!(peer.host_key_seen.is_none());
     }

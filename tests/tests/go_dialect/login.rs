@@ -78,12 +78,28 @@ fn another_login_may_begin_while_one_is_undecided() {
     assert_eq!(heard, [6, 51, 6, 52], "{:?}", peer.raw.error());
 }
 
+/// So may one whose questions nobody answers: Go says nothing then.
+#[test]
+fn another_login_may_begin_while_a_question_is_unanswered() {
+    let mut peer = GoPeer::over(
+        RawPeer::against(Role::Server).ask_methods(|_| vec![Method::KeyboardInteractive, Method::Password]),
+    );
+    peer.raw.answers.push_back(AuthAnswer::Prompt(Prompts::new().visible("Code: ")));
+    peer.connect();
+    peer.say(&service_request());
+    let interactive = [USER, SERVICE, Field::Str("keyboard-interactive"), Field::Str(""), Field::Str("")];
+    peer.say(&message(50, &interactive));
+    assert_eq!(peer.raw.count(60), 1);
+    peer.say(&service_request());
+    peer.say(&password("testuser", "secret"));
+    assert_eq!((peer.raw.count(6), peer.raw.count(52)), (2, 1), "{:?}", peer.raw.error());
+}
+
 /// Without keys and without a password Go tries `none`, and then what the list of the refusal has.
 #[test]
 fn a_client_without_credentials_goes_from_none_to_questions() {
-    let mut peer = GoPeer::over(RawPeer::against(Role::Server).ask_methods(|_| {
-        vec![Method::KeyboardInteractive]
-    }));
+    let mut peer =
+        GoPeer::over(RawPeer::against(Role::Server).ask_methods(|_| vec![Method::KeyboardInteractive]));
     let prompts = Prompts::new().instruction("Please").visible("User: ").secret("Code: ");
     peer.raw.answers.push_back(AuthAnswer::Prompt(prompts));
     peer.connect();

@@ -98,7 +98,7 @@ fn catch_up(go: &mut GoPeer, unheard: Vec<Vec<u8>>, unsaid: &[u8]) {
 
 /// An exchange that Go starts, and does not stop talking for.
 fn rekey(go: &mut GoPeer, id: u32) {
-    go.raw.send_kexinit(&later_offer(CIPHER, MAC));
+    go.raw.send_kexinit(&later_offer(go.raw.role(), CIPHER, MAC));
     go.say(&data(id, b"within "));
     match go.raw.role() {
         Role::Client => go.raw.send_share(),
@@ -120,7 +120,7 @@ fn rekey(go: &mut GoPeer, id: u32) {
 fn lose(go: &mut GoPeer, id: u32) {
     go.say_to_nobody(&data(id, b"two "));
     go.say_to_nobody(&message(80, &[Field::Str("keepalive@openssh.com"), Field::Bool(true)]));
-    go.say_to_nobody(&later_offer(CIPHER, MAC).encode());
+    go.say_to_nobody(&later_offer(go.raw.role(), CIPHER, MAC).encode());
     go.say_to_nobody(&data(id, b"three "));
 }
 

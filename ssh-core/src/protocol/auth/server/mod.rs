@@ -148,10 +148,9 @@ impl ServerAuth {
             // RFC 4252 §5.1: after success, further requests are ignored.
             (ServerState::Done, UserAuthRequest::NUMBER) => Ok(ServerProgress::Nothing),
             // Dev Tunnels' Go clients ask again with each login that they try.
-            (
-                ServerState::NoService | ServerState::Idle | ServerState::Asked(_),
-                ServiceRequest::NUMBER,
-            ) => self.on_service(payload, out),
+            (ServerState::NoService | ServerState::Idle | ServerState::Asked(_), ServiceRequest::NUMBER) => {
+                self.on_service(payload, out)
+            }
             // RFC 4256 §3.1: another request ends the conversation.
             (ServerState::Idle | ServerState::Asked(_), UserAuthRequest::NUMBER) => {
                 self.on_request(payload, session_id, now, out)
