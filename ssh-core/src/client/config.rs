@@ -142,7 +142,7 @@ impl<State> ConfigBuilder<State> {
     /// those of Dev Tunnels may. Until the first refusal every method counts as one that the server takes. Without any
     /// credential, `none` is tried nevertheless.
     #[must_use]
-    pub fn authenticate_at_once(mut self) -> Self {
+    pub fn begin_with_credentials(mut self) -> Self {
         self.settings.asks_for_methods = false;
         self
     }

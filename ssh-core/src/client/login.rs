@@ -35,10 +35,16 @@ impl Login<'_> {
             match self.event().await? {
                 Event::HostKey(shown) => {
                     self.unless_ended(self.config.verifier.verify(&shown)).await??;
-                    self.shared.with(|engine| engine.accept_host_key())?;
+                    let asks = self.config.asks_for_methods || !self.history.allow_all();
+                    self.shared.with(|engine| {
+                        if !asks {
+                            engine.wait_for_service();
+                        }
+                        engine.accept_host_key()
+                    })?;
                 }
                 Event::AuthReady => {
-                    if self.config.asks_for_methods || !self.history.allow_all() {
+                    if self.history.allowed.is_empty() {
                         // It goes out with the service request.
                         self.begin("none", &ClientAuthRequest::None)?;
                         let reply = self.reply().await?;

@@ -135,7 +135,7 @@ async fn log_in_to_go(
 ) -> (Vec<What>, Result<(), Error>) {
     let mut config = Config::builder("testuser").verify_host_key(client::danger::AcceptAnyHostKey);
     if at_once {
-        config = config.authenticate_at_once();
+        config = config.begin_with_credentials();
     }
     for password in PASSWORDS {
         config = config.authenticate(Credential::password(password));

@@ -32,7 +32,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
         .algorithms(arguments.algorithms.clone())
         .limits(arguments.limits());
     // The servers of others let everybody in who tries `none`, and say nothing of a key then.
-    config = config.authenticate_at_once();
+    config = config.begin_with_credentials();
     for credential in credentials(arguments)? {
         config = config.authenticate(credential);
     }

@@ -160,6 +160,9 @@ impl ServerAuth {
                 ServerState::Beginning | ServerState::Deciding(_) | ServerState::Delaying { .. },
                 UserAuthRequest::NUMBER | ServiceRequest::NUMBER,
             ) => {
+                if number == ServiceRequest::NUMBER {
+                    check_service(payload)?;
+                }
                 self.queued_bytes = self.queued_bytes.saturating_add(payload.len());
                 if self.queued_bytes > MAX_QUEUED {
                     return Err(PeerMisbehaved::PreAuthTraffic.into());
@@ -172,10 +175,7 @@ impl ServerAuth {
     }
 
     fn on_service(&mut self, payload: &[u8], out: &mut Outbound) -> Result<ServerProgress, Error> {
-        let message = ServiceRequest::decode(payload)?;
-        if message.name != USERAUTH_SERVICE {
-            return Err(PeerMisbehaved::UnknownService.into());
-        }
+        check_service(payload)?;
         self.state = ServerState::Idle;
         out.send(|buffer| ServiceAccept { name: OptionalText(USERAUTH_SERVICE.as_bytes()) }.encode(buffer))?;
         Ok(ServerProgress::Nothing)
@@ -349,6 +349,15 @@ impl ServerAuth {
         self.queued_bytes = self.queued_bytes.saturating_sub(payload.len());
         Some(payload)
     }
+}
+
+/// Before the login there is one service to ask for.
+fn check_service(payload: &[u8]) -> Result<(), Error> {
+    let message = ServiceRequest::decode(payload)?;
+    if message.name != USERAUTH_SERVICE {
+        return Err(PeerMisbehaved::UnknownService.into());
+    }
+    Ok(())
 }
 
 impl Deciding {
