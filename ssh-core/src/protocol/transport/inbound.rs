@@ -1,4 +1,8 @@
+mod stragglers;
+
 use bytes::{Buf as _, Bytes, BytesMut};
+
+use stragglers::Successor;
 
 use super::blocks::Blocks;
 use super::ident::{MAX_BANNER_BYTES, MAX_BANNER_LINES, MAX_IDENT_LEN, PeerVersion};
@@ -67,21 +71,6 @@ pub struct NextOpener {
     pub(crate) after_stragglers: bool,
 }
 
-/// The key that takes over when a packet is not under the previous one any more, which then opens nothing again.
-///
-/// With a length under encryption the previous key may make a credible one out of what is not its own, 4 times in
-/// 1 million; the stream then ends.
-struct Successor {
-    next: NextOpener,
-    /// The head of the packet at hand as it came.
-    head: Vec<u8>,
-    /// What may still come under the previous key, in bytes.
-    left: usize,
-}
-
-/// More than is under way while the peer waits for our NEWKEYS, in bytes: 200 ms at 10 Gbit/s.
-const MAX_STRAGGLERS: usize = 256 * 1024 * 1024;
-
 /// `packet_length` of a packet in the clear (RFC 4253 §6.1).
 const MAX_PLAIN_PACKET: u32 = 35_000;
 
@@ -135,7 +124,7 @@ impl Inbound {
     pub fn install(&mut self, next: NextOpener) {
         self.stage = Stage::Head;
         if next.after_stragglers {
-            self.successor = Some(Box::new(Successor { next, head: Vec::new(), left: MAX_STRAGGLERS }));
+            self.successor = Some(Box::new(Successor::new(next)));
         } else {
             self.use_key(next);
         }
@@ -279,36 +268,6 @@ impl Inbound {
         self.take_opened(packet)
     }
 
-    /// A packet that is under the previous key still. The first that is not leaves the rest to the successor.
-    fn open_straggler(&mut self, total: usize) -> Result<Option<Input>, Error> {
-        self.check_counter()?;
-        let left = self.successor.as_mut().map(|successor| &mut successor.left);
-        let in_time = left.is_some_and(|left| {
-            *left = left.saturating_sub(total);
-            *left > 0
-        });
-        // What fails to open may be left in any state.
-        let sealed = self.blocks.current().get(..total).unwrap_or_default();
-        let mut packet = BytesMut::from(sealed);
-        if !in_time || self.opener.open(self.sequence, &mut packet).is_err() {
-            self.succeed();
-            return Ok(None);
-        }
-        self.blocks.current().advance(total);
-        self.take_opened(packet).map(Some)
-    }
-
-    /// Leaves the packet at hand, and all that follow, to the next key. `None` if there is none.
-    fn succeed(&mut self) -> Option<()> {
-        let Successor { next, head } = *self.successor.take()?;
-        if let Some(opened) = self.blocks.current().get_mut(..head.len()) {
-            opened.copy_from_slice(&head);
-        }
-        self.use_key(next);
-        self.stage = Stage::Head;
-        Some(())
-    }
-
     /// A counter that comes round under one key would accept a replay.
     fn check_counter(&self) -> Result<(), PeerMisbehaved> {
         if self.packets_under_key > u64::from(u32::MAX) {
@@ -367,41 +326,6 @@ mod tests {
         assert!(matches!(inbound.poll(), Ok(Some(Input::Packet(Packet { sequence: u32::MAX, .. })))));
         let error = inbound.poll().unwrap_err();
         assert!(matches!(error, Error::PeerMisbehaved(PeerMisbehaved::CounterExhausted)));
-    }
-
-    /// A key under which nothing was ever sealed.
-    #[derive(Debug)]
-    struct Wrong;
-
-    impl Opener for Wrong {
-        fn framing(&self) -> crate::crypto::Framing {
-            Opener::framing(&Plain)
-        }
-        fn head_len(&self) -> usize {
-            4
-        }
-        fn open_length(&mut self, sequence: u32, head: &mut [u8]) -> u32 {
-            Plain.open_length(sequence, head)
-        }
-        fn open(&mut self, _sequence: u32, _packet: &mut [u8]) -> Result<(), CryptoError> {
-            Err(CryptoError::Unauthentic)
-        }
-    }
-
-    #[test]
-    fn nobody_stays_with_the_previous_key() {
-        let mut inbound = Inbound::new(Role::Server, 256 * 1024);
-        let next = NextOpener { opener: Box::new(Wrong), reset_sequence: false, after_stragglers: true };
-        inbound.install(next);
-        let mut take = |left: Option<usize>| {
-            inbound.successor.as_mut().unwrap().left = left.unwrap_or(MAX_STRAGGLERS);
-            inbound.reserve(64).extend_from_slice(&PACKET);
-            inbound.poll()
-        };
-        assert!(matches!(take(None), Ok(Some(Input::Packet(_)))));
-        assert!(matches!(take(Some(PACKET.len() + 1)), Ok(Some(Input::Packet(_)))));
-        let error = take(Some(PACKET.len())).unwrap_err();
-        assert!(matches!(error, Error::PeerMisbehaved(PeerMisbehaved::BadMac)));
     }
 
     #[test]
