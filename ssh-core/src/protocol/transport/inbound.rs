@@ -95,6 +95,12 @@ impl Inbound {
         }
     }
 
+    /// For a session whose packets all come in the clear, and may be as large as others.
+    pub(crate) fn without_security(mut self) -> Self {
+        self.max_packet = self.max_sealed_packet;
+        self
+    }
+
     /// Where the driver puts what it reads, at the end, with room for at least `len` bytes.
     pub fn reserve(&mut self, len: usize) -> &mut BytesMut {
         self.blocks.reserve(len);
