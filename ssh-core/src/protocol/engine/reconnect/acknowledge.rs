@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::{LinkEvent, Stream};
 use crate::error::Error;
-use crate::protocol::connection::KEEPALIVE;
 use crate::protocol::engine::{Auth, Engine};
 use crate::protocol::messages::{Ignore, Rest};
 use crate::protocol::reconnect::trailer::Trailer;
@@ -20,15 +19,20 @@ impl Engine {
     }
 
     pub(in crate::protocol::engine) fn on_extensions(&mut self, theirs: Extensions) -> Result<(), Error> {
-        // The first one counts: the trailer cannot change its form.
-        if self.transport.extensions.is_some() || matches!(self.auth, Auth::Done(_)) {
+        // The first one counts: the trailer cannot change its form. Behind the login there is none, unless the connection
+        // carries an older session and its peer is slow to say so.
+        let logged_in = matches!(self.auth, Auth::Done(_));
+        if self.transport.extensions.is_some() || (logged_in && !self.is_resumable()) {
             return Ok(());
         }
         // Nothing is agreed that we did not list.
-        self.transport.extensions = Some(theirs.and(self.our_extensions()));
+        let listed = if logged_in { self.offered_extensions() } else { self.our_extensions() };
+        self.transport.extensions = Some(theirs.and(listed));
         let both = self.shared_extensions();
         let Some(resumption) = self.resumption.as_mut().filter(|_| both.reconnect) else { return Ok(()) };
-        resumption.agreed = both;
+        if !logged_in {
+            resumption.agreed = both;
+        }
         self.transport.out.enable_trailer(both.trailer()).inspect_err(|error| {
             tell!(SessionReconnectInitFailed, %error, "reconnecting was not switched on");
         })
@@ -47,8 +51,11 @@ impl Engine {
 
     /// What both sides list on this connection.
     fn shared_extensions(&self) -> Extensions {
-        let offer = self.resumption.as_ref().map(|resumption| &resumption.offer);
-        Extensions::offered(offer).and(self.transport.extensions.unwrap_or_default())
+        self.offered_extensions().and(self.transport.extensions.unwrap_or_default())
+    }
+
+    fn offered_extensions(&self) -> Extensions {
+        Extensions::offered(self.resumption.as_ref().map(|resumption| &resumption.offer))
     }
 
     /// The login is over: from now on the session can be resumed, or never.
@@ -104,11 +111,7 @@ impl Engine {
             return Ok(());
         }
         let now = self.connection.now();
-        let number = self.connection.global_request(proof, KEEPALIVE, true, &[], now, out)?;
-        if let Some(number) = number {
-            self.connection.abandon_global_reply(number);
-        }
-        Ok(())
+        self.ask_for_a_word(proof, now)
     }
 
     /// Tells a peer that has sent much, and heard nothing, how far we are.
