@@ -274,6 +274,12 @@ impl ChannelReader {
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.handle.shared.with(|engine| engine.exit_status(self.handle.id))
     }
+
+    /// Closes the channel, both halves of it.
+    pub(crate) fn close(&self) {
+        // An error means that the session is over, which everybody sees.
+        let _ = self.handle.shared.with(|engine| engine.close_channel(self.handle.id));
+    }
 }
 
 impl ChannelWriter {

@@ -65,6 +65,13 @@ impl PeerVersion {
         let name = software.rsplit_once('_').map_or(software, |(name, _)| name);
         NAMES.contains(&name)
     }
+
+    /// Whether the peer is the Go library of Dev Tunnels. It differs from the others in that its streams end with a
+    /// channel's CLOSE only, and its forwards pass no EOF on.
+    #[must_use]
+    pub fn is_dev_tunnels_go(&self) -> bool {
+        self.info().name == "dev-tunnels-ssh-go"
+    }
 }
 
 /// The parts of a version line (RFC 4253 §4.2).
@@ -93,6 +100,7 @@ mod tests {
         ] {
             let version = PeerVersion::parse(line.as_bytes()).unwrap();
             assert_eq!(version.is_dev_tunnels(), dev_tunnels, "{line}");
+            assert_eq!(version.is_dev_tunnels_go(), line.contains("-go_"), "{line}");
             assert_eq!(version.as_str(), line);
             let info = version.info();
             assert!(line.contains(info.name) && info.version.is_none_or(|part| line.contains(part)));
