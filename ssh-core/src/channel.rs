@@ -230,6 +230,11 @@ impl Handle {
         self.shared.with(|engine| engine.poll_write(self.id, cx, slices)).map_err(to_io)
     }
 
+    fn close(&self) {
+        // An error means that the session is over, which everybody sees.
+        let _ = self.shared.with(|engine| engine.close_channel(self.id));
+    }
+
     fn shutdown(&self) -> io::Result<()> {
         match self.shared.with(|engine| engine.send_eof(self.id)) {
             // The peer closed first: there is nobody left to tell.
@@ -277,12 +282,16 @@ impl ChannelReader {
 
     /// Closes the channel, both halves of it.
     pub(crate) fn close(&self) {
-        // An error means that the session is over, which everybody sees.
-        let _ = self.handle.shared.with(|engine| engine.close_channel(self.handle.id));
+        self.handle.close();
     }
 }
 
 impl ChannelWriter {
+    /// Closes the channel, both halves of it.
+    pub(crate) fn close(&self) {
+        self.handle.close();
+    }
+
     /// Sends a channel request that wants no answer, for instance `exit-status`.
     ///
     /// # Errors

@@ -86,6 +86,25 @@ async fn the_first_request_may_come_behind_confirmation_and_data() {
     }
 }
 
+/// Its application may use a channel before the library has confirmed it; only data waits for that.
+#[tokio::test]
+async fn requests_may_come_before_the_confirmation() {
+    let (session, mut peer) = session_with_go(Role::Client).await;
+    let opener = session.clone();
+    let opening = tokio::spawn(async move { opener.open_channel("session").await });
+    let (ours, _) = peer.asked_for("session").await;
+    peer.tell(98, &[Field::U32(ours), Field::Str("signal"), Field::Bool(false), Field::Str("HUP")]).await;
+    peer.tell(98, &[Field::U32(ours), Field::Str("ready"), Field::Bool(true)]).await;
+    peer.confirm(ours, 31).await;
+    let channel = in_time(opening).await.unwrap().unwrap();
+    let signal = in_time(channel.next_request()).await.unwrap();
+    assert_eq!((signal.name.as_str(), &signal.fields[..]), ("signal", &b"\0\0\0\x03HUP"[..]));
+    let ready = in_time(channel.next_request()).await.unwrap();
+    assert_eq!(ready.name, "ready");
+    channel.answer(&ready, true).unwrap();
+    peer.expect(99, &[Field::U32(31)]).await;
+}
+
 /// The request is on its way when the channel is refused, and its answer is waited for in the order of all.
 #[tokio::test]
 async fn the_first_request_of_a_refused_channel_is_answered() {

@@ -71,6 +71,34 @@ async fn the_end_of_a_target_closes_the_channel() {
     assert_eq!(in_time(target.read(&mut question)).await.unwrap(), 0);
 }
 
+/// Even if it does not read any more what it is sent.
+#[tokio::test]
+async fn the_end_of_a_target_that_reads_nothing_closes_the_channel() {
+    let (session, mut peer) = session_with_go(Role::Server).await;
+    let (_forwarding, mut target, ours) = through_direct(&session, &mut peer).await;
+    let piece = vec![7; PACKET as usize];
+    let mut credit = WINDOW;
+    // Until the systems' buffers and the window are full.
+    while credit >= PACKET {
+        peer.say(&data(ours, &piece)).await;
+        credit -= PACKET;
+        while credit < PACKET
+            && let Some(payload) = peer.hear_for_a_while().await
+        {
+            match payload[0] {
+                93 => credit += word(&payload, 5),
+                _ => peer.tell(82, &[]).await,
+            }
+        }
+    }
+    target.write_all(b"enough").await.unwrap();
+    target.shutdown().await.unwrap();
+    peer.expect(94, &[Field::U32(0), Field::Str("enough")]).await;
+    peer.expect(96, &[Field::U32(0)]).await;
+    peer.expect(97, &[Field::U32(0)]).await;
+    drop(target);
+}
+
 /// Others pass EOF on, so the way to their target stays open.
 #[tokio::test]
 async fn towards_other_peers_the_end_of_a_target_is_the_end_of_one_way() {

@@ -1,7 +1,7 @@
 //! How the peer ends a channel: exit status, EOF and CLOSE (RFC 4254 §5.3 and §6.10).
 //!
-//! Dev Tunnels' Go peers say it in a thread of its own, which may be ahead of the one that confirms the channel. So the end
-//! of a channel may come before its confirmation, and counts from then on.
+//! Dev Tunnels' Go peers use a channel in a thread of its own, which may be ahead of the one that confirms it. Only their
+//! data waits for that. So requests and the end of a channel may come before its confirmation, and count from then on.
 
 use super::Connection;
 use super::channel::{ExitStatus, Row, RowPhase, StderrMode};
@@ -19,7 +19,7 @@ pub(super) fn is_exit(name: &str) -> bool {
 
 impl Connection {
     /// As [`row_for`](Self::row_for), for messages that may overtake the confirmation.
-    fn ending_row(&mut self, message: u8, channel: u32) -> Result<Option<&mut Row>, Error> {
+    pub(super) fn early_row(&mut self, message: u8, channel: u32) -> Result<Option<&mut Row>, Error> {
         let is_opening =
             self.rows.get(&channel).is_some_and(|row| matches!(row.phase, RowPhase::Opening { .. }));
         if is_opening {
@@ -30,7 +30,7 @@ impl Connection {
 
     pub(super) fn on_eof(&mut self, payload: &[u8]) -> Result<(), Error> {
         let message = ChannelEof::decode(payload)?;
-        let Some(row) = self.ending_row(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
+        let Some(row) = self.early_row(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
         row.receive.eof = true;
         tell!(ChannelEofReceived, channel = message.recipient, "the peer has sent all");
         let mut wakes: Vec<_> = row.receive.waker.take().into_iter().collect();
@@ -44,7 +44,7 @@ impl Connection {
     pub(super) fn on_close(&mut self, payload: &[u8], out: &mut Outbound) -> Result<(), Error> {
         let message = ChannelClose::decode(payload)?;
         let id = message.recipient;
-        let Some(row) = self.ending_row(ChannelClose::NUMBER, id)? else { return Ok(()) };
+        let Some(row) = self.early_row(ChannelClose::NUMBER, id)? else { return Ok(()) };
         row.close_received = true;
         if !row.is_open() {
             // Where the answer goes is what the confirmation says.
@@ -79,7 +79,7 @@ impl Connection {
 
     /// Never answered, as RFC 4254 §6.10 says.
     pub(super) fn on_exit(&mut self, message: &ChannelRequest<'_>) -> Result<(), Error> {
-        let Some(row) = self.ending_row(ChannelRequest::NUMBER, message.recipient)? else { return Ok(()) };
+        let Some(row) = self.early_row(ChannelRequest::NUMBER, message.recipient)? else { return Ok(()) };
         if !row.close_sent {
             row.exit = Some(exit_status(message)?);
         }

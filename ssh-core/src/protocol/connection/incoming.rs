@@ -250,7 +250,7 @@ impl Connection {
         }
         let limit = self.common.limits.pending_requests;
         let waiting = self.waiting_bytes.saturating_add(message.fields.0.len());
-        let Some(row) = self.row_for(ChannelRequest::NUMBER, id)? else { return Ok(()) };
+        let Some(row) = self.early_row(ChannelRequest::NUMBER, id)? else { return Ok(()) };
         if row.close_sent {
             return Ok(());
         }
@@ -262,6 +262,12 @@ impl Connection {
         }
         let slot = message.want_reply.then(|| row.received_requests.push());
         if row.refuses_requests || full || message.name == KEEPALIVE {
+            if slot.is_some() && !row.is_open() {
+                // Where a refusal goes is what the confirmation says.
+                return Err(
+                    PeerMisbehaved::UnknownChannel { message: ChannelRequest::NUMBER, channel: id }.into()
+                );
+            }
             // Bounded: a refusal leaves at once unless an earlier request is undecided, of which there are few.
             if row.received_requests.len() > limit.saturating_mul(4) {
                 return Err(PeerMisbehaved::OutputNotRead.into());

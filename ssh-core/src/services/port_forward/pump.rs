@@ -115,7 +115,7 @@ async fn carry<R: Source, W: AsyncWrite + Unpin>(
             // The session may be over already; then there is nobody to tell.
             let _ = writer.notify("exit-signal", &abort());
         }
-        ending.has_begun();
+        ending.begin(&writer);
         sent
     };
     let down = receive(&mut reader, to_socket, &ending);
@@ -181,10 +181,14 @@ async fn read_chunks(
 ) -> io::Result<usize> {
     tokio::select! {
         biased;
-        read = reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, chunks) => read,
-        end = ending.is_due() => {
+        read = reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, chunks) => match read {
+            Err(error) if ending.is_ours(&error) => Ok(0),
+            read => read,
+        },
+        () = ending.is_due() => {
             reader.close();
-            end.map(|()| 0)
+            // What was waited for may have been on its way, so it is not to be taken for whole.
+            Err(io::ErrorKind::TimedOut.into())
         }
     }
 }
@@ -268,7 +272,7 @@ where
             let n = input.read(&mut buffer).await?;
             if n == 0 {
                 let ended = writer.shutdown().await;
-                ending.has_begun();
+                ending.begin(&writer);
                 return ended;
             }
             match writer.write_all(buffer.get(..n).unwrap_or_default()).await {

@@ -29,7 +29,7 @@ fn rfc4254_5_3_data_after_eof_is_dropped_and_bounded() {
     }
 }
 
-/// Nor does it say that a channel may end before it is confirmed, which Dev Tunnels' Go peers do; nothing else may come so early.
+/// Nor does it say that a channel may end before it is confirmed, which Dev Tunnels' Go peers do.
 #[test]
 fn the_end_of_a_channel_may_overtake_its_confirmation() {
     for role in BOTH {
