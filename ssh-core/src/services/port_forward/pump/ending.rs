@@ -59,9 +59,14 @@ impl Ending {
 
     /// Ready when our way has ended and the patience is over, counted from now.
     pub(super) async fn is_due(&self) {
-        if self.manner != Manner::CloseLater {
-            return std::future::pending().await;
+        match self.manner {
+            // Boxed, so that the many who never wait here are not larger for it.
+            Manner::CloseLater => Box::pin(self.run_out_of_patience()).await,
+            Manner::Eof | Manner::Close => std::future::pending().await,
         }
+    }
+
+    async fn run_out_of_patience(&self) {
         // Before the look at it, so that nothing is missed in between.
         let begins = self.begins.notified();
         if !self.has_begun.load(Ordering::Acquire) {
