@@ -8,6 +8,7 @@ mod engine_side;
 mod exchange;
 mod messages;
 mod packets;
+mod trailers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ssh_core::Error;
 use ssh_core::config::{Algorithms, Common, Extensions, Limits};
-use ssh_core::crypto::{CryptoProvider, Opener, Sealer};
+use ssh_core::crypto::{CryptoProvider, Opener, Sealer, SignatureAlgorithm};
 use ssh_core::error::PeerMisbehaved;
 use ssh_core::keys::{HostKey, KeyKind, PublicKey, SigningKey};
 use ssh_core::protocol::{
@@ -27,6 +28,7 @@ use crate::pair::start_of_time;
 use exchange::Exchange;
 pub use exchange::Reply;
 pub use messages::{Field, Offer, data, message, open, password, plain_packet, put_string};
+pub use trailers::Trailers;
 
 /// The engine under test and the peer that it talks to.
 #[derive(Debug)]
@@ -59,8 +61,11 @@ pub struct RawPeer {
     pub methods: Option<fn(&str) -> Vec<Method>>,
     /// The answer to every attempt; `None` leaves them undecided.
     pub answer: Option<AuthAnswer>,
-    /// How often a server was asked for another session. Each time it says that it does not have it.
+    /// How often a server was asked for another session. Each time it says that it does not have it, unless the test
+    /// [looks for it](Self::finds_sessions).
     pub resume_requests: usize,
+    /// The test decides what becomes of a connection that asks for another session.
+    pub finds_sessions: bool,
     /// How a client tries to log in.
     pub client_try: ClientTry,
     /// The server's answers to a client.
@@ -83,6 +88,16 @@ pub struct RawPeer {
     pub strict: bool,
     /// The key that a raw server proves.
     pub host_key: Arc<SigningKey>,
+    /// What it signs with.
+    pub host_algorithm: SignatureAlgorithm,
+    /// The method of the exchange, where that is not the first of our offer.
+    pub chosen_kex: Option<String>,
+    /// The MAC keys of the first exchange, the client's and the server's, for tokens.
+    pub mac_keys: [Vec<u8>; 2],
+    /// What stands behind payloads.
+    pub trailers: Trailers,
+    /// Packets in the clear are padded without regard to their length field.
+    pub aligns_without_length: bool,
     /// The engine's receiving half.
     pub inbound: Inbound,
     ours: Role,
@@ -163,6 +178,7 @@ impl RawPeer {
             methods: None,
             answer: Some(AuthAnswer::Accept),
             resume_requests: 0,
+            finds_sessions: false,
             client_try: ClientTry::Password,
             replies: Vec::new(),
             banners: Vec::new(),
@@ -174,6 +190,11 @@ impl RawPeer {
             session_id: Vec::new(),
             strict: false,
             host_key: Arc::new(key()),
+            host_algorithm: SignatureAlgorithm::Ed25519,
+            chosen_kex: None,
+            mac_keys: [Vec::new(), Vec::new()],
+            trailers: Trailers::default(),
+            aligns_without_length: false,
             inbound,
             ours,
             provider,
@@ -202,6 +223,7 @@ impl RawPeer {
         peer.host_key = Arc::clone(&session.host_key);
         (peer.engine, peer.inbound, peer.now) = (engine, inbound, session.now);
         peer.ident = None;
+        peer.receive_sequence = 0;
         peer.output.clear();
         peer.received.clear();
         peer.pull();
@@ -214,6 +236,12 @@ impl RawPeer {
         self.engine.ask_auth_methods();
         self.methods = Some(methods);
         self
+    }
+
+    /// Packets that we have sent and received on this connection, unless the exchange was strict.
+    #[must_use]
+    pub fn packets(&self) -> (u64, u64) {
+        (self.send_sequence.into(), self.receive_sequence.into())
     }
 
     /// Which role we play.

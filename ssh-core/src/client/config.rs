@@ -18,6 +18,7 @@ pub struct Config {
     pub(super) verifier: Arc<dyn HostKeyVerifier>,
     pub(super) credentials: Vec<Credential>,
     pub(super) policy: Option<Arc<dyn AuthPolicy>>,
+    pub(super) asks_for_methods: bool,
     pub(super) banner: Option<ShowBanner>,
     pub(super) algorithms: Algorithms,
     pub(super) limits: Limits,
@@ -72,6 +73,7 @@ struct Settings {
     user: Arc<str>,
     credentials: Vec<Credential>,
     policy: Option<Arc<dyn AuthPolicy>>,
+    asks_for_methods: bool,
     banner: Option<ShowBanner>,
     algorithms: Algorithms,
     limits: Limits,
@@ -98,6 +100,7 @@ impl Config {
                 user: user.into(),
                 credentials: Vec::new(),
                 policy: None,
+                asks_for_methods: true,
                 banner: None,
                 algorithms: Algorithms::default(),
                 limits: Limits::default(),
@@ -131,6 +134,16 @@ impl<State> ConfigBuilder<State> {
     #[must_use]
     pub fn auth_policy(mut self, policy: impl AuthPolicy + 'static) -> Self {
         self.settings.policy = Some(Arc::new(policy));
+        self
+    }
+
+    /// Begins with the first credential, instead of asking by the method `none` which methods the server takes
+    /// (RFC 4252 §5.2). For servers that count `none` as an attempt, or let in whoever tries it without asking who that is, as
+    /// those of Dev Tunnels may. Until the first refusal every method counts as one that the server takes. Without any
+    /// credential, `none` is tried nevertheless.
+    #[must_use]
+    pub fn begin_with_credentials(mut self) -> Self {
+        self.settings.asks_for_methods = false;
         self
     }
 
@@ -206,6 +219,7 @@ impl ConfigBuilder<Ready> {
             verifier,
             credentials: settings.credentials,
             policy: settings.policy,
+            asks_for_methods: settings.asks_for_methods,
             banner: settings.banner,
             algorithms: settings.algorithms,
             limits: settings.limits,

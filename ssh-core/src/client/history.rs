@@ -34,7 +34,13 @@ impl<'a> History<'a> {
         self.allowed.iter().any(|allowed| allowed == method)
     }
 
-    /// To be called when `none` was refused by a Dev Tunnels peer: adds what its list may have kept back.
+    /// Takes it that the server allows whatever is configured, as long as it has not said. Whether there is anything.
+    pub(super) fn allow_all(&mut self) -> bool {
+        self.allowed = self.list.iter().map(|credential| credential.method().to_owned()).collect();
+        !self.allowed.is_empty()
+    }
+
+    /// To be called when a Dev Tunnels peer has refused something: adds what its list may have kept back.
     ///
     /// The TypeScript server answers a method that is switched off, as `none` may be, with the same three names
     /// whatever it takes. It does not count such attempts, so trying costs nothing.

@@ -35,21 +35,24 @@ impl Login<'_> {
             match self.event().await? {
                 Event::HostKey(shown) => {
                     self.unless_ended(self.config.verifier.verify(&shown)).await??;
-                    self.shared.with(|engine| engine.accept_host_key())?;
-                }
-                // `none` tells which methods there are, and goes out with the service request.
-                Event::AuthReady => {
-                    self.begin("none", &ClientAuthRequest::None)?;
-                    let reply = self.reply().await?;
-                    if !self.note("none", None, reply)? {
-                        if self
-                            .shared
-                            .with(|engine| engine.peer_version().is_some_and(PeerVersion::is_dev_tunnels))
-                        {
-                            self.history.mistrust_list();
+                    let asks = self.config.asks_for_methods || !self.history.allow_all();
+                    self.shared.with(|engine| {
+                        if !asks {
+                            engine.wait_for_service();
                         }
-                        self.authenticate().await?;
+                        engine.accept_host_key()
+                    })?;
+                }
+                Event::AuthReady => {
+                    if self.history.allowed.is_empty() {
+                        // It goes out with the service request.
+                        self.begin("none", &ClientAuthRequest::None)?;
+                        let reply = self.reply().await?;
+                        if self.note("none", None, reply)? {
+                            return self.authenticated().await;
+                        }
                     }
+                    self.authenticate().await?;
                     return self.authenticated().await;
                 }
                 Event::Authenticated => return Ok(()),
@@ -139,6 +142,9 @@ impl Login<'_> {
             }
             AuthReply::Failure { methods, partial_success: false } => {
                 self.history.refused(method, key, methods);
+                if self.shared.with(|engine| engine.peer_version().is_some_and(PeerVersion::is_dev_tunnels)) {
+                    self.history.mistrust_list();
+                }
             }
             AuthReply::PkOk | AuthReply::ChangePassword { .. } | AuthReply::InfoRequest(_) => {
                 return Err(Error::Bug("an answer that the attempt does not have"));

@@ -25,7 +25,7 @@ pub struct Limits {
     pub auth_rounds: u32,
     /// How long a server's application may take to decide on one attempt. 10 s.
     pub auth_decision: Duration,
-    /// `packet_length` of a packet under encryption. 256 KiB.
+    /// `packet_length` of a packet under encryption, or in a session without any. 256 KiB.
     pub packet_bytes: u32,
     /// Channels at once, including those being opened. 256.
     pub channels: usize,

@@ -84,7 +84,10 @@ impl RawPeer {
                 }
                 Event::ResumeRequested(_) => {
                     self.resume_requests += 1;
-                    self.engine.refuse_resume(ReconnectFailure::SessionNotFound, self.now)
+                    match self.finds_sessions {
+                        true => Ok(()),
+                        false => self.engine.refuse_resume(ReconnectFailure::SessionNotFound, self.now),
+                    }
                 }
                 other => panic!("unexpected event {other:?}"),
             };
@@ -121,6 +124,7 @@ impl RawPeer {
             self.ident = Some(String::from_utf8(line).expect("ASCII").trim_end().to_owned());
         }
         while let Some(payload) = self.open_next() {
+            let payload = self.without_trailer(payload);
             match payload.first() {
                 Some(20) => self.kexinit_received.clone_from(&payload),
                 Some(31) => self.on_reply(&payload),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use ssh_core::crypto::{ActiveKeyExchange, MacKey, Opener, Sealer, ShareEncoding, SignatureAlgorithm};
+use ssh_core::crypto::{
+    ActiveKeyExchange, KeyExchange, MacKey, Opener, Sealer, ShareEncoding, SignatureAlgorithm,
+};
 use ssh_core::keys::PublicKey;
 use ssh_core::protocol::Role;
 
@@ -82,9 +84,8 @@ impl RawPeer {
     /// # Panics
     /// Without an exchange.
     pub fn send_share(&mut self) {
+        let method = self.method();
         let exchange = self.exchange.as_mut().expect("an exchange");
-        let name = exchange.offer.kex.split(',').next().expect("a method");
-        let method = self.provider.key_exchange(name).expect("a method of the provider");
         let active = method.start(self.provider.random).expect("randomness");
         let share = active.share().to_vec();
         exchange.active = Some(active);
@@ -107,15 +108,13 @@ impl RawPeer {
     pub fn reply(&mut self, spoil: impl FnOnce(&mut Reply)) -> Vec<u8> {
         let init = self.take(30).expect("the engine's share");
         let client_share = init[5..].to_vec();
-        let name = self.exchange.as_ref().expect("an exchange").offer.kex.clone();
-        let name = name.split(',').next().expect("a method");
-        let method = self.provider.key_exchange(name).expect("a method of the provider");
-        let (share, secret) = method.respond(&client_share, self.provider.random).expect("a share");
+        let (share, secret) = self.method().respond(&client_share, self.provider.random).expect("a share");
         let blob = self.host_blob.clone().unwrap_or_else(|| self.host_key.public_key().to_blob());
         let hash = self.exchange_hash(&blob, &client_share, &share, secret.encoded());
         let key = Arc::clone(&self.host_key);
-        let signature = key.sign(SignatureAlgorithm::Ed25519, &hash).expect("a signature");
-        let mut reply = Reply { host_key: blob, share, algorithm: "ssh-ed25519".into(), signature };
+        let signature = key.sign(self.host_algorithm, &hash).expect("a signature");
+        let algorithm = self.host_algorithm.name().into();
+        let mut reply = Reply { host_key: blob, share, algorithm, signature };
         spoil(&mut reply);
         self.make_keys(secret.encoded(), &hash);
         let mut signature = Vec::new();
@@ -124,16 +123,28 @@ impl RawPeer {
         message(31, &[Field::Bytes(&reply.host_key), Field::Bytes(&reply.share), Field::Bytes(&signature)])
     }
 
+    fn method(&self) -> &'static dyn KeyExchange {
+        let offered = &self.exchange.as_ref().expect("an exchange").offer.kex;
+        let first = || offered.split(',').next().expect("a method");
+        let name = self.chosen_kex.as_deref().unwrap_or_else(first);
+        self.provider.key_exchange(name).expect("a method of the provider")
+    }
+
     /// Sends NEWKEYS and seals with the new keys from there on.
     pub fn send_new_keys(&mut self) {
         let packet = self.seal(&[21]);
+        self.use_new_keys();
+        self.send_bytes(&packet);
+    }
+
+    /// Seals with the new keys from here on.
+    pub fn use_new_keys(&mut self) {
         if let Some(sealer) = self.exchange.as_mut().and_then(|exchange| exchange.sealer.take()) {
             self.sealer = Some(sealer);
             if self.strict {
                 self.send_sequence = 0;
             }
         }
-        self.send_bytes(&packet);
     }
 
     fn exchange_hash(&self, host_key: &[u8], client: &[u8], server: &[u8], secret: &[u8]) -> Vec<u8> {
@@ -173,6 +184,9 @@ impl RawPeer {
             key.truncate(len);
             key
         };
+        if self.mac_keys[0].is_empty() {
+            self.mac_keys = [derive(b'E', mac.key_len()), derive(b'F', mac.key_len())];
+        }
         let (out, back) = match self.ours {
             Role::Server => (*b"ACE", *b"BDF"),
             Role::Client => (*b"BDF", *b"ACE"),

@@ -22,10 +22,12 @@ impl RawPeer {
     /// # Panics
     /// If it cannot be sealed.
     pub fn seal(&mut self, payload: &[u8]) -> Vec<u8> {
+        let payload = &self.with_trailer(payload);
         let sequence = self.send_sequence;
         self.send_sequence = sequence.wrapping_add(1);
         let Some(sealer) = &mut self.sealer else {
-            let over = (payload.len() + 5) % 8;
+            let counted = if self.aligns_without_length { 1 } else { 5 };
+            let over = (payload.len() + counted) % 8;
             let padding = if 8 - over < 4 { 16 - over } else { 8 - over };
             return plain_packet(payload, u8::try_from(padding).expect("short padding"));
         };

@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex};
 use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::Error;
 use ssh_core::client::{AuthChoice, AuthContext, AuthPolicy, Credential, Identity, PolicyError};
+use ssh_core::crypto::default_provider;
 use ssh_core::error::AuthFailure;
+use ssh_core::keys::{KeyKind, SigningKey};
+use tests::raw_peer::{Field, message};
+use tests::scripted_server::{What, pk_ok, success};
 
-use super::support::{builder, credential, key, log_in, steps};
+use super::support::{builder, credential, key, log_in, log_in_to, steps};
 
 type Answers = Arc<Mutex<Vec<(&'static str, bool)>>>;
 
@@ -82,4 +86,26 @@ async fn a_policy_chooses_by_the_answers() {
     let login = log_in(builder().auth_policy(policy).build().unwrap(), steps(&[&["key B"]])).await;
     login.assert_in(&["none", "query A", "query B", "query C", "query B", "key B"]);
     assert_eq!(*answers.lock().unwrap(), [("A", false), ("B", true), ("C", false)]);
+}
+
+/// The list of signatures (RFC 8308 §3.1) has come by then.
+#[tokio::test]
+async fn who_begins_with_credentials_knows_what_the_server_takes() {
+    let provider = default_provider();
+    let rsa = provider.signatures.generate(KeyKind::Rsa, 3072).unwrap();
+    let rsa = Arc::new(SigningKey::new(&rsa, provider).unwrap());
+    for list in ["rsa-sha2-256", "rsa-sha2-512"] {
+        let ext_info = message(7, &[Field::U32(1), Field::Str("server-sig-algs"), Field::Str(list)]);
+        let config = builder().begin_with_credentials().authenticate(Credential::Key(Arc::clone(&rsa)));
+        let login = log_in_to("SSH-2.0-Script_1.0", config.build().unwrap(), vec![ext_info], |said| {
+            let What::Query(key, algorithm) = &said.what else { return vec![success()] };
+            vec![pk_ok(algorithm, key)]
+        })
+        .await;
+        let asked: Vec<&What> = login.said.iter().map(|said| &said.what).collect();
+        assert!(
+            matches!(&asked[..], [What::Query(_, asked), What::Signed(_, signed)] if asked == list && signed == list),
+            "{asked:?}"
+        );
+    }
 }

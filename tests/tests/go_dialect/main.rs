@@ -1,9 +1,17 @@
-//! What Dev Tunnels' Go library does on the wire and its TypeScript one, against which the interoperability tests run,
-//! does not. The peers are scripted: they send what the Go library sends, in its order.
+//! A peer that behaves on the wire as the Go implementation of Dev Tunnels SSH does, by its public source. It is not that
+//! implementation: what is read here is facts about orders, payloads and keys, and each is played by a scripted peer.
+//!
+//! What Go shares with TypeScript is tested against the npm packages themselves; this holds what Go alone does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod channel_ends;
 mod channels;
+mod ends;
 mod forwarding;
+mod go_peer;
+mod handshake;
+mod login;
+mod new_keys;
 mod plain_peer;
+mod reconnect;
 mod streams;

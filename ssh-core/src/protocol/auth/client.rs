@@ -17,6 +17,7 @@ pub(crate) struct ClientAuth {
     user: String,
     service: ServiceState,
     pending: Option<Pending>,
+    waits_for_service: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +134,8 @@ pub enum AuthReply {
 #[derive(Debug)]
 pub(crate) enum ClientProgress {
     Nothing,
+    /// The service that was waited for is there.
+    Ready,
     Reply(AuthReply),
     Banner(String),
 }
@@ -161,13 +164,19 @@ impl ToSign<'_> {
 
 impl ClientAuth {
     pub(crate) fn new(user: String) -> Self {
-        Self { user, service: ServiceState::NotAsked, pending: None }
+        Self { user, service: ServiceState::NotAsked, pending: None, waits_for_service: false }
     }
 
-    /// Asks for the authentication service. The first attempt may follow without waiting.
-    pub(crate) fn start(&mut self, out: &mut Outbound) -> Result<(), Error> {
+    /// The first attempt is not to go out with the request for the service, but to wait for it.
+    pub(crate) fn wait_for_service(&mut self) {
+        self.waits_for_service = true;
+    }
+
+    /// Asks for the authentication service. Whether the first attempt may follow without waiting.
+    pub(crate) fn start(&mut self, out: &mut Outbound) -> Result<bool, Error> {
         self.service = ServiceState::Asked;
-        out.send(|buffer| ServiceRequest { name: USERAUTH_SERVICE }.encode(buffer))
+        out.send(|buffer| ServiceRequest { name: USERAUTH_SERVICE }.encode(buffer))?;
+        Ok(!self.waits_for_service)
     }
 
     pub(crate) fn send(&mut self, request: &ClientAuthRequest<'_>, out: &mut Outbound) -> Result<(), Error> {
@@ -244,7 +253,8 @@ impl ClientAuth {
             }
             ServiceAccept::decode(payload)?;
             self.service = ServiceState::Accepted;
-            return Ok(ClientProgress::Nothing);
+            let waited = std::mem::take(&mut self.waits_for_service);
+            return Ok(if waited { ClientProgress::Ready } else { ClientProgress::Nothing });
         }
         if number == UserAuthBanner::NUMBER {
             let message = UserAuthBanner::decode(payload)?;

@@ -10,7 +10,7 @@ use super::{Auth, Engine};
 use crate::error::{Error, PeerMisbehaved, escape_text};
 use crate::protocol::connection::KEEPALIVE;
 use crate::protocol::messages::{
-    Disconnect, GlobalRequest, Phase, RequestFailure, Rest, Unimplemented, phase,
+    Disconnect, ExtInfo, GlobalRequest, Phase, RequestFailure, Rest, Unimplemented, phase,
 };
 use crate::protocol::reconnect::trailer::Trailer;
 use crate::protocol::reconnect::{is_enable, is_reconnect};
@@ -54,7 +54,9 @@ impl Engine {
             payload.truncate(len);
             self.on_trailer(&trailer, now)?;
         }
-        if self.waiting.is_some() && !is_enable(&payload) {
+        // What says how this connection speaks does not wait for whose it is. A Go client may send its EXT_INFO last.
+        let of_the_connection = payload.first() == Some(&ExtInfo::NUMBER) || is_enable(&payload);
+        if self.waiting.is_some() && !of_the_connection {
             return self.wait(payload, sequence);
         }
         self.route(payload, sequence, is_first_packet, now)?;
@@ -134,9 +136,9 @@ impl Engine {
             };
         }
         // RFC 4253 §7.1: from its KEXINIT to its NEWKEYS a peer sends nothing but the exchange. Dev Tunnels' Go peers
-        // go on with the connection protocol, which is borne.
+        // go on with whatever they were at, which is borne; of others only the connection protocol is.
         let not_in_exchange = matches!(phase(number), Phase::Service | Phase::ExtInfo | Phase::Auth);
-        if not_in_exchange && kex.peer_is_exchanging() {
+        if not_in_exchange && kex.peer_is_exchanging() && !kex.peer_is_dev_tunnels_go() {
             return Err(PeerMisbehaved::UnexpectedMessage(number).into());
         }
         Ok(())

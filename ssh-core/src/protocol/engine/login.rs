@@ -25,10 +25,21 @@ impl Engine {
         let Auth::Client(auth) = &mut self.auth else {
             return Err(Error::Bug("a server was given a host key"));
         };
-        auth.start(&mut self.transport.out)?;
+        let ready = auth.start(&mut self.transport.out)?;
         self.stages.pass(Progress::StartingSessionAuthentication);
-        self.events.push_back(Event::AuthReady);
+        if ready {
+            self.events.push_back(Event::AuthReady);
+        }
         Ok(())
+    }
+
+    /// Client, before [`accept_host_key`](Self::accept_host_key): [`Event::AuthReady`] is to come when the server has
+    /// accepted the service, by when it has also said which signatures it takes, if it says so at all (RFC 8308 §2.4). That is a
+    /// round trip later.
+    pub fn wait_for_service(&mut self) {
+        if let Auth::Client(auth) = &mut self.auth {
+            auth.wait_for_service();
+        }
     }
 
     /// Client: makes an attempt. One at a time; the answer is [`Event::AuthReply`].
@@ -107,6 +118,7 @@ impl Engine {
                     self.transport.kex.peer_version().is_some_and(PeerVersion::is_dev_tunnels);
                 match auth.handle(payload, from_dev_tunnels)? {
                     ClientProgress::Nothing => {}
+                    ClientProgress::Ready => self.events.push_back(Event::AuthReady),
                     ClientProgress::Banner(text) => self.events.push_back(Event::Banner(text)),
                     ClientProgress::Reply(reply) => {
                         let proof = Authenticated::by_client(&reply);

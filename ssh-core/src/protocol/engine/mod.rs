@@ -170,7 +170,10 @@ impl Engine {
     ) -> Result<(Self, Inbound), Error> {
         common.algorithms = common.algorithms.supported_by(common.provider)?;
         let common = Arc::new(common);
-        let inbound = Inbound::new(role, common.limits.packet_bytes);
+        let mut inbound = Inbound::new(role, common.limits.packet_bytes);
+        if common.algorithms.is_insecure() {
+            inbound = inbound.without_security();
+        }
         let mut out = Outbound::new(common.provider.random)?;
         out.trace_channel_data = common.limits.trace_channel_data;
         tell!(SessionConnecting, ?role, "connecting");

@@ -53,21 +53,13 @@ impl PeerVersion {
     /// they did not start.
     #[must_use]
     pub fn is_dev_tunnels(&self) -> bool {
-        const NAMES: [&str; 5] = [
-            "Microsoft.VisualStudio.Ssh",
-            "Microsoft.DevTunnels.Ssh",
-            "vs-ssh",
-            "dev-tunnels-ssh",
-            "dev-tunnels-ssh-go",
-        ];
-        let software = self.0.splitn(3, '-').nth(2).unwrap_or_default();
-        let software = software.split(' ').next().unwrap_or_default();
-        let name = software.rsplit_once('_').map_or(software, |(name, _)| name);
-        NAMES.contains(&name)
+        const NAMES: [&str; 4] =
+            ["Microsoft.VisualStudio.Ssh", "Microsoft.DevTunnels.Ssh", "vs-ssh", "dev-tunnels-ssh"];
+        NAMES.contains(&self.info().name) || self.is_dev_tunnels_go()
     }
 
-    /// Whether the peer is the Go library of Dev Tunnels. It differs from the others in that its streams end with a
-    /// channel's CLOSE only, and its forwards pass no EOF on.
+    /// Whether it is the one in Go, which has ways of its own in a key exchange, and whose streams and forwards end with a
+    /// channel's CLOSE only.
     #[must_use]
     pub fn is_dev_tunnels_go(&self) -> bool {
         self.info().name == "dev-tunnels-ssh-go"
@@ -100,7 +92,7 @@ mod tests {
         ] {
             let version = PeerVersion::parse(line.as_bytes()).unwrap();
             assert_eq!(version.is_dev_tunnels(), dev_tunnels, "{line}");
-            assert_eq!(version.is_dev_tunnels_go(), line.contains("-go_"), "{line}");
+            assert_eq!(version.is_dev_tunnels_go(), line.contains("-go"), "{line}");
             assert_eq!(version.as_str(), line);
             let info = version.info();
             assert!(line.contains(info.name) && info.version.is_none_or(|part| line.contains(part)));

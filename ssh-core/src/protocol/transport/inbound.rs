@@ -1,4 +1,8 @@
+mod stragglers;
+
 use bytes::{Buf as _, Bytes, BytesMut};
+
+use stragglers::Successor;
 
 use super::blocks::Blocks;
 use super::ident::{MAX_BANNER_BYTES, MAX_BANNER_LINES, MAX_IDENT_LEN, PeerVersion};
@@ -18,6 +22,7 @@ pub struct Inbound {
     /// The first line that a server sent before its version, for display: what it has to say if it never sends one.
     said: Option<Box<str>>,
     opener: Box<dyn Opener>,
+    successor: Option<Box<Successor>>,
     /// Packet number since the last reset, for MACs and nonces.
     sequence: u32,
     packets_under_key: u64,
@@ -61,6 +66,9 @@ pub struct Packet {
 pub struct NextOpener {
     pub(crate) opener: Box<dyn Opener>,
     pub(crate) reset_sequence: bool,
+    /// Whether the peer may go on with the previous key for a while: Dev Tunnels' Go peers seal with the new one only
+    /// once they have our NEWKEYS.
+    pub(crate) after_stragglers: bool,
 }
 
 /// `packet_length` of a packet in the clear (RFC 4253 §6.1).
@@ -79,11 +87,18 @@ impl Inbound {
             stage: Stage::Ident { allow_lines: role == Role::Client, lines: 0, bytes: 0 },
             said: None,
             opener: Box::new(Plain),
+            successor: None,
             sequence: 0,
             packets_under_key: 0,
             max_packet: MAX_PLAIN_PACKET,
             max_sealed_packet,
         }
+    }
+
+    /// For a session whose packets all come in the clear, and may be as large as others.
+    pub(crate) fn without_security(mut self) -> Self {
+        self.max_packet = self.max_sealed_packet;
+        self
     }
 
     /// Where the driver puts what it reads, at the end, with room for at least `len` bytes.
@@ -113,13 +128,21 @@ impl Inbound {
 
     /// Continues after NEWKEYS.
     pub fn install(&mut self, next: NextOpener) {
+        self.stage = Stage::Head;
+        if next.after_stragglers {
+            self.successor = Some(Box::new(Successor::new(next)));
+        } else {
+            self.use_key(next);
+        }
+    }
+
+    fn use_key(&mut self, next: NextOpener) {
         self.opener = next.opener;
         self.max_packet = self.max_sealed_packet;
         self.packets_under_key = 0;
         if next.reset_sequence {
             self.sequence = 0;
         }
-        self.stage = Stage::Head;
     }
 
     /// The next version line or packet, or `None` until there are more bytes, or a key after NEWKEYS.
@@ -154,15 +177,25 @@ impl Inbound {
                     let Some(head) = self.blocks.current().get_mut(..self.opener.head_len()) else {
                         return Ok(None);
                     };
+                    if let Some(successor) = &mut self.successor {
+                        successor.head = head.to_vec();
+                    }
                     let length = self.opener.open_length(self.sequence, head);
-                    let total = self.check_length(length)?;
-                    self.stage = Stage::Body { total };
+                    match self.check_length(length) {
+                        Ok(total) => self.stage = Stage::Body { total },
+                        Err(error) => self.succeed().ok_or(error)?,
+                    }
                 }
                 Stage::Body { total } => {
                     if self.blocks.len() < total {
                         return Ok(None);
                     }
-                    return self.open(total).map(Some);
+                    if self.successor.is_none() {
+                        return self.open(total).map(Some);
+                    }
+                    if let Some(packet) = self.open_straggler(total)? {
+                        return Ok(Some(packet));
+                    }
                 }
                 Stage::AwaitKey => return Ok(None),
             }
@@ -232,15 +265,25 @@ impl Inbound {
     }
 
     fn open(&mut self, total: usize) -> Result<Input, Error> {
-        // A counter that comes round under one key would accept a replay.
-        if self.packets_under_key > u64::from(u32::MAX) {
-            return Err(PeerMisbehaved::CounterExhausted.into());
-        }
+        self.check_counter()?;
         let mut packet = self.blocks.current().split_to(total);
         self.opener.open(self.sequence, &mut packet).map_err(|error| match error {
             CryptoError::Unauthentic => Error::PeerMisbehaved(PeerMisbehaved::BadMac),
             other => Error::Crypto(other),
         })?;
+        self.take_opened(packet)
+    }
+
+    /// A counter that comes round under one key would accept a replay.
+    fn check_counter(&self) -> Result<(), PeerMisbehaved> {
+        if self.packets_under_key > u64::from(u32::MAX) {
+            return Err(PeerMisbehaved::CounterExhausted);
+        }
+        Ok(())
+    }
+
+    fn take_opened(&mut self, mut packet: BytesMut) -> Result<Input, Error> {
+        let total = packet.len();
         let padding = packet.get(4).copied().map(usize::from).ok_or(PeerMisbehaved::Padding)?;
         let end = total.checked_sub(self.opener.framing().tag_len).and_then(|end| end.checked_sub(padding));
         let end = end.filter(|end| padding >= 4 && *end > 5).ok_or(PeerMisbehaved::Padding)?;

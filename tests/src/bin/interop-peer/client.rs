@@ -31,6 +31,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
         .verify_host_key(client::danger::AcceptAnyHostKey)
         .algorithms(arguments.algorithms.clone())
         .limits(arguments.limits());
+    // The servers of others let everybody in who tries `none`, and say nothing of a key then.
+    config = config.begin_with_credentials();
     for credential in credentials(arguments)? {
         config = config.authenticate(credential);
     }

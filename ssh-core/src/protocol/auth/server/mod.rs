@@ -147,7 +147,8 @@ impl ServerAuth {
         match (&self.state, number) {
             // RFC 4252 §5.1: after success, further requests are ignored.
             (ServerState::Done, UserAuthRequest::NUMBER) => Ok(ServerProgress::Nothing),
-            (ServerState::NoService | ServerState::Idle, ServiceRequest::NUMBER) => {
+            // Dev Tunnels' Go clients ask again with each login that they try.
+            (ServerState::NoService | ServerState::Idle | ServerState::Asked(_), ServiceRequest::NUMBER) => {
                 self.on_service(payload, out)
             }
             // RFC 4256 §3.1: another request ends the conversation.
@@ -157,8 +158,11 @@ impl ServerAuth {
             (ServerState::Asked(_), UserAuthInfoResponse::NUMBER) => self.on_answers(payload, now, out),
             (
                 ServerState::Beginning | ServerState::Deciding(_) | ServerState::Delaying { .. },
-                UserAuthRequest::NUMBER,
+                UserAuthRequest::NUMBER | ServiceRequest::NUMBER,
             ) => {
+                if number == ServiceRequest::NUMBER {
+                    check_service(payload)?;
+                }
                 self.queued_bytes = self.queued_bytes.saturating_add(payload.len());
                 if self.queued_bytes > MAX_QUEUED {
                     return Err(PeerMisbehaved::PreAuthTraffic.into());
@@ -171,10 +175,7 @@ impl ServerAuth {
     }
 
     fn on_service(&mut self, payload: &[u8], out: &mut Outbound) -> Result<ServerProgress, Error> {
-        let message = ServiceRequest::decode(payload)?;
-        if message.name != USERAUTH_SERVICE {
-            return Err(PeerMisbehaved::UnknownService.into());
-        }
+        check_service(payload)?;
         self.state = ServerState::Idle;
         out.send(|buffer| ServiceAccept { name: OptionalText(USERAUTH_SERVICE.as_bytes()) }.encode(buffer))?;
         Ok(ServerProgress::Nothing)
@@ -348,6 +349,15 @@ impl ServerAuth {
         self.queued_bytes = self.queued_bytes.saturating_sub(payload.len());
         Some(payload)
     }
+}
+
+/// Before the login there is one service to ask for.
+fn check_service(payload: &[u8]) -> Result<(), Error> {
+    let message = ServiceRequest::decode(payload)?;
+    if message.name != USERAUTH_SERVICE {
+        return Err(PeerMisbehaved::UnknownService.into());
+    }
+    Ok(())
 }
 
 impl Deciding {

@@ -20,15 +20,20 @@ impl Engine {
     }
 
     pub(in crate::protocol::engine) fn on_extensions(&mut self, theirs: Extensions) -> Result<(), Error> {
-        // The first one counts: the trailer cannot change its form.
-        if self.transport.extensions.is_some() || matches!(self.auth, Auth::Done(_)) {
+        // The first one counts: the trailer cannot change its form. Behind the login there is none, unless the connection
+        // carries an older session and its peer is slow to say so.
+        let logged_in = matches!(self.auth, Auth::Done(_));
+        if self.transport.extensions.is_some() || (logged_in && !self.is_resumable()) {
             return Ok(());
         }
         // Nothing is agreed that we did not list.
-        self.transport.extensions = Some(theirs.and(self.our_extensions()));
+        let listed = if logged_in { self.offered_extensions() } else { self.our_extensions() };
+        self.transport.extensions = Some(theirs.and(listed));
         let both = self.shared_extensions();
         let Some(resumption) = self.resumption.as_mut().filter(|_| both.reconnect) else { return Ok(()) };
-        resumption.agreed = both;
+        if !logged_in {
+            resumption.agreed = both;
+        }
         self.transport.out.enable_trailer(both.trailer()).inspect_err(|error| {
             tell!(SessionReconnectInitFailed, %error, "reconnecting was not switched on");
         })
@@ -47,8 +52,11 @@ impl Engine {
 
     /// What both sides list on this connection.
     fn shared_extensions(&self) -> Extensions {
-        let offer = self.resumption.as_ref().map(|resumption| &resumption.offer);
-        Extensions::offered(offer).and(self.transport.extensions.unwrap_or_default())
+        self.offered_extensions().and(self.transport.extensions.unwrap_or_default())
+    }
+
+    fn offered_extensions(&self) -> Extensions {
+        Extensions::offered(self.resumption.as_ref().map(|resumption| &resumption.offer))
     }
 
     /// The login is over: from now on the session can be resumed, or never.

@@ -190,6 +190,11 @@ impl Kex {
         self.peer_version.as_ref()
     }
 
+    /// Whether the peer says that it is Dev Tunnels' implementation in Go.
+    pub(crate) fn peer_is_dev_tunnels_go(&self) -> bool {
+        self.peer_version.as_ref().is_some_and(PeerVersion::is_dev_tunnels_go)
+    }
+
     pub(crate) fn set_peer_version(&mut self, version: PeerVersion) {
         self.peer_version = Some(version);
     }
@@ -270,7 +275,10 @@ impl Kex {
                 self.deadline = None;
                 self.ignore_guess = false;
                 let first = !std::mem::replace(&mut self.first_done, true);
-                Ok(KexProgress::Done { next: NextOpener { opener, reset_sequence: self.strict }, first })
+                // What comes in the clear after the first NEWKEYS is nobody's.
+                let after_stragglers = !first && !self.strict && self.peer_is_dev_tunnels_go();
+                let next = NextOpener { opener, reset_sequence: self.strict, after_stragglers };
+                Ok(KexProgress::Done { next, first })
             }
             (number, _) => Err(PeerMisbehaved::UnexpectedMessage(number).into()),
         }

@@ -3,7 +3,7 @@
 use super::exchange_hash::{Transcript, join_signature, put_share, read_share, split_signature};
 use super::negotiate::HostKeyAlgorithm;
 use super::{Exchange, Kex, KexProgress};
-use crate::crypto::{ActiveKeyExchange, CryptoError};
+use crate::crypto::{ActiveKeyExchange, CryptoError, SignatureAlgorithm};
 use crate::error::{Error, PeerMisbehaved};
 use crate::keys::{Certificate, HostKey, PublicKey};
 use crate::protocol::Role;
@@ -77,11 +77,14 @@ impl Kex {
         if name != algorithm.name().as_bytes() {
             return Err(PeerMisbehaved::BadHostSignature.into());
         }
-        self.common.provider.signatures.verify(algorithm, &shown.key, &hash, blob).map_err(|error| {
-            match error {
-                CryptoError::Backend => Error::Crypto(error),
-                _ => PeerMisbehaved::BadHostSignature.into(),
-            }
+        let verify = |algorithm| self.common.provider.signatures.verify(algorithm, &shown.key, &hash, blob);
+        let verified = verify(algorithm).or_else(|error| match self.hash_of_the_key(algorithm) {
+            Some(other) => verify(other),
+            None => Err(error),
+        });
+        verified.map_err(|error| match error {
+            CryptoError::Backend => Error::Crypto(error),
+            _ => PeerMisbehaved::BadHostSignature.into(),
         })?;
         let known = self.host_key.as_ref();
         // It is the key that was accepted; a certificate may have been renewed.
@@ -92,6 +95,18 @@ impl Kex {
         self.host_key = Some(shown.key.clone());
         self.switch_keys(exchange, &secret, hash, out)?;
         Ok(if is_new { KexProgress::HostKey(shown) } else { KexProgress::Going })
+    }
+
+    /// Dev Tunnels' Go servers sign with the hash that goes with the size of their RSA key, SHA-256 below 4096 bits, and
+    /// say that it was the one agreed on. The other one, if it might have been agreed on as well.
+    fn hash_of_the_key(&self, agreed: SignatureAlgorithm) -> Option<SignatureAlgorithm> {
+        let other = match agreed {
+            SignatureAlgorithm::RsaSha256 => SignatureAlgorithm::RsaSha512,
+            SignatureAlgorithm::RsaSha512 => SignatureAlgorithm::RsaSha256,
+            _ => return None,
+        };
+        let is_ours = self.common.algorithms.host_keys().contains(&other);
+        (is_ours && self.peer_is_dev_tunnels_go()).then_some(other)
     }
 
     fn transcript<'a>(
