@@ -10,8 +10,8 @@ pub(crate) use tests::raw_peer::{Field, data};
 use tests::raw_peer::{Offer, message, open, plain_packet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-/// The version line of the Go library.
-pub(crate) const GO: &str = "SSH-2.0-dev-tunnels-ssh-go_0.1";
+pub(crate) use crate::go_peer::VERSION as GO;
+
 /// The window and the packets that the Go library offers.
 pub(crate) const WINDOW: u32 = 1024 * 1024;
 pub(crate) const PACKET: u32 = 32 * 1024;
