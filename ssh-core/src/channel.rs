@@ -16,7 +16,8 @@ pub use crate::protocol::{ChannelTerms, ExitStatus, PeerRequest};
 /// A channel of a session (RFC 4254 §5): a stream of bytes each way, with an end of file each way, and requests.
 ///
 /// Reading and writing are `AsyncRead` and `AsyncWrite`. `shutdown` sends EOF and leaves the other way open; dropping
-/// the channel, or both halves of it, closes it. What was written before is still delivered.
+/// the channel, or both halves of it, closes it. What was written before is still delivered. The Go library of Dev Tunnels
+/// tells whoever reads there of the close only.
 ///
 /// # Cancel safety
 /// A dropped read or write future has read or written nothing. No byte is lost between calls.
@@ -230,6 +231,11 @@ impl Handle {
         self.shared.with(|engine| engine.poll_write(self.id, cx, slices)).map_err(to_io)
     }
 
+    fn close(&self) {
+        // An error means that the session is over, which everybody sees.
+        let _ = self.shared.with(|engine| engine.close_channel(self.id));
+    }
+
     fn shutdown(&self) -> io::Result<()> {
         match self.shared.with(|engine| engine.send_eof(self.id)) {
             // The peer closed first: there is nobody left to tell.
@@ -274,9 +280,19 @@ impl ChannelReader {
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.handle.shared.with(|engine| engine.exit_status(self.handle.id))
     }
+
+    /// Closes the channel, both halves of it.
+    pub(crate) fn close(&self) {
+        self.handle.close();
+    }
 }
 
 impl ChannelWriter {
+    /// Closes the channel, both halves of it.
+    pub(crate) fn close(&self) {
+        self.handle.close();
+    }
+
     /// Sends a channel request that wants no answer, for instance `exit-status`.
     ///
     /// # Errors

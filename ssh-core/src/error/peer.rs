@@ -86,9 +86,6 @@ pub enum PeerMisbehaved {
     /// RFC 4254 §5.2: a window over 2^32-1 bytes.
     #[error("a window adjust goes past 2^32-1")]
     WindowOverflow,
-    /// RFC 4254 §5.3: data or EOF after EOF.
-    #[error("data after end of file")]
-    DataAfterEof,
     /// RFC 4254 §5.1: a second answer to an open, or one that nobody waits for.
     #[error("an answer to an open that nobody asked for")]
     UnsolicitedOpenReply,

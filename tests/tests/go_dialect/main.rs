@@ -4,9 +4,14 @@
 //! What Go shares with TypeScript is tested against the npm packages themselves; this holds what Go alone does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod channel_ends;
+mod channels;
 mod ends;
+mod forwarding;
 mod go_peer;
 mod handshake;
 mod login;
 mod new_keys;
+mod plain_peer;
 mod reconnect;
+mod streams;

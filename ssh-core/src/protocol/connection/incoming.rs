@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::channel::{ExitStatus, OpenFailure, OpenFailureReason, Row, RowPhase, StderrMode};
+use super::channel::{OpenFailure, OpenFailureReason, Row, RowPhase, StderrMode};
+use super::ends::is_exit;
 use super::initial_request::INITIAL_CHANNEL_REQUEST;
 use super::open::send_open_failure;
 use super::{Connection, ConnectionEvent, GlobalPeerRequest, GlobalReply, MAX_WAITING, OfferedChannel};
@@ -17,11 +18,11 @@ use crate::protocol::messages::{
 };
 use crate::protocol::transport::outbound::Outbound;
 use crate::protocol::wide;
-use crate::protocol::wire::{Reader, WireError};
+use crate::protocol::wire::WireError;
 use crate::trace::tell;
 
 /// Names of channel types and requests may not be longer, in bytes.
-const MAX_NAME: usize = 256;
+pub(super) const MAX_NAME: usize = 256;
 /// The keepalive that OpenSSH and Dev Tunnels peers send, on channels and for the session.
 pub(crate) const KEEPALIVE: &str = "keepalive@openssh.com";
 pub(super) const STDERR: u32 = 1;
@@ -61,7 +62,7 @@ impl Connection {
     }
 
     /// The open channel that a message is for; `None` if it has been closed; an error if it never was.
-    fn row_for(&mut self, message: u8, channel: u32) -> Result<Option<&mut Row>, Error> {
+    pub(super) fn row_for(&mut self, message: u8, channel: u32) -> Result<Option<&mut Row>, Error> {
         let unknown = PeerMisbehaved::UnknownChannel { message, channel };
         let was_used = channel < self.next_id;
         match self.rows.get_mut(&channel) {
@@ -95,15 +96,14 @@ impl Connection {
     fn accept_data(&mut self, message: u8, id: u32, len: usize) -> Result<Option<&mut Row>, Error> {
         let max_packet = usize::try_from(self.common.limits.channel_packet).unwrap_or(usize::MAX);
         let Some(row) = self.row_for(message, id)? else { return Ok(None) };
-        if row.receive.eof {
-            return Err(PeerMisbehaved::DataAfterEof.into());
-        }
         if len > max_packet {
             return Err(PeerMisbehaved::PacketOverrun.into());
         }
         row.receive.window.on_data(len)?;
         row.bytes_received = row.bytes_received.saturating_add(wide(len));
-        Ok((len > 0 && !row.close_sent && !row.close_received).then_some(row))
+        // Of what comes behind an end nobody is to know: the reader has been told that there is no more. Dev Tunnels' Go
+        // peers send it when one of their threads ends a channel that another one is still writing to.
+        Ok((len > 0 && !row.receive_ended() && !row.close_sent).then_some(row))
     }
 
     fn on_extended_data(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
@@ -213,6 +213,7 @@ impl Connection {
         tell!(ChannelOpened, channel = id, "channel opened");
         self.round_trip.add(self.now.saturating_duration_since(since));
         self.wakes.extend(waker);
+        self.answer_early_close(id, out)?;
         if abandoned { self.release(id, out) } else { Ok(()) }
     }
 
@@ -238,75 +239,20 @@ impl Connection {
         Ok(())
     }
 
-    fn on_eof(&mut self, payload: &Bytes) -> Result<(), Error> {
-        let message = ChannelEof::decode(payload)?;
-        let Some(row) = self.row_for(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
-        row.receive.eof = true;
-        tell!(ChannelEofReceived, channel = message.recipient, "the peer has sent all");
-        let mut wakes: Vec<_> = row.receive.waker.take().into_iter().collect();
-        if let StderrMode::Queue(stderr) = &mut row.receive.stderr {
-            wakes.extend(stderr.waker.take());
-        }
-        self.wakes.append(&mut wakes);
-        Ok(())
-    }
-
-    fn on_close(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
-        let message = ChannelClose::decode(payload)?;
-        let id = message.recipient;
-        let Some(row) = self.row_for(ChannelClose::NUMBER, id)? else { return Ok(()) };
-        row.close_received = true;
-        tell!(ChannelClosed, channel = id, "the peer closed a channel");
-        let recipient = row.send.remote;
-        let answer = !std::mem::replace(&mut row.close_sent, true);
-        let unused = answer && row.offered && row.receive.window.is_untouched();
-        let mut wakes = Vec::new();
-        row.wake_all(&mut wakes);
-        self.wakes.append(&mut wakes);
-        if unused {
-            self.churn.add(self.now)?;
-        }
-        if answer {
-            out.send(|buffer| ChannelClose { recipient }.encode(buffer))?;
-        }
-        self.refuse_initial(id, out)
-    }
-
     fn on_channel_request(&mut self, payload: &Bytes, out: &mut Outbound) -> Result<(), Error> {
         let message = ChannelRequest::decode(payload)?;
         if message.name.len() > MAX_NAME {
             return Err(WireError::TooLong.into());
         }
         let id = message.recipient;
+        if is_exit(message.name) {
+            return self.on_exit(&message);
+        }
         let limit = self.common.limits.pending_requests;
         let waiting = self.waiting_bytes.saturating_add(message.fields.0.len());
-        let Some(row) = self.row_for(ChannelRequest::NUMBER, id)? else { return Ok(()) };
+        let Some(row) = self.early_row(ChannelRequest::NUMBER, id)? else { return Ok(()) };
         if row.close_sent {
             return Ok(());
-        }
-        match message.name {
-            // Never answered, as RFC 4254 §6.10 says.
-            "exit-status" => {
-                let mut reader = Reader::new(message.fields.0);
-                let code = reader.u32()?;
-                reader.finish()?;
-                row.exit = Some(ExitStatus::Code(code));
-                return Ok(());
-            }
-            "exit-signal" => {
-                let mut reader = Reader::new(message.fields.0);
-                let name = escape_text(reader.string_max(MAX_NAME)?);
-                reader.boolean()?;
-                let message = escape_text(reader.string()?);
-                // Some peers leave out the language.
-                if !reader.is_empty() {
-                    reader.string()?;
-                }
-                reader.finish()?;
-                row.exit = Some(ExitStatus::Signal { name, message });
-                return Ok(());
-            }
-            _ => {}
         }
         let full = row.received_requests.len() >= limit
             || row.unread_requests.len() >= limit
@@ -316,6 +262,12 @@ impl Connection {
         }
         let slot = message.want_reply.then(|| row.received_requests.push());
         if row.refuses_requests || full || message.name == KEEPALIVE {
+            if slot.is_some() && !row.is_open() {
+                // Where a refusal goes is what the confirmation says.
+                return Err(
+                    PeerMisbehaved::UnknownChannel { message: ChannelRequest::NUMBER, channel: id }.into()
+                );
+            }
             // Bounded: a refusal leaves at once unless an earlier request is undecided, of which there are few.
             if row.received_requests.len() > limit.saturating_mul(4) {
                 return Err(PeerMisbehaved::OutputNotRead.into());

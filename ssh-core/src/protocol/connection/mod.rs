@@ -5,6 +5,7 @@ mod channel;
 mod channel_requests;
 mod churn;
 mod closing;
+mod ends;
 mod extended_queue;
 mod global_requests;
 mod incoming;
@@ -253,6 +254,11 @@ impl Connection {
         let mut ids: Vec<_> = self.rows.iter().filter(|(_, row)| row.is_open()).map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// Whether it was the peer who opened the channel.
+    pub(crate) fn was_offered(&self, id: u32) -> bool {
+        self.rows.get(&id).is_some_and(|row| row.offered)
     }
 
     /// How the program behind the channel ended, if the peer said so.

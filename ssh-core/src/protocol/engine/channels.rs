@@ -184,6 +184,12 @@ impl Engine {
         read.map(|read| self.fatal(read))
     }
 
+    /// Whether it was the peer who opened the channel.
+    #[must_use]
+    pub fn was_channel_offered(&self, id: u32) -> bool {
+        self.connection.was_offered(id)
+    }
+
     pub fn send_eof(&mut self, id: u32) -> Result<(), Error> {
         let sent = self.connection.send_eof(id, &mut self.transport.out);
         self.fatal(sent)

@@ -261,6 +261,12 @@ impl Engine {
         self.transport.kex.peer_version()
     }
 
+    /// Whether the peer is the [Go library of Dev Tunnels](PeerVersion::is_dev_tunnels_go).
+    #[must_use]
+    pub fn peer_is_dev_tunnels_go(&self) -> bool {
+        self.peer_version().is_some_and(PeerVersion::is_dev_tunnels_go)
+    }
+
     /// Where both ends are, for [`connection_info`](Self::connection_info).
     pub fn set_addresses(&mut self, addresses: Addresses) {
         self.addresses = addresses;

@@ -58,8 +58,10 @@ impl PeerVersion {
         NAMES.contains(&self.info().name) || self.is_dev_tunnels_go()
     }
 
-    /// Whether it is the one in Go, which has ways of its own in a key exchange.
-    pub(crate) fn is_dev_tunnels_go(&self) -> bool {
+    /// Whether it is the one in Go, which has ways of its own in a key exchange, and whose streams and forwards end with a
+    /// channel's CLOSE only.
+    #[must_use]
+    pub fn is_dev_tunnels_go(&self) -> bool {
         self.info().name == "dev-tunnels-ssh-go"
     }
 }

@@ -3,10 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Shared;
 use super::event::{ForwardEvent, Target};
@@ -144,16 +146,24 @@ pub(super) async fn grant(shared: &Arc<Shared>, request: IncomingRequest, fields
     request.accept(&granted_port(shared, port));
     let bound = Target::new(&fields.host, port);
     shared.events.emit(ForwardEvent::Listening { bind: bound.clone() });
+    let settled = Instant::now() + if shared.is_dev_tunnels_go() { SETTLING } else { Duration::ZERO };
     let start = |socket| {
         let bound = bound.clone();
         listen(shared, socket, move |shared, socket: TcpStream, from: SocketAddr| {
-            let fields = fields_of(&shared, &bound, from);
-            pass_on(shared, socket.into(), from.to_string(), fields, bound.clone())
+            let (fields, bound) = (fields_of(&shared, &bound, from), bound.clone());
+            async move {
+                tokio::time::sleep_until(settled).await;
+                pass_on(shared, socket.into(), from.to_string(), fields, bound).await;
+            }
         })
     };
     let listeners = sockets.into_iter().filter_map(start).collect();
     shared.granted.add(Forward { bound, listeners }, &shared.hooks);
 }
+
+/// The Go library of Dev Tunnels notes a port in another thread than the one that sees its channels. A channel that comes
+/// right behind the answer may be ahead of the note, and is then confirmed and left alone for ever.
+const SETTLING: Duration = Duration::from_millis(100);
 
 fn at_the_limit() -> IoError {
     IoError::from(&io::Error::other(

@@ -298,6 +298,11 @@ impl Drop for PortForwarding {
 }
 
 impl Shared {
+    /// Whether the peer is the Go library of Dev Tunnels.
+    fn is_dev_tunnels_go(&self) -> bool {
+        self.session.shared().with(|engine| engine.peer_is_dev_tunnels_go())
+    }
+
     async fn open_direct(
         &self,
         target: &Target,

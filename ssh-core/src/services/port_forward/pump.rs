@@ -1,11 +1,15 @@
 //! Bytes between a socket and a channel, both ways, each end of file on its own.
 
+mod ending;
+
 use std::io::{self, IoSlice};
 
 use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use ending::Ending;
 
 use crate::channel::{Channel, ChannelReader, ChannelWriter, ExitStatus};
 use crate::protocol::wire::Write as _;
@@ -21,6 +25,9 @@ const MAX_CHUNKS: usize = 64;
 /// Carries everything between `socket` and `channel` until both ways have ended. An end of file passes through and
 /// leaves the other way open; a reset passes through as `exit-signal ABRT` and becomes a reset again, and so does the loss
 /// of the session or of this process. While nothing flows no buffer is held.
+///
+/// The Go library of Dev Tunnels tells nobody of an end of file. Towards such a peer the end of a target is the end of
+/// both ways, and whoever connected here and has ended its way is reset once nothing has come for 30 s.
 ///
 /// # Errors
 /// If the socket fails, the session is lost, or the other end was reset.
@@ -100,6 +107,7 @@ async fn carry<R: Source, W: AsyncWrite + Unpin>(
     channel: Channel,
 ) -> io::Result<(ChannelReader, ChannelWriter)> {
     let _ = channel.refuse_requests();
+    let ending = Ending::of(&channel);
     let (mut reader, mut writer) = channel.split();
     let up = async {
         let sent = send(from_socket, &mut writer).await;
@@ -107,9 +115,10 @@ async fn carry<R: Source, W: AsyncWrite + Unpin>(
             // The session may be over already; then there is nobody to tell.
             let _ = writer.notify("exit-signal", &abort());
         }
+        ending.begin(&writer);
         sent
     };
-    let down = receive(&mut reader, to_socket);
+    let down = receive(&mut reader, to_socket, &ending);
     futures::future::try_join(up, down).await?;
     Ok((reader, writer))
 }
@@ -145,10 +154,14 @@ async fn send<R: Source>(socket: &mut R, writer: &mut ChannelWriter) -> io::Resu
     }
 }
 
-async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReader, socket: &mut W) -> io::Result<()> {
+async fn receive<W: AsyncWrite + Unpin>(
+    reader: &mut ChannelReader,
+    socket: &mut W,
+    ending: &Ending,
+) -> io::Result<()> {
     loop {
         let mut chunks = Vec::new();
-        if reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, &mut chunks).await? == 0 {
+        if read_chunks(reader, &mut chunks, ending).await? == 0 {
             check_end(reader)?;
             return match socket.shutdown().await {
                 // The other side has closed already; it has seen everything.
@@ -157,6 +170,26 @@ async fn receive<W: AsyncWrite + Unpin>(reader: &mut ChannelReader, socket: &mut
             };
         }
         write_chunks(&mut chunks, socket).await?;
+    }
+}
+
+/// What comes next; nothing at the end of the data, which we may be the one to set.
+async fn read_chunks(
+    reader: &mut ChannelReader,
+    chunks: &mut Vec<Bytes>,
+    ending: &Ending,
+) -> io::Result<usize> {
+    tokio::select! {
+        biased;
+        read = reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, chunks) => match read {
+            Err(error) if ending.is_ours(&error) => Ok(0),
+            read => read,
+        },
+        () = ending.is_due() => {
+            reader.close();
+            // What was waited for may have been on its way, so it is not to be taken for whole.
+            Err(io::ErrorKind::TimedOut.into())
+        }
     }
 }
 
@@ -231,13 +264,16 @@ where
     W: AsyncWrite + Unpin,
 {
     let _ = channel.refuse_requests();
+    let ending = Ending::of(&channel);
     let (mut reader, mut writer) = channel.split();
     let up = async {
         let mut buffer = vec![0; STREAM_READ];
         loop {
             let n = input.read(&mut buffer).await?;
             if n == 0 {
-                return writer.shutdown().await;
+                let ended = writer.shutdown().await;
+                ending.begin(&writer);
+                return ended;
             }
             match writer.write_all(buffer.get(..n).unwrap_or_default()).await {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -247,7 +283,7 @@ where
     };
     let down = async {
         let mut chunks = Vec::new();
-        while reader.read_chunks(LARGEST_WRITE, MAX_CHUNKS, &mut chunks).await? > 0 {
+        while read_chunks(&mut reader, &mut chunks, &ending).await? > 0 {
             for chunk in chunks.drain(..) {
                 output.write_all(&chunk).await?;
             }

@@ -237,7 +237,12 @@ impl Registration {
     }
 
     fn fields(&self, port: u16) -> Vec<u8> {
-        let mut fields = ForwardRequest { host: self.bind.host().to_owned(), port }.encode();
+        let host = match self.bind.host() {
+            // To the Go library of Dev Tunnels nothing means 127.0.0.1, and this all interfaces, IPv6 too.
+            "" if self.shared.is_dev_tunnels_go() => "0.0.0.0",
+            host => host,
+        };
+        let mut fields = ForwardRequest { host: host.to_owned(), port }.encode();
         fields.extend(self.shared.hooks.messages.request(&Target::new(self.bind.host(), port)));
         fields
     }

@@ -1,0 +1,77 @@
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::channel::{Channel, ChannelWriter, Handle};
+
+/// How a peer is told that our way has ended.
+///
+/// The Go library of Dev Tunnels keeps an EOF to itself. Its program would wait for ever for the end of what our target
+/// has said, and its target for a client of ours that went long ago. It closes its own channels at the end of either way.
+#[derive(Debug)]
+pub(super) struct Ending {
+    manner: Manner,
+    has_begun: AtomicBool,
+    begins: Notify,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Manner {
+    /// EOF is passed on, and the other way stays open.
+    Eof,
+    /// By CLOSE: our target has said all.
+    Close,
+    /// By CLOSE once nothing has come for [`PATIENCE`].
+    CloseLater,
+}
+
+/// Whoever connected here may have ended its way only to wait for an answer, which could be on its way for so long. It
+/// could also have gone, which looks the same.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Ending {
+    pub(super) fn of(channel: &Channel) -> Self {
+        let Handle { shared, id, .. } = &**channel.handle();
+        let manner = shared.with(|engine| match engine.was_channel_offered(*id) {
+            _ if !engine.peer_is_dev_tunnels_go() => Manner::Eof,
+            true => Manner::Close,
+            false => Manner::CloseLater,
+        });
+        Self { manner, has_begun: AtomicBool::new(false), begins: Notify::new() }
+    }
+
+    /// Our way has ended, which EOF has said.
+    pub(super) fn begin(&self, writer: &ChannelWriter) {
+        if self.manner == Manner::Close {
+            writer.close();
+        }
+        self.has_begun.store(true, Ordering::Release);
+        self.begins.notify_waiters();
+    }
+
+    /// Whether this error only says that we have closed the channel.
+    pub(super) fn is_ours(&self, error: &io::Error) -> bool {
+        let has_closed = self.manner == Manner::Close && self.has_begun.load(Ordering::Acquire);
+        has_closed && error.kind() == io::ErrorKind::BrokenPipe
+    }
+
+    /// Ready when our way has ended and the patience is over, counted from now.
+    pub(super) async fn is_due(&self) {
+        match self.manner {
+            // Boxed, so that the many who never wait here are not larger for it.
+            Manner::CloseLater => Box::pin(self.run_out_of_patience()).await,
+            Manner::Eof | Manner::Close => std::future::pending().await,
+        }
+    }
+
+    async fn run_out_of_patience(&self) {
+        // Before the look at it, so that nothing is missed in between.
+        let begins = self.begins.notified();
+        if !self.has_begun.load(Ordering::Acquire) {
+            begins.await;
+        }
+        tokio::time::sleep(PATIENCE).await;
+    }
+}

@@ -1,0 +1,268 @@
+//! Port forwarding. The Go library confirms a channel before it connects, closes both ways at the end of either one, and never
+//! passes an EOF on: its streams end with CLOSE.
+
+use std::time::Duration;
+
+use ssh_core::Session;
+use ssh_core::protocol::Role;
+use ssh_core::services::port_forward::{ForwardPolicy, PortForwarding};
+use tests::raw_peer::{message, open};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::plain_peer::{
+    Field, PACKET, PlainPeer, WINDOW, data, in_time, session_with, session_with_go, word,
+};
+
+/// A peer that passes EOF on.
+const OTHER: &str = "SSH-2.0-OpenSSH_9.9";
+/// How long a port that was granted is left alone.
+const MOMENT: Duration = Duration::from_millis(100);
+
+fn start(session: &Session) -> PortForwarding {
+    PortForwarding::start(session.clone(), ForwardPolicy::allow_all())
+}
+
+/// A `direct-tcpip` or `forwarded-tcpip` channel of the peer, as its number `id`.
+fn open_tcpip(kind: &str, id: u32, host: &str, port: u16) -> Vec<u8> {
+    let mut fields = vec![Field::Str(kind), Field::U32(id), Field::U32(WINDOW), Field::U32(PACKET)];
+    // It names its own listener here, and not who connected to it.
+    fields.extend([Field::Str(host), Field::U32(port.into()), Field::Str("127.0.0.1"), Field::U32(0)]);
+    message(90, &fields)
+}
+
+/// A socket of an application, and the channel that it goes through: our number, and the peer's is 4.
+async fn through_local(session: &Session, peer: &mut PlainPeer) -> (PortForwarding, TcpStream, u32) {
+    let forwarding = start(session);
+    let bind = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let local = forwarding.local(bind, "db", 5432).await.unwrap();
+    let app = TcpStream::connect(local.local_addr()).await.unwrap();
+    let ours = peer.take_channel("direct-tcpip", 4).await;
+    (forwarding, app, ours)
+}
+
+/// A connection to a target of ours that the peer has asked for as its channel 0: our number, and the target's end.
+async fn through_direct(session: &Session, peer: &mut PlainPeer) -> (PortForwarding, TcpStream, u32) {
+    let forwarding = start(session);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    peer.say(&open_tcpip("direct-tcpip", 0, "127.0.0.1", port)).await;
+    let (target, _) = in_time(listener.accept()).await.unwrap();
+    let ours = peer.confirmed(0).await;
+    (forwarding, target, ours)
+}
+
+/// A target that hangs up is how many protocols end an answer. Whoever reads it behind the Go library learns of it by CLOSE
+/// alone.
+#[tokio::test]
+async fn the_end_of_a_target_closes_the_channel() {
+    let (session, mut peer) = session_with_go(Role::Server).await;
+    let (_forwarding, mut target, ours) = through_direct(&session, &mut peer).await;
+    peer.say(&data(ours, b"question")).await;
+    let mut question = [0; 8];
+    in_time(target.read_exact(&mut question)).await.unwrap();
+    target.write_all(b"answer").await.unwrap();
+    target.shutdown().await.unwrap();
+    peer.expect(94, &[Field::U32(0), Field::Str("answer")]).await;
+    peer.expect(96, &[Field::U32(0)]).await;
+    peer.expect(97, &[Field::U32(0)]).await;
+    peer.close(ours).await;
+    // The target is told, too, and not by a reset.
+    assert_eq!(in_time(target.read(&mut question)).await.unwrap(), 0);
+}
+
+/// Even if it does not read any more what it is sent.
+#[tokio::test]
+async fn the_end_of_a_target_that_reads_nothing_closes_the_channel() {
+    let (session, mut peer) = session_with_go(Role::Server).await;
+    let (_forwarding, mut target, ours) = through_direct(&session, &mut peer).await;
+    let piece = vec![7; PACKET as usize];
+    let mut credit = WINDOW;
+    // Until the systems' buffers and the window are full.
+    while credit >= PACKET {
+        peer.say(&data(ours, &piece)).await;
+        credit -= PACKET;
+        while credit < PACKET
+            && let Some(payload) = peer.hear_for_a_while().await
+        {
+            match payload[0] {
+                93 => credit += word(&payload, 5),
+                _ => peer.tell(82, &[]).await,
+            }
+        }
+    }
+    target.write_all(b"enough").await.unwrap();
+    target.shutdown().await.unwrap();
+    peer.expect(94, &[Field::U32(0), Field::Str("enough")]).await;
+    peer.expect(96, &[Field::U32(0)]).await;
+    peer.expect(97, &[Field::U32(0)]).await;
+    drop(target);
+}
+
+/// Others pass EOF on, so the way to their target stays open.
+#[tokio::test]
+async fn towards_other_peers_the_end_of_a_target_is_the_end_of_one_way() {
+    let (session, mut peer) = session_with(OTHER, Role::Server).await;
+    let (_forwarding, mut target, ours) = through_direct(&session, &mut peer).await;
+    target.shutdown().await.unwrap();
+    peer.expect(96, &[Field::U32(0)]).await;
+    peer.hear_nothing().await;
+    peer.say(&data(ours, b"still")).await;
+    let mut read = [0; 5];
+    in_time(target.read_exact(&mut read)).await.unwrap();
+}
+
+/// An application that has ended its way may wait for an answer, which comes all the same; or it may have gone, which the target
+/// would never hear of.
+#[tokio::test]
+async fn whoever_has_ended_its_way_gets_its_answer_but_not_for_ever() {
+    let (session, mut peer) = session_with_go(Role::Client).await;
+    let (_forwarding, mut app, ours) = through_local(&session, &mut peer).await;
+    app.write_all(b"question").await.unwrap();
+    app.shutdown().await.unwrap();
+    peer.expect(94, &[Field::U32(4), Field::Str("question")]).await;
+    peer.expect(96, &[Field::U32(4)]).await;
+    tokio::time::pause();
+    for part in [b"ans", b"wer"] {
+        tokio::time::advance(Duration::from_secs(20)).await;
+        peer.say(&data(ours, part)).await;
+        let mut read = [0; 3];
+        app.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, part);
+    }
+    // From here on nobody says anything, and the clock runs on by itself.
+    let silence = tokio::time::Instant::now();
+    assert_eq!(peer.hear_at_last().await, message(97, &[Field::U32(4)]));
+    let silence = silence.elapsed();
+    assert!((Duration::from_secs(29)..Duration::from_secs(32)).contains(&silence), "{silence:?}");
+    peer.close(ours).await;
+    // Its answer may have been cut.
+    assert_eq!(app.read(&mut [0; 8]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// The other way round it closes at once, and what it sent before that arrives.
+#[tokio::test]
+async fn the_end_of_its_target_is_an_end_of_file_here() {
+    let (session, mut peer) = session_with_go(Role::Client).await;
+    let (_forwarding, mut app, ours) = through_local(&session, &mut peer).await;
+    peer.say(&data(ours, b"all of it")).await;
+    peer.close(ours).await;
+    let mut read = Vec::new();
+    in_time(app.read_to_end(&mut read)).await.unwrap();
+    assert_eq!(read, b"all of it");
+    peer.expect(97, &[Field::U32(4)]).await;
+}
+
+/// A dial that fails is a confirmation and a close, in either order.
+#[tokio::test]
+async fn a_dial_of_its_that_fails_ends_the_connection() {
+    for early in [false, true] {
+        let (session, mut peer) = session_with_go(Role::Client).await;
+        let forwarding = start(&session);
+        let bind = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let local = forwarding.local(bind, "127.0.0.1", 9).await.unwrap();
+        for _ in 0..2 {
+            let mut app = TcpStream::connect(local.local_addr()).await.unwrap();
+            let (ours, _) = peer.asked_for("direct-tcpip").await;
+            if early {
+                peer.close(ours).await;
+                peer.confirm(ours, 4).await;
+            } else {
+                peer.confirm(ours, 4).await;
+                peer.close(ours).await;
+            }
+            assert_eq!(in_time(app.read(&mut [0; 8])).await.unwrap(), 0);
+            peer.expect(97, &[Field::U32(4)]).await;
+        }
+    }
+}
+
+/// Its pipes open the far channel by its type alone, and pass requests on without their fields.
+#[tokio::test]
+async fn what_its_pipe_has_stripped_of_its_fields_is_refused() {
+    let (session, mut peer) = session_with_go(Role::Server).await;
+    let _forwarding = start(&session);
+    for (id, kind) in [(0, "direct-tcpip"), (1, "forwarded-tcpip")] {
+        peer.say(&open(kind, id, WINDOW, PACKET)).await;
+        assert_eq!(peer.hear().await[..9], message(92, &[Field::U32(id), Field::U32(2)]));
+    }
+    for name in ["tcpip-forward", "cancel-tcpip-forward"] {
+        peer.tell(80, &[Field::Str(name), Field::Bool(true)]).await;
+        peer.expect(82, &[]).await;
+    }
+    peer.tell(80, &[Field::Str("tcpip-forward"), Field::Bool(false)]).await;
+    peer.hear_nothing().await;
+    assert!(!session.is_closed());
+}
+
+/// It says where it listens, always an address, and cancels with an answer, by the port that it was given.
+#[tokio::test]
+async fn it_has_us_listen_and_stops_it_again() {
+    let (session, mut peer) = session_with_go(Role::Server).await;
+    let _forwarding = start(&session);
+    let request =
+        |name, port| [Field::Str(name), Field::Bool(true), Field::Str("127.0.0.1"), Field::U32(port)];
+    peer.tell(80, &request("tcpip-forward", 0)).await;
+    let granted = peer.hear().await;
+    assert_eq!((granted[0], granted.len()), (81, 5));
+    let port = word(&granted, 1);
+    let mut app = TcpStream::connect(("127.0.0.1", u16::try_from(port).unwrap())).await.unwrap();
+    let (ours, fields) = peer.asked_for("forwarded-tcpip").await;
+    let place = message(0, &[Field::Str("127.0.0.1"), Field::U32(port)]);
+    assert_eq!(fields[..place.len() - 1], place[1..]);
+    peer.confirm(ours, 0).await;
+    app.write_all(b"hello").await.unwrap();
+    peer.expect(94, &[Field::U32(0), Field::Str("hello")]).await;
+    peer.tell(80, &request("cancel-tcpip-forward", port)).await;
+    assert_eq!(peer.hear().await[0], 81);
+    // Connections go on.
+    peer.say(&data(ours, b"back")).await;
+    let mut back = [0; 4];
+    in_time(app.read_exact(&mut back)).await.unwrap();
+    peer.tell(80, &request("cancel-tcpip-forward", port)).await;
+    peer.expect(82, &[]).await;
+}
+
+/// It notes a port that it was granted in one thread and sees its channels in another one: a channel right behind the answer is
+/// taken for nobody's, and kept.
+#[tokio::test]
+async fn a_granted_port_has_a_moment_before_its_first_connection() {
+    for (version, waits) in [(crate::plain_peer::GO, true), (OTHER, false)] {
+        let (session, mut peer) = session_with(version, Role::Server).await;
+        let _forwarding = start(&session);
+        let fields = [Field::Str("tcpip-forward"), Field::Bool(true), Field::Str("127.0.0.1"), Field::U32(0)];
+        let since = tokio::time::Instant::now();
+        peer.tell(80, &fields).await;
+        let granted = peer.hear().await;
+        let port = u16::try_from(word(&granted, 1)).unwrap();
+        let _app = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        peer.asked_for("forwarded-tcpip").await;
+        assert!(!waits || since.elapsed() >= MOMENT, "{:?}", since.elapsed());
+    }
+}
+
+/// Nothing in place of an address is 127.0.0.1 to it, and all interfaces to everybody else.
+#[tokio::test]
+async fn it_listens_on_all_interfaces_if_it_is_asked_to() {
+    for (version, host) in [(crate::plain_peer::GO, "0.0.0.0"), (OTHER, "")] {
+        let (session, mut peer) = session_with(version, Role::Client).await;
+        let forwarding = start(&session);
+        let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = target.local_addr().unwrap().port();
+        let request = |name, want_reply, port: u32| {
+            message(80, &[Field::Str(name), Field::Bool(want_reply), Field::Str(host), Field::U32(port)])
+        };
+        let (forward, ()) = tokio::join!(forwarding.remote("", 0, "127.0.0.1", port), async {
+            assert_eq!(peer.hear().await, request("tcpip-forward", true, 0));
+            peer.tell(81, &[Field::U32(4000)]).await;
+        });
+        let forward = forward.unwrap();
+        assert_eq!(forward.port(), 4000);
+        // By whatever name it calls its listener.
+        peer.say(&open_tcpip("forwarded-tcpip", 6, "::", 4000)).await;
+        in_time(target.accept()).await.unwrap();
+        peer.confirmed(6).await;
+        drop(forward);
+        assert_eq!(peer.hear().await, request("cancel-tcpip-forward", false, 4000));
+    }
+}
