@@ -1,5 +1,7 @@
 //! How Go ends, and what it does with what it does not know.
 
+use std::time::Duration;
+
 use ssh_core::Error;
 use ssh_core::config::{Algorithms, Limits};
 use ssh_core::protocol::{GlobalReply, Role};
@@ -8,6 +10,10 @@ use tests::raw_peer::{Field, Offer, RawPeer, data, message, open};
 use super::go_peer::{GoPeer, ext_info, reconnect_ext_info};
 
 const BOTH: [Role; 2] = [Role::Client, Role::Server];
+
+fn keepalive() -> Vec<u8> {
+    message(80, &[Field::Str("keepalive@openssh.com"), Field::Bool(true)])
+}
 
 fn logged_in(role: Role) -> GoPeer {
     let mut peer = GoPeer::with_reconnect(role);
@@ -68,15 +74,42 @@ fn keepalives_keep_their_place_among_our_answers() {
     for role in BOTH {
         let mut peer = logged_in(role);
         peer.raw.received.clear();
-        let keepalive = message(80, &[Field::Str("keepalive@openssh.com"), Field::Bool(true)]);
         peer.say(&message(80, &[Field::Str("first"), Field::Bool(true)]));
-        peer.say(&keepalive);
+        peer.say(&keepalive());
         assert!(peer.raw.received.is_empty(), "the first is not decided");
         let request = peer.raw.requests.pop().unwrap();
         let reply = GlobalReply::Success(bytes::Bytes::new());
         peer.raw.engine.answer_global_request(request.slot.unwrap(), reply).unwrap();
         peer.raw.pull();
         assert_eq!(std::mem::take(&mut peer.raw.received), [[81], [82]]);
+    }
+}
+
+/// A Go peer that is a pipe answers a request of the session when its far side has, and a keepalive at once. So while we wait for an
+/// answer it is made to speak by something that has none.
+#[test]
+fn a_refused_keepalive_is_not_the_answer_to_a_request_in_a_pipe() {
+    for role in BOTH {
+        let mut peer = logged_in(role);
+        peer.raw.received.clear();
+        let number =
+            peer.raw.engine.global_request("tcpip-forward", true, b"", peer.raw.now).unwrap().unwrap();
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(peer.raw.engine.poll_global_reply(number, &mut cx).is_pending());
+        peer.raw.wait(Duration::from_secs(20));
+        let heard = std::mem::take(&mut peer.raw.received);
+        assert_eq!(heard.iter().map(|payload| payload[0]).collect::<Vec<_>>(), [80, 191]);
+        peer.say(&message(3, &[Field::U32(9)]));
+        peer.raw.wait(Duration::from_secs(19));
+        assert!(peer.raw.received.is_empty(), "it has spoken");
+        peer.say(&[81]);
+        let reply = peer.raw.engine.poll_global_reply(number, &mut cx);
+        assert!(matches!(reply, std::task::Poll::Ready(Some(GlobalReply::Success(_)))), "{reply:?}");
+        // Nobody waits any more.
+        peer.raw.wait(Duration::from_secs(20));
+        assert_eq!(peer.raw.take(80), Some(keepalive()));
+        peer.say(&[82]);
+        peer.raw.assert_alive();
     }
 }
 

@@ -1,12 +1,14 @@
 //! Logging in, in both roles.
 
+use std::sync::Arc;
+
 use ssh_core::client::{self, Config, Credential};
 use ssh_core::crypto::{SignatureAlgorithm, default_provider};
 use ssh_core::error::Error;
 use ssh_core::keys::{Curve, KeyKind, SigningKey};
 use ssh_core::protocol::{AuthAnswer, Method, Prompts, Role};
 use tests::raw_peer::{Field, RawPeer, message, password, put_string};
-use tests::scripted_server::{Said, ScriptedServer, What, failure, success};
+use tests::scripted_server::{Said, ScriptedServer, What, failure, pk_ok, success};
 
 use super::go_peer::{GoPeer, VERSION};
 
@@ -140,7 +142,14 @@ async fn log_in_to_go(
     for password in PASSWORDS {
         config = config.authenticate(Credential::password(password));
     }
-    let config = config.build().unwrap();
+    run(config.build().unwrap(), answer).await
+}
+
+/// What a client says to a Go server that answers so, and what comes of it.
+async fn run(
+    config: Arc<Config>,
+    answer: impl FnMut(&Said) -> Vec<Vec<u8>>,
+) -> (Vec<What>, Result<(), Error>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let server = async { ScriptedServer::accept(far, VERSION).await.login(answer).await };
     let (said, session) = tokio::join!(server, client::connect(near, config));
@@ -153,6 +162,33 @@ const PASSWORDS: [&str; 5] = ["one", "two", "three", "four", "five"];
 fn attempts(at_once: bool, count: usize) -> Vec<What> {
     let passwords = PASSWORDS.iter().map(|password| What::Password((*password).to_owned()));
     [What::None].into_iter().chain(passwords).skip(usize::from(at_once)).take(count).collect()
+}
+
+/// A Go server's yes to a query names the type of an RSA key where the algorithm of the question belongs.
+#[tokio::test]
+async fn a_yes_to_an_rsa_key_names_its_type() {
+    let provider = default_provider();
+    let rsa = provider.signatures.generate(KeyKind::Rsa, 3072).unwrap();
+    let rsa = Credential::key(SigningKey::new(&rsa, provider).unwrap());
+    for (named, is_taken) in [("ssh-rsa", true), ("rsa-sha2-512", true), ("rsa-sha2-256", false)] {
+        let config = Config::builder("testuser")
+            .verify_host_key(client::danger::AcceptAnyHostKey)
+            .begin_with_credentials()
+            .authenticate(rsa.clone())
+            .build()
+            .unwrap();
+        let (said, result) = run(config, |said| match &said.what {
+            What::Query(key, asked) => {
+                // Its server-sig-algs are empty.
+                assert_eq!(asked, "rsa-sha2-512");
+                vec![pk_ok(named, key)]
+            }
+            _ => vec![success()],
+        })
+        .await;
+        assert_eq!(result.is_ok(), is_taken, "{named}: {result:?}");
+        assert_eq!(matches!(said[..], [What::Query(..), What::Signed(..)]), is_taken, "{said:?}");
+    }
 }
 
 /// A Go application may let in whoever tries `none`, without meaning to: for the library any value that is not nil means yes.

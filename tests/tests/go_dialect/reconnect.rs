@@ -3,7 +3,7 @@
 //! What Go does that TypeScript does not: the enable goes out a second time behind what is sent again, and an earlier one may be
 //! among that; what was said without a stream comes last; EXT_INFO of some releases comes behind other messages.
 
-use ssh_core::error::{Error, ReconnectFailure};
+use ssh_core::error::{Error, PeerMisbehaved, ReconnectFailure};
 use ssh_core::protocol::Role;
 use tests::raw_peer::{Field, RawPeer, data, message, password};
 
@@ -216,6 +216,52 @@ fn a_server_is_come_back_to_and_nothing_is_lost_or_doubled() {
         assert_eq!(heard, b"eins zwei drei eins zwei drei ", "{case}");
         rekey(&mut go, id);
     }
+}
+
+/// The timer of Go's keepalives outlives its streams: one may come in the clear, before the keys, or ahead of the request, and Go takes
+/// the first answer of any kind for the answer to that.
+#[test]
+fn a_keepalive_on_the_way_back_is_not_answered_ahead_of_the_request() {
+    let keepalive = message(80, &[Field::Str("keepalive@openssh.com"), Field::Bool(true)]);
+    let (mut go, id) = go_client();
+    go.cut();
+    let mut next = GoPeer::with_reconnect(Role::Server);
+    next.raw.finds_sessions = true;
+    next.raw.send_version();
+    next.raw.send(&keepalive);
+    next.raw.send_kexinit(&offer(Role::Client, CIPHER, MAC));
+    next.raw.send(&keepalive);
+    next.raw.exchange_keys();
+    say_extensions(&mut next);
+    next.say(&keepalive);
+    next.say(&next.request(&go));
+    next.say(&keepalive);
+    next.raw.assert_alive();
+    assert_eq!((next.raw.count(81), next.raw.count(82), next.raw.resume_requests), (0, 0, 1));
+    go.raw.engine.hand_over(&mut next.raw.engine, go.raw.now).unwrap();
+    next.take_over(&mut go);
+    let answers: Vec<u8> = next
+        .raw
+        .received
+        .iter()
+        .map(|payload| payload[0])
+        .filter(|number| matches!(number, 81 | 82))
+        .collect();
+    assert_eq!(answers, [81, 82]);
+    next.say(&data(id, b"on"));
+    assert_eq!(next.read(id), b"on");
+
+    // They count as what else comes before the login, and others than Go send none.
+    let mut flood = GoPeer::against(Role::Server).raw;
+    flood.send_version();
+    for _ in 0..1001 {
+        flood.send(&keepalive);
+    }
+    flood.assert_refused(PeerMisbehaved::PreAuthTraffic, 2);
+    let mut other = RawPeer::against(Role::Server);
+    other.send_version();
+    other.send(&keepalive);
+    other.assert_refused(PeerMisbehaved::UnexpectedMessage(80), 2);
 }
 
 #[test]

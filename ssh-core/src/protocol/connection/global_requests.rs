@@ -73,6 +73,11 @@ impl Connection {
         self.requests.poll(number, cx)
     }
 
+    /// Whether somebody waits for an answer of the peer.
+    pub(crate) fn awaits_global_reply(&self) -> bool {
+        self.requests.are_awaited()
+    }
+
     pub(crate) fn abandon_global_reply(&mut self, number: u64) {
         self.requests.abandon(number);
     }

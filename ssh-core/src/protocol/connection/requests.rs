@@ -48,6 +48,11 @@ impl<A> SentRequests<A> {
         matches!(next, Some(SentState::Waiting(_)))
     }
 
+    /// Whether somebody waits for an answer that has not come.
+    pub(crate) fn are_awaited(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(slot.state, SentState::Waiting(_)))
+    }
+
     /// An answer came. `false` if nothing waits for one.
     pub(crate) fn answer(&mut self, answer: A, wakes: &mut Vec<Waker>) -> bool {
         let slot = self

@@ -10,7 +10,7 @@ use super::{Auth, Engine};
 use crate::error::{Error, PeerMisbehaved, escape_text};
 use crate::protocol::connection::KEEPALIVE;
 use crate::protocol::messages::{
-    Disconnect, ExtInfo, GlobalRequest, Phase, RequestFailure, Rest, Unimplemented, phase,
+    Disconnect, ExtInfo, GlobalRequest, Ignore, Phase, RequestFailure, Rest, Unimplemented, phase,
 };
 use crate::protocol::reconnect::trailer::Trailer;
 use crate::protocol::reconnect::{is_enable, is_reconnect};
@@ -78,6 +78,9 @@ impl Engine {
         } else if self.common.limits.trace_channel_data {
             tell!(ReceivingChannelData, number, len = payload.len(), "received");
         }
+        if self.is_early_keepalive(&payload) {
+            return self.check_allowed(Ignore::NUMBER);
+        }
         self.check_allowed(number)?;
         if number == GlobalRequest::NUMBER && self.resumption.is_some() {
             if is_enable(&payload) {
@@ -142,6 +145,14 @@ impl Engine {
             return Err(PeerMisbehaved::UnexpectedMessage(number).into());
         }
         Ok(())
+    }
+
+    /// The timer of a Dev Tunnels' Go client outlives its streams. When the client comes back it may ask for a sign of life in
+    /// the clear, or ahead of its session, whose answer any answer would be taken for. It is content with any message.
+    fn is_early_keepalive(&self, payload: &[u8]) -> bool {
+        matches!(self.auth, Auth::Server(_))
+            && self.transport.kex.peer_is_dev_tunnels_go()
+            && GlobalRequest::decode(payload).is_ok_and(|request| request.name == KEEPALIVE)
     }
 
     /// RFC 4252 §6: nothing above authentication may come before it. A keepalive alone is borne.

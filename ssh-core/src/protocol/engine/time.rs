@@ -5,9 +5,12 @@ use std::time::Instant;
 use super::reconnect::{LinkEvent, Stream};
 use super::{Auth, Engine};
 use crate::error::{Error, ReconnectFailure, Timeout};
-use crate::protocol::auth::ServerProgress;
+use crate::protocol::auth::{Authenticated, ServerProgress};
 use crate::protocol::connection::KEEPALIVE;
 use crate::trace::tell;
+
+/// A message that means nothing to anybody (RFC 4251 §7).
+const UNASSIGNED: u8 = 191;
 
 /// How long the peer has been silent, and what it did when it was asked for a sign of life.
 #[derive(Debug)]
@@ -103,17 +106,27 @@ impl Engine {
             if let Some(log) = &mut self.transport.out.log {
                 log.shrink();
             }
-            let asked =
-                self.connection.global_request(proof, KEEPALIVE, true, &[], now, &mut self.transport.out);
-            let number = asked.inspect_err(|error| {
+            self.ask_for_a_word(proof, now).inspect_err(|error| {
                 tell!(KeepAliveFailed, %error, "no keepalive sent");
             })?;
-            // Either answer is a sign of life; it takes its place among the others and is dropped.
-            if let Some(number) = number {
-                self.connection.abandon_global_reply(number);
-            }
         }
         self.maybe_rekey(now)
+    }
+
+    /// Makes the peer say something, by a keepalive, if that leaves no doubt which question its answer is for.
+    pub(super) fn ask_for_a_word(&mut self, proof: Authenticated, now: Instant) -> Result<(), Error> {
+        let out = &mut self.transport.out;
+        if self.transport.kex.peer_is_dev_tunnels_go() && self.connection.awaits_global_reply() {
+            // A Go peer answers keepalives at once, but what it passes on through a pipe when the far side has: the refusal of
+            // the one would be taken for that of the other. What it does not know it calls unimplemented, which is a word too.
+            return out.send(|buffer| buffer.push(UNASSIGNED));
+        }
+        // Either answer will do; it takes its place among the others and is dropped.
+        let number = self.connection.global_request(proof, KEEPALIVE, true, &[], now, out)?;
+        if let Some(number) = number {
+            self.connection.abandon_global_reply(number);
+        }
+        Ok(())
     }
 
     /// Who was stopped, or whose clock has jumped, asks late. What the peer may have said meanwhile has not been read, so it

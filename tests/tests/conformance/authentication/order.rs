@@ -96,6 +96,25 @@ fn a_client_takes_no_answer_to_what_it_has_not_asked() {
     }
 }
 
+/// RFC 8308 §2.4: what a server takes it says before it accepts the service.
+#[test]
+fn a_client_may_wait_for_the_service_before_it_tries_anything() {
+    for waits in [false, true] {
+        let mut peer = RawPeer::against(Role::Client);
+        if waits {
+            peer.engine.wait_for_service();
+        }
+        peer.connect();
+        assert_eq!((peer.count(5), peer.count(50)), (1, usize::from(!waits)));
+        for _ in 0..2 {
+            peer.assert_alive();
+            peer.send(&message(6, &[Field::Str("ssh-userauth")]));
+            assert_eq!(peer.count(50), 1);
+        }
+        peer.assert_refused(PeerMisbehaved::UnexpectedMessage(6), PROTOCOL_ERROR);
+    }
+}
+
 #[test]
 fn rfc4253_10_other_services_are_refused() {
     for name in ["ssh-connection", "ssh-useraut", "", "x"] {

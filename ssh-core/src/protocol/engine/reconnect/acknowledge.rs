@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::{LinkEvent, Stream};
 use crate::error::Error;
-use crate::protocol::connection::KEEPALIVE;
 use crate::protocol::engine::{Auth, Engine};
 use crate::protocol::messages::{Ignore, Rest};
 use crate::protocol::reconnect::trailer::Trailer;
@@ -116,11 +115,7 @@ impl Engine {
             return Ok(());
         }
         let now = self.connection.now();
-        let number = self.connection.global_request(proof, KEEPALIVE, true, &[], now, out)?;
-        if let Some(number) = number {
-            self.connection.abandon_global_reply(number);
-        }
-        Ok(())
+        self.ask_for_a_word(proof, now)
     }
 
     /// Tells a peer that has sent much, and heard nothing, how far we are.
