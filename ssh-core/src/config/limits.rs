@@ -31,7 +31,8 @@ pub struct Limits {
     pub channels: usize,
     /// The window that a new channel gets while there is room, in bytes. 1 MiB.
     pub channel_window: u32,
-    /// What a channel's window may grow to, in bytes. 16 MiB.
+    /// What a channel's window may grow to, in bytes. 16 MiB. Where a peer that is Dev Tunnels' Go library may come back,
+    /// windows stay as they begin: what it can say again is limited.
     pub max_channel_window: u32,
     /// All windows of the session together, in bytes; past it new channels get 64 KiB. 16 MiB.
     pub session_window: u32,

@@ -1,11 +1,15 @@
 //! Windows, and the request that comes with a channel.
 
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
 use ssh_core::protocol::Role;
 use ssh_core::session::OpenFailureReason;
 use tests::raw_peer::{message, open};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::plain_peer::{Field, data, in_time, session_with_go};
+use crate::go_peer::{GoPeer, ext_info, reconnect_ext_info};
+use crate::plain_peer::{Field, PACKET, WINDOW, data, in_time, session_with_go, word};
 
 /// `initial-channel-request@microsoft.com` for the peer's channel `sender`, as the Go library writes it: `exec` with a
 /// command.
@@ -59,6 +63,49 @@ async fn extended_data_shares_the_window() {
     peer.tell(93, &[Field::U32(ours), Field::U32(10)]).await;
     peer.expect(94, &[Field::U32(0), Field::Str("ut")]).await;
     in_time(writing).await.unwrap().unwrap();
+}
+
+/// It keeps 1024 messages to say again when it comes back, and its forwards make one of each 8 KiB: a window of 16 MiB would hold
+/// twice as many, and a cut then be the end of the session.
+#[test]
+fn windows_do_not_outgrow_what_it_can_say_again() {
+    const HALF: u32 = WINDOW / 2;
+    for (reconnects, last) in [(true, HALF), (false, HALF + WINDOW)] {
+        let mut go =
+            if reconnects { GoPeer::with_reconnect(Role::Client) } else { GoPeer::against(Role::Client) };
+        go.connect();
+        // A path on which a window of 1 MiB is short.
+        let say = |go: &mut GoPeer, payload: &[u8]| {
+            go.raw.now += Duration::from_millis(100);
+            go.say(payload);
+        };
+        say(&mut go, &if reconnects { reconnect_ext_info() } else { ext_info(&[]) });
+        if reconnects {
+            go.say_enable();
+        }
+        say(&mut go, &message(6, &[Field::Str("ssh-userauth")]));
+        say(&mut go, &[52]);
+        assert_eq!((go.raw.authenticated, go.raw.engine.is_reconnect_enabled()), (1, reconnects));
+        let id = go.raw.engine.open_channel("session", b"", go.raw.now).unwrap();
+        go.raw.pull();
+        say(&mut go, &message(91, &[Field::U32(id), Field::U32(0), Field::U32(WINDOW), Field::U32(PACKET)]));
+        let mut credit = Vec::new();
+        for _ in 0..2 {
+            say(&mut go, &data(id, &[7; PACKET as usize]));
+            for _ in 1..HALF / PACKET {
+                go.say(&data(id, &[7; PACKET as usize]));
+            }
+            let mut read = vec![0; HALF as usize];
+            let cx = Context::from_waker(Waker::noop());
+            assert!(
+                matches!(go.raw.engine.poll_read(id, &cx, &mut read), Poll::Ready(Ok(len)) if len == read.len())
+            );
+            go.raw.pull();
+            let adjust = go.raw.take(93).expect("credit");
+            credit.push(word(&adjust, 5));
+        }
+        assert_eq!(credit, [HALF, last], "reconnects: {reconnects}");
+    }
 }
 
 /// The request is sent by a thread of its own. If no answer is wanted the channel is used as soon as it is confirmed, so the

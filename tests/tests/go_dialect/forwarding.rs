@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ssh_core::Session;
 use ssh_core::protocol::Role;
-use ssh_core::services::port_forward::{ForwardPolicy, PortForwarding};
+use ssh_core::services::port_forward::{ForwardPolicy, PortForwarding, pump_streams};
 use tests::raw_peer::{message, open};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -138,6 +138,31 @@ async fn whoever_has_ended_its_way_gets_its_answer_but_not_for_ever() {
     peer.close(ours).await;
     // Its answer may have been cut.
     assert_eq!(app.read(&mut [0; 8]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// Standard input is at its end from the start where there is none, and whoever started it can stop it.
+#[tokio::test]
+async fn a_pair_of_streams_waits_for_as_long_as_it_is_let() {
+    let (session, mut peer) = session_with_go(Role::Client).await;
+    let (channel, ours) = tokio::join!(session.open_channel("session"), peer.take_channel("session", 4));
+    let (output, mut read) = tokio::io::duplex(64);
+    let pumping = tokio::spawn(pump_streams(tokio::io::empty(), output, channel.unwrap()));
+    peer.expect(96, &[Field::U32(4)]).await;
+    tokio::time::pause();
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(10)).await;
+        // Keepalives.
+        while let Some(payload) = peer.hear_for_a_while().await {
+            assert_eq!(payload[0], 80, "{payload:?}");
+            peer.tell(82, &[]).await;
+        }
+    }
+    peer.say(&data(ours, b"at last")).await;
+    peer.close(ours).await;
+    let mut said = Vec::new();
+    read.read_to_end(&mut said).await.unwrap();
+    assert_eq!(said, b"at last");
+    pumping.await.unwrap().unwrap();
 }
 
 /// The other way round it closes at once, and what it sent before that arrives.

@@ -55,6 +55,8 @@ pub(crate) struct Connection {
     next_id: u32,
     /// The windows of all channels together.
     committed: u64,
+    /// The first window of a channel is all that it gets.
+    windows_stay: bool,
     requests: SentRequests<GlobalReply>,
     sent_at: VecDeque<Instant>,
     received_requests: ReceivedRequests<GlobalReply>,
@@ -117,6 +119,7 @@ impl Connection {
             rows: HashMap::new(),
             next_id: 0,
             committed: 0,
+            windows_stay: false,
             requests: SentRequests::default(),
             sent_at: VecDeque::new(),
             received_requests: ReceivedRequests::default(),
@@ -173,6 +176,11 @@ impl Connection {
         }
         self.events.push_back(event);
         self.wakes.append(&mut self.event_wakers);
+    }
+
+    /// No window grows over what its channel began with.
+    pub(crate) fn keep_windows(&mut self) {
+        self.windows_stay = true;
     }
 
     pub(crate) fn channels(&self) -> usize {

@@ -228,7 +228,8 @@ impl Connection {
         // with more give some of theirs up.
         let reserve = limits.channel_window;
         let shrink_to = if room < reserve { share } else { u32::MAX };
-        let (round_trip, now, most) = (self.round_trip.shortest(), self.now, limits.max_channel_window);
+        let most = if self.windows_stay { 0 } else { limits.max_channel_window };
+        let (round_trip, now) = (self.round_trip.shortest(), self.now);
         let live = self.failed.is_none();
         let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
         if row.receive_ended() || row.close_sent || !live {

@@ -264,7 +264,7 @@ where
     W: AsyncWrite + Unpin,
 {
     let _ = channel.refuse_requests();
-    let ending = Ending::of(&channel);
+    let ending = Ending::of_streams(&channel);
     let (mut reader, mut writer) = channel.split();
     let up = async {
         let mut buffer = vec![0; STREAM_READ];

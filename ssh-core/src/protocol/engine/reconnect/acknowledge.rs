@@ -64,6 +64,10 @@ impl Engine {
         if self.resumption.as_ref().is_none_or(|resumption| !resumption.agreed.reconnect) {
             self.resumption = None;
             self.transport.out.log = None;
+        } else if self.peer_is_dev_tunnels_go() {
+            // It keeps 1024 messages to say again, however many are under way. Its own windows do not grow, so that these
+            // are enough for most.
+            self.connection.keep_windows();
         }
     }
 

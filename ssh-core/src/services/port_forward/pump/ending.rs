@@ -42,6 +42,15 @@ impl Ending {
         Self { manner, has_begun: AtomicBool::new(false), begins: Notify::new() }
     }
 
+    /// The same for a pair of streams. Whoever holds them is not gone unseen, and can give up by itself.
+    pub(super) fn of_streams(channel: &Channel) -> Self {
+        let ending = Self::of(channel);
+        match ending.manner {
+            Manner::CloseLater => Self { manner: Manner::Eof, ..ending },
+            Manner::Eof | Manner::Close => ending,
+        }
+    }
+
     /// Our way has ended, which EOF has said.
     pub(super) fn begin(&self, writer: &ChannelWriter) {
         if self.manner == Manner::Close {
