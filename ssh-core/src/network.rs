@@ -111,6 +111,7 @@ mod tests {
             (11, Some(OTHER), Some(1), true),
             (1, Some(OTHER), Some(1), false),
             (3600, Some(OTHER), None, true),
+            (1, Some(OTHER), Some(1), true),
         ];
         for (number, (passed, peer, from, news)) in steps.into_iter().enumerate() {
             at += Duration::from_secs(passed);

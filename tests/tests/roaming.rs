@@ -82,12 +82,13 @@ impl Tunnel {
 }
 
 /// `adit forward` at the first station, `adit serve` at the second.
-async fn forward(client: Station, server: Station, files: &TempDir) -> Outcome<Tunnel> {
+async fn forward(client: Station, server: Station, files: &TempDir, of_server: &[&str]) -> Outcome<Tunnel> {
     let (adit, keys) = (Adit::find().await?, Keyring::generate().await?);
     let (host_key, user_key) = (keys.host(KeyKind::Ed25519)?, keys.user(KeyKind::Ed25519)?);
     let mut command = adit.command(["serve", "--json", "--permit-open", "any", "--listen"]);
     command.arg(format!("{}:2222", server.address(0)));
     command.arg("--host-key").arg(&host_key.path).arg("--authorized-keys").arg(&user_key.public);
+    command.args(of_server);
     let mut serving = Process::spawn("adit serve", &mut server.wrap(&command))?;
     event(&mut serving, "listening").await?;
 
@@ -108,7 +109,7 @@ async fn forward(client: Station, server: Station, files: &TempDir) -> Outcome<T
 async fn a_forward_comes_along_to_other_networks() -> Outcome {
     let Some(mut network) = Network::make().await? else { return Ok(()) };
     let (client, server, files) = (network.station().await?, network.station().await?, TempDir::new()?);
-    let tunnel = forward(client, server, &files).await?;
+    let tunnel = forward(client, server, &files, &[]).await?;
     tunnel.moves(&[(0, 1), (0, 0), (0, 1)]).await
 }
 
@@ -116,7 +117,7 @@ async fn a_forward_comes_along_to_other_networks() -> Outcome {
 async fn a_forward_is_back_as_soon_as_the_network_is() -> Outcome {
     let Some(mut network) = Network::make().await? else { return Ok(()) };
     let (client, server, files) = (network.station().await?, network.station().await?, TempDir::new()?);
-    let mut tunnel = forward(client.clone(), server, &files).await?;
+    let mut tunnel = forward(client.clone(), server, &files, &[]).await?;
     tunnel.flows.allow(1, 2);
     tunnel.flows.reach(tunnel.flows.total() / 2, COMEBACK).await?;
     client.leave(0).await?;
@@ -125,6 +126,23 @@ async fn a_forward_is_back_as_soon_as_the_network_is() -> Outcome {
     // By then it waits for seconds between one try and the next.
     while event(&mut tunnel.ends[0].0, "reconnecting").await?["delay_ms"].as_u64() < Some(4000) {}
     tunnel.moves(&[(0, 0)]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forward_whose_session_cannot_go_on_logs_in_again() -> Outcome {
+    /// Keepalives alone take 80 s.
+    const EARLIER: Duration = Duration::from_secs(45);
+    let Some(mut network) = Network::make().await? else { return Ok(()) };
+    let (client, server, files) = (network.station().await?, network.station().await?, TempDir::new()?);
+    let mut tunnel = forward(client.clone(), server, &files, &["--no-reconnect"]).await?;
+    tunnel.flows.allow(1, 2);
+    tunnel.flows.reach(tunnel.flows.total() / 2, COMEBACK).await?;
+    client.move_to(1).await?;
+    let process = &mut tunnel.ends[0].0;
+    let lost = within(EARLIER, "the loss", event(process, "disconnected")).await?;
+    ensure(lost["resumable"] == false, || lost.to_string())?;
+    let again = within(COMEBACK, "the login", event(process, "resumed")).await?;
+    ensure(again["new_session"] == true && again["streams_lost"] == STREAMS, || again.to_string())
 }
 
 /// `adit connect` at the first station, `adit host` at the second, `adit relay` at a third.

@@ -327,16 +327,16 @@ async fn roam(link: &Link) -> Infallible {
     let mut network = NetworkWatch::new();
     loop {
         network.changed(|| link.reached.now()).await;
-        // A session that cannot be resumed is not given up before it has to be.
-        if link.session.is_reconnect_enabled() || link.session.disconnected().is_some() {
-            tracing::debug!("the network has changed");
-            let _ = link.session.network_changed(PATIENCE).await;
-        }
+        tracing::debug!("the network has changed");
+        let patience = if link.session.is_reconnect_enabled() { PATIENCE } else { LONG_PATIENCE };
+        let _ = link.session.network_changed(patience).await;
     }
 }
 
 /// A server that does not answer for this long once the network is another is not reached any more.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The same, where all streams are lost by it.
+const LONG_PATIENCE: Duration = Duration::from_secs(20);
 
 fn announce(output: &Output, kind: Kind, listen: String, target: Option<&dyn Display>) {
     output.event(&Event::Forward { kind, listen, target: target.map(ToString::to_string) });
