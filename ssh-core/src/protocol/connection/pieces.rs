@@ -78,7 +78,8 @@ impl Connection {
             progress.taken = progress.taken.saturating_add(wide(len));
             return Poll::Ready(self.credit(id, len, out).map(|()| Piece::Data(chunks)));
         }
-        if row.receive_ended() && !std::mem::replace(&mut progress.eof, true) {
+        // A close alone is none.
+        if row.receive.eof && !std::mem::replace(&mut progress.eof, true) {
             return Poll::Ready(Ok(Piece::Eof));
         }
         if row.close_received || row.close_sent || self.failed.is_some() {
@@ -116,4 +117,66 @@ impl Connection {
 /// What interrupts a program or its terminal must reach it even if it does not read.
 fn is_urgent(name: &str) -> bool {
     matches!(name, "signal" | "break" | "window-change")
+}
+
+#[cfg(all(test, feature = "rustcrypto"))]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::config::{Algorithms, Common, Extensions, Limits};
+    use crate::protocol::auth::Authenticated;
+    use crate::protocol::messages::{ChannelClose, ChannelData, ChannelEof, ChannelOpen, Rest};
+
+    /// What comes of these messages on a channel that the peer has opened.
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+    fn pieces(messages: impl FnOnce(&mut dyn FnMut(&dyn Fn(&mut Vec<u8>)))) -> Vec<&'static str> {
+        let provider = &crate::crypto::rustcrypto::PROVIDER;
+        let (algorithms, limits) = (Algorithms::default(), Limits::default());
+        let common = Common { algorithms, limits, extensions: Extensions::default(), provider };
+        let (mut out, now) = (Outbound::new(provider.random).unwrap(), std::time::Instant::now());
+        let mut connection = Connection::new(common.into(), now);
+        let say = |connection: &mut Connection, out: &mut Outbound, encode: &dyn Fn(&mut Vec<u8>)| {
+            let mut payload = Vec::new();
+            encode(&mut payload);
+            connection.handle(Authenticated::without_security(), &payload.into(), now, out).unwrap();
+        };
+        let open = ChannelOpen { kind: "x", sender: 5, window: 9, max_packet: 9, fields: Rest(b"") };
+        say(&mut connection, &mut out, &|payload| open.encode(payload));
+        connection.accept(0, b"", &mut out).unwrap();
+        let mut say = |encode: &dyn Fn(&mut Vec<u8>)| say(&mut connection, &mut out, encode);
+        messages(&mut say);
+        let (cx, mut progress) = (Context::from_waker(Waker::noop()), Progress::default());
+        let mut all = Vec::new();
+        while let Poll::Ready(piece) = connection.poll_piece(0, &mut progress, &cx, &mut out) {
+            all.push(match piece.unwrap() {
+                Piece::Data(_) => "data",
+                Piece::Eof => "eof",
+                Piece::Closed => "closed",
+                Piece::Extended(..) | Piece::Request(_) => "other",
+            });
+            if all.last() == Some(&"closed") {
+                break;
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_close_is_no_end_that_somebody_meant() {
+        let data = ChannelData { recipient: 0, data: b"x" };
+        let (eof, close) = (ChannelEof { recipient: 0 }, ChannelClose { recipient: 0 });
+        let all = pieces(|say| {
+            say(&|payload| data.encode(payload));
+            say(&|payload| eof.encode(payload));
+            say(&|payload| close.encode(payload));
+        });
+        assert_eq!(all, ["data", "eof", "closed"]);
+        let cut = pieces(|say| {
+            say(&|payload| data.encode(payload));
+            say(&|payload| close.encode(payload));
+        });
+        assert_eq!(cut, ["data", "closed"]);
+    }
 }

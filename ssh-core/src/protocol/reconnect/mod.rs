@@ -149,3 +149,32 @@ pub(crate) fn put_ext_info(
     ExtInfo { count, entries: Rest(&entries) }.encode(&mut payload);
     payload
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is kept stays in memory until the peer has acknowledged it, and leaves once more over another connection.
+    #[test]
+    fn what_belongs_to_a_connection_or_is_a_secret_of_the_login_is_not_kept() {
+        let request = |name| {
+            let mut payload = Vec::new();
+            GlobalRequest { name, want_reply: true, fields: Rest(b"fields") }.encode(&mut payload);
+            payload
+        };
+        for own in [ENABLE, RECONNECT] {
+            assert!(!is_counted(&request(own)), "{own}");
+        }
+        for other in ["keepalive@openssh.com", "tcpip-forward", "enable"] {
+            assert!(is_counted(&request(other)), "{other}");
+        }
+        // DISCONNECT to DEBUG, EXT_INFO, the key exchange; a client's requests and answers, in which passwords are.
+        let not_kept = (0..=4).chain([7]).chain(20..=49).chain([50, 61]);
+        let not_kept: Vec<u8> = not_kept.collect();
+        for number in 1..=u8::MAX {
+            if number != GlobalRequest::NUMBER {
+                assert_eq!(is_counted(&[number, 0]), !not_kept.contains(&number), "{number}");
+            }
+        }
+    }
+}

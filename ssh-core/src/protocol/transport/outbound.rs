@@ -429,6 +429,24 @@ mod tests {
         }
     }
 
+    /// A session may wait for minutes; the memory of a busy moment before is not its own.
+    #[cfg(feature = "rustcrypto")]
+    #[test]
+    fn what_waits_without_a_stream_takes_little_more_than_its_bytes() {
+        use super::ReplayLog;
+        let mut out = super::Outbound::new(crate::crypto::rustcrypto::PROVIDER.random).unwrap();
+        out.log = Some(Box::new(ReplayLog::new(8 << 20)));
+        for _ in 0..200 {
+            out.seal(|buffer| buffer.extend([94; 30_000])).unwrap();
+        }
+        let log = out.log.as_mut().unwrap();
+        log.acknowledge(197);
+        assert!(log.capacity() > 4 << 20, "nothing to give back");
+        out.detach().unwrap();
+        let log = out.log.as_ref().unwrap();
+        assert!(log.capacity() <= 3 * log.size(), "{} bytes for {}", log.capacity(), log.size());
+    }
+
     #[cfg(feature = "rustcrypto")]
     #[test]
     fn a_packet_counter_does_not_come_round_under_one_key() {

@@ -8,6 +8,7 @@ use crate::keys::{KeyKind, SigningKey};
 use crate::protocol::auth::{AuthAnswer, ClientAuthRequest};
 use crate::protocol::connection::KEEPALIVE;
 use crate::protocol::engine::Event;
+use crate::protocol::messages::{Ignore, Rest};
 use crate::protocol::{Inbound, Input};
 use std::sync::Arc;
 
@@ -220,6 +221,76 @@ fn nobody_gets_the_session_of_another() {
     second.engine.waiting = first.engine.waiting.take();
     let refused = world.server.engine.hand_over(&mut second.engine, world.now).unwrap_err();
     assert_eq!(refused, ReconnectFailure::InvalidClientToken);
+    world.assert_resumable();
+}
+
+/// A client that asks once more may not have heard the answer to what it asked before. Where messages are counted that is
+/// no matter; elsewhere its number may be that of either connection, and a guess would lose messages or double them.
+#[test]
+fn who_may_not_have_heard_the_answer_is_not_guessed_about() {
+    for count in [true, false] {
+        let mut world = World::new(count);
+        // As often as it hears the answer.
+        for _ in 0..3 {
+            world.assert_resumable();
+            for end in [&mut world.client, &mut world.server] {
+                end.engine.lose(Error::unexpected_end(), world.now);
+            }
+        }
+        let (_, mut connection) = world.attempt();
+        world.server.engine.hand_over(&mut connection.engine, world.now).unwrap();
+        // So much that every number of the connection before is one of this one too.
+        for _ in 0..100 {
+            world.server.engine.global_request("note", false, &[], world.now).unwrap();
+        }
+        world.server.engine.lose(Error::unexpected_end(), world.now);
+        if count {
+            world.assert_resumable();
+            continue;
+        }
+        let (_, mut connection) = world.attempt();
+        let refused = world.server.engine.hand_over(&mut connection.engine, world.now).unwrap_err();
+        assert_eq!(refused, ReconnectFailure::ServerDroppedMessages);
+    }
+}
+
+/// What comes while it is decided whose connection this is waits, within the limits of who has not logged in.
+#[test]
+fn who_waits_for_a_session_has_not_logged_in() {
+    let world = World::new(true);
+    for (packets, len, is_too_much) in
+        [(500, 0, false), (1500, 0, true), (10, 30_000, false), (20, 30_000, true)]
+    {
+        let (mut attempt, mut connection) = world.attempt();
+        for _ in 0..packets {
+            let data = vec![7; len];
+            attempt.engine.transport.out.send(|out| Ignore { data: Rest(&data) }.encode(out)).unwrap();
+        }
+        connection.hear(&mut attempt, world.now);
+        let ended = connection.engine.ended();
+        let limited = matches!(ended, Some(Error::PeerMisbehaved(PeerMisbehaved::PreAuthTraffic)));
+        assert_eq!(limited, is_too_much, "{packets} packets of {len} bytes: {ended:?}");
+        assert_eq!(ended.is_some(), is_too_much, "{ended:?}");
+    }
+}
+
+/// What a server says behind its answer waits for the session too, and is not read on and on.
+#[test]
+fn a_client_reads_no_further_than_it_can_go_on_with() {
+    const NOTE: usize = 10_000;
+    let mut world = World::new(true);
+    let now = world.now;
+    for (notes, is_paused) in [(5, false), (40, true)] {
+        let (mut attempt, mut connection) = world.attempt();
+        for _ in 0..notes {
+            world.server.engine.global_request("note", false, &[7; NOTE], now).unwrap();
+        }
+        world.server.engine.hand_over(&mut connection.engine, now).unwrap();
+        while attempt.hear(&mut world.server, now) {}
+        assert!(attempt.engine.is_claim_answered() && attempt.engine.ended().is_none());
+        assert_eq!(attempt.engine.wants_input_paused(), is_paused, "{notes} notes");
+        world.server.engine.lose(Error::unexpected_end(), now);
+    }
     world.assert_resumable();
 }
 
