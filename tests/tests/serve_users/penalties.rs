@@ -28,10 +28,16 @@ async fn a_source_whose_logins_fail_too_often_is_turned_away() -> Outcome {
             let Ok(stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return };
             let _ = client::connect(stream, config).await;
         };
-        // Five guesses and the end of each connection: three hundred are too many for loopback.
-        futures::StreamExt::for_each_concurrent(futures::stream::iter(0..75), 30, fail).await;
-        let (came_in, log) = door.lets_in(PASSWORD_ONLY, PASSWORD).await?;
-        ensure(came_in != is_refused, || format!("refused {is_refused}: {log}"))?;
+        // Five guesses and the end of each connection: three hundred are too many for loopback. A machine that is busy with
+        // something else may not get that far with all of them before their logins have taken too long.
+        for round in 1.. {
+            futures::StreamExt::for_each_concurrent(futures::stream::iter(0..75), 30, fail).await;
+            let (came_in, log) = door.lets_in(PASSWORD_ONLY, PASSWORD).await?;
+            if came_in != is_refused {
+                break;
+            }
+            ensure(is_refused && round < 4, || format!("refused {is_refused}: {log}"))?;
+        }
         if is_refused {
             let warning = within(Duration::from_secs(5), "the warning", async {
                 loop {
