@@ -108,7 +108,7 @@ impl Session {
     /// stream and comes back by itself ([`Reconnect`](crate::client::Reconnect)) tries at once.
     ///
     /// # Errors
-    /// The session's end, or [`Timeout::KeepAlive`](crate::error::Timeout::KeepAlive) if the peer was silent.
+    /// The session's end, or [`Timeout::KeepAlive`] if the peer was silent.
     ///
     /// # Cancel safety
     /// A dropped future has asked the peer, and takes nothing for lost.
