@@ -20,7 +20,7 @@ use ssh_core::session::Incoming;
 use ssh_core::{Channel, Session};
 use support::Sides;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -252,7 +252,10 @@ async fn the_switches() {
     // No listener, but the port is known.
     let (client, server) = pair(|it| it, |it| it.accept_local_connections(false)).await;
     assert!(client.remote("127.0.0.1", 0, "127.0.0.1", target).await.is_err());
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    // Nobody else can listen there meanwhile.
+    let kept = TcpSocket::new_v4().unwrap();
+    kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let free = kept.local_addr().unwrap().port();
     let _forward = client.remote("127.0.0.1", free, "127.0.0.1", target).await.unwrap();
     assert!(TcpStream::connect(("127.0.0.1", free)).await.is_err());
     let mut channel = server.connect_to_forwarded_port(free).await.unwrap();

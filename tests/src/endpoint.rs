@@ -1,6 +1,7 @@
 //! Where a forward listens, and how to get to it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -61,23 +62,27 @@ pub async fn listen() -> Outcome<(TcpListener, u16)> {
 
 /// A port that was free a moment ago, for programs that can neither be given a socket nor choose a port.
 ///
-/// It lies below the range the system takes ports from by itself, so that no outgoing connection takes it, and is
-/// given out once in this process; another process starts its search elsewhere.
+/// Both loopback addresses have it free, and the next ones are nobody's of this process: the SDK's client tries those.
+/// It lies below the range the system takes ports from by itself, so that no outgoing connection takes it, and is given
+/// out once in this process; another process starts its search elsewhere.
 ///
 /// # Errors
 /// When none is free.
 pub async fn reserve_port() -> Outcome<u16> {
     const FIRST: u16 = 15_000;
-    const COUNT: u16 = 16_000;
+    const STEP: u16 = 16;
+    const COUNT: u16 = 16_000 / STEP;
     static NEXT: AtomicU16 = AtomicU16::new(0);
 
     let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or(0);
     for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = (u32::from(start) + u32::from(step)) % u32::from(COUNT);
-        let port = FIRST + u16::try_from(offset).unwrap_or(0);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).await.is_ok() {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let port = FIRST + (start + next) % COUNT * STEP;
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+        let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await;
+        // There may be no IPv6 here.
+        let taken = v6.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        if v4.is_ok() && !taken {
             return Ok(port);
         }
     }

@@ -1,11 +1,13 @@
 //! What is sent through a tunnel: reproducible bytes, servers that answer, and comparisons by SHA-256.
 
+use std::net::Ipv4Addr;
+
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use crate::endpoint::{Duplex, listen};
+use crate::endpoint::{Duplex, reserve_port};
 use crate::outcome::{Outcome, ensure};
 
 /// Bytes written or read at once: more than an SSH packet carries, so that packets are cut on both sides.
@@ -59,7 +61,9 @@ impl Target {
     where
         F: Future<Output = std::io::Result<()>> + Send + 'static,
     {
-        let (listener, port) = listen().await?;
+        // Peers that listen at the number of their target, or near it, are to find it free.
+        let port = reserve_port().await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let task = tokio::spawn(accept_all(listener, serve)).abort_handle();
         Ok(Self { port, task })
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tests::cases::{Case, run_all};
+use tests::endpoint::reserve_port;
 use tests::interop_driver::{COMBINATIONS, Driver, MODES, run};
 use tests::outcome::{Outcome, STEP, ensure};
 
@@ -27,7 +28,7 @@ async fn every_mode_with_every_combination() -> Outcome {
 async fn what_cannot_be_done_is_an_error() -> Outcome {
     let adit = Driver::Adit(env!("CARGO_BIN_EXE_interop-peer"));
     let [kex, key, cipher, mac] = COMBINATIONS[0];
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+    let gone = reserve_port().await?;
     for (side, port, combination, mode) in [
         ("client", gone, COMBINATIONS[0], ""),
         ("client", gone, COMBINATIONS[0], "no-such-mode"),

@@ -60,7 +60,8 @@ async fn a_dropped_forward_listens_no_more_and_its_connections_go_on() {
 
 #[tokio::test]
 async fn a_refused_connection_is_reset_and_both_sides_say_why() {
-    let (permitted, dead) = (answering(1).await, dead_port().await);
+    let permitted = answering(1).await;
+    let (_kept, dead) = dead_port();
     let policy = permit(&permitted.to_string()).permit_open(PermitTarget::local_port(dead));
     let pair = pair(policy).await;
     for (target, reason, client, server) in [

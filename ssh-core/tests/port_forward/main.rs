@@ -19,7 +19,7 @@ use ssh_core::config::Algorithms;
 use ssh_core::server::{self, danger::AcceptEverybody};
 use ssh_core::services::port_forward::{ForwardEvent, ForwardPolicy, PortForwarding};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 type Events = Arc<Mutex<Vec<String>>>;
@@ -86,9 +86,12 @@ async fn answering(times: usize) -> SocketAddr {
     address
 }
 
-/// A port on which nobody listens.
-async fn dead_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+/// A port on which nobody listens, and none can while the socket is kept.
+fn dead_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 /// Sends a request, ends it, and reads the answer to its end.

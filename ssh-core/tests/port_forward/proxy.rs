@@ -9,7 +9,8 @@ use super::{answering, ask, ask_at, dead_port, pair, permit};
 
 #[tokio::test]
 async fn a_proxy_speaks_socks_and_http() {
-    let (target, dead) = (answering(1).await, dead_port().await);
+    let target = answering(1).await;
+    let (_kept, dead) = dead_port();
     let resolver = Rebinding { answers: vec![vec![target]], ..Default::default() };
     let policy = permit(&target.to_string()).permit_open(PermitTarget::local_port(dead)).resolver(resolver);
     let pair = pair(policy).await;

@@ -58,7 +58,8 @@ async fn remote_forwards_need_permission_and_end_at_a_limit() {
 #[tokio::test]
 async fn a_dead_target_of_a_remote_forward_resets_the_connection() {
     let pair = pair(ForwardPolicy::deny_all().permit_listen(PermitListen::loopback())).await;
-    let forward = pair.client.remote("localhost", 0, "127.0.0.1", dead_port().await).await.unwrap();
+    let (_kept, dead) = dead_port();
+    let forward = pair.client.remote("localhost", 0, "127.0.0.1", dead).await.unwrap();
     let error = ask_at(forward.port(), b"x").await.unwrap_err();
     assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error}");
     let told = pair.server_events.lock().pop().unwrap();

@@ -7,6 +7,7 @@
 const net = require('node:net');
 const tcp = require('@microsoft/dev-tunnels-ssh-tcp');
 const { configuration, fail, readKey, sameKey, say, settings, ssh, trace } = require('./common');
+const { listenOnFreePorts } = require('./listeners');
 
 async function main() {
   const config = configuration();
@@ -21,6 +22,7 @@ async function main() {
 
   const session = new ssh.SshClientSession(config);
   session.trace = trace;
+  listenOnFreePorts(session);
   session.onAuthenticating((args) => {
     args.authenticationPromise = sameKey(args.publicKey, settings.server_key).then((same) => (same ? {} : null));
   });

@@ -13,6 +13,7 @@ const net = require('node:net');
 const readline = require('node:readline');
 const tcp = require('@microsoft/dev-tunnels-ssh-tcp');
 const { configuration, fail, say, settings, ssh, trace } = require('./common');
+const { listenOnFreePorts } = require('./listeners');
 const { observe } = require('./end/observe');
 const services = require('./end/services');
 const commands = { ...require('./end/commands'), ...require('./end/forwarding') };
@@ -67,6 +68,7 @@ async function listen(state) {
 function begin(state, session) {
   state.session = session;
   session.trace = trace;
+  listenOnFreePorts(session);
   session.onAuthenticating((args) => (args.authenticationPromise = Promise.resolve({ name: 'adit' })));
   session.onDisconnected(() => say('disconnected'));
   if (session.onReconnected) session.onReconnected(() => say('reconnected'));

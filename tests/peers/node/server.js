@@ -6,6 +6,7 @@
 const net = require('node:net');
 const tcp = require('@microsoft/dev-tunnels-ssh-tcp');
 const { configuration, fail, readKey, sameKey, say, settings, ssh, trace } = require('./common');
+const { listenOnFreePorts } = require('./listeners');
 
 async function admit(args) {
   if (args.username !== settings.user) return null;
@@ -33,6 +34,7 @@ async function main() {
     socket.on('error', (error) => trace('socket', 0, String(error)));
     const session = new ssh.SshServerSession(config, reconnectable);
     session.trace = trace;
+    listenOnFreePorts(session);
     session.credentials = { publicKeys: [hostKey] };
     session.onAuthenticating((args) => (args.authenticationPromise = admit(args)));
     session.onRequest((args) => (args.isAuthorized = true));

@@ -95,7 +95,8 @@ impl Peer for Dropbear {
         let program = self.server.clone();
         let command = move || {
             let mut command = Command::new(&program);
-            command.args(["-i", "-r"]).arg(&host_key);
+            // Without `-a` it takes a port of `::1` and is content when `127.0.0.1` has the same one in use.
+            command.args(["-i", "-a", "-r"]).arg(&host_key);
             user.introduce(&mut command);
             command
         };

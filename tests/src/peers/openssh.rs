@@ -116,6 +116,9 @@ impl OpenSsh {
 
     /// A server, with lines of `sshd_config` in front of ours: the first that sets something counts.
     ///
+    /// It listens where a client says. Left to itself it takes a port of `::1` and is content when `127.0.0.1` has
+    /// the same one in use.
+    ///
     /// # Errors
     /// When its files cannot be written, or there is no port.
     pub async fn serve_with(&self, settings: ServerSettings<'_>, lines: &str) -> Outcome<RunningServer> {
@@ -124,7 +127,8 @@ impl OpenSsh {
         let config = files.path().join("sshd_config");
         let mut text = format!(
             "{lines}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nUseDNS no\n\
-             PermitRootLogin yes\nPasswordAuthentication yes\nAllowTcpForwarding yes\nLogLevel DEBUG1\n",
+             PermitRootLogin yes\nPasswordAuthentication yes\nAllowTcpForwarding yes\n\
+             GatewayPorts clientspecified\nLogLevel DEBUG1\n",
             settings.host_key.path.display(),
             settings.user_key.public.display(),
         );

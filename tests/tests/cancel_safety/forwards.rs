@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ssh_core::services::port_forward::{ForwardPolicy, PermitListen, PermitTarget, PortForwarding};
 use tests::driven::{self, Settings};
+use tests::endpoint::reserve_port;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -37,10 +38,6 @@ async fn forwards() -> Forwards {
         .permit_listen("any".parse::<PermitListen>().unwrap());
     let server = PortForwarding::start(server, policy);
     Forwards { client: PortForwarding::start(client, ForwardPolicy::deny_all()), _server: server, target }
-}
-
-async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 /// Sooner or later nobody listens there.
@@ -77,7 +74,7 @@ async fn assert_usable(forwards: &Forwards) {
 async fn local_and_dynamic() {
     each_poll("PortForwarding::local", async |polls| {
         let forwards = forwards().await;
-        let port = free_port().await;
+        let port = reserve_port().await.unwrap();
         let local = polled(polls, forwards.client.local(port, "127.0.0.1", forwards.port())).await;
         let done = local.is_some();
         if let Some(local) = local {
@@ -92,7 +89,7 @@ async fn local_and_dynamic() {
     .await;
     each_poll("PortForwarding::dynamic", async |polls| {
         let forwards = forwards().await;
-        let port = free_port().await;
+        let port = reserve_port().await.unwrap();
         let dynamic = polled(polls, forwards.client.dynamic(port)).await;
         let done = dynamic.is_some();
         if let Some(dynamic) = dynamic {
@@ -107,7 +104,7 @@ async fn local_and_dynamic() {
     .await;
     for polls in 0..3 {
         let forwards = forwards().await;
-        let port = free_port().await;
+        let port = reserve_port().await.unwrap();
         polled(polls, forwards.client.local(port, "127.0.0.1", 1).await.unwrap().stop()).await;
         assert_free(port).await;
     }
@@ -118,7 +115,7 @@ async fn local_and_dynamic() {
 async fn remote() {
     each_poll("PortForwarding::remote", async |polls| {
         let forwards = forwards().await;
-        let port = free_port().await;
+        let port = reserve_port().await.unwrap();
         let remote =
             polled(polls, forwards.client.remote("127.0.0.1", port, "127.0.0.1", forwards.port())).await;
         let done = remote.is_some();

@@ -8,6 +8,7 @@ use ssh_core::services::port_forward::{
 };
 use ssh_core::session::OpenFailureReason;
 use ssh_core::{OpenError, Session};
+use tests::endpoint::reserve_port;
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::traffic::Target;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -85,7 +86,7 @@ async fn they_forward_from_our_ports_and_to_them() -> Outcome {
         let granted = end.ask("stream_from", json!({ "name": "s", "more": "ffff" })).await?;
         ask(TcpStream::connect(("127.0.0.1", port(&granted)?)).await?).await?;
         // Nobody listens there: the reason arrives, and the session stays.
-        let nobody = closed_port().await?;
+        let nobody = reserve_port().await?;
         end.tell("stream_to", json!({ "target": nobody, "text": TEXT })).await?;
         end.expect("failed", json!({ "command": "stream_to", "reason": 2 })).await?;
     }
@@ -116,7 +117,7 @@ async fn we_forward_from_their_ports_and_to_them() -> Outcome {
             forwarding.local(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), "127.0.0.1", echo.port).await?;
         ask(TcpStream::connect(local.local_addr()).await?).await?;
         ask(forwarding.open("127.0.0.1", echo.port).await?).await?;
-        let nobody = forwarding.open("127.0.0.1", closed_port().await?).await;
+        let nobody = forwarding.open("127.0.0.1", reserve_port().await?).await;
         ensure(reason(&nobody) == Some(OpenFailureReason::CONNECT_FAILED), || format!("{nobody:?}"))?;
         end.ask("serve_ports", json!({ "streams": false })).await?;
         let shut = forwarding.open("127.0.0.1", echo.port).await;
@@ -132,10 +133,6 @@ fn reason<T>(result: &Result<T, ForwardError>) -> Option<OpenFailureReason> {
         Err(ForwardError::Open { source: OpenError::Refused(failure), .. }) => Some(failure.reason),
         _ => None,
     }
-}
-
-async fn closed_port() -> Outcome<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }
 
 /// `can-change-port`: their library does not list it by itself, and copes all the same.
@@ -163,7 +160,7 @@ async fn a_busy_port_is_changed_for_who_copes_with_it() -> Outcome {
     // And the other way round.
     for (mut end, session) in both_roles(json!({})).await? {
         let (forwarding, ports) = start(&session);
-        let (asked, granted) = (closed_port().await?, closed_port().await?);
+        let (asked, granted) = (reserve_port().await?, reserve_port().await?);
         end.ask("serve_ports", json!({ "grants": granted })).await?;
         let forward = forwarding.remote("127.0.0.1", asked, "127.0.0.1", echo.port).await?;
         ensure(forward.port() == granted, || format!("{} and not {granted}", forward.port()))?;
