@@ -28,7 +28,7 @@ async fn answered_keepalives_are_counted() {
 }
 
 /// The peer falls silent, but its stream stays open.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_is_counted_until_it_is_the_end() {
     let mut limits = Limits::default();
     limits.keepalive = Some(Duration::from_millis(200));

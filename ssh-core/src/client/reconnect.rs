@@ -280,27 +280,35 @@ async fn attempt(
     let mut undone = Undone { shared, engine, error: Some(Error::Timeout(crate::error::Timeout::Login)) };
     let mut link = Handshake { stream, inbound };
     let resumed = match link.run(shared, &mut undone.engine, deadline).await {
-        Ok(()) => {
-            shared.with(|session| session.resume(&mut undone.engine, now()).map(|()| session.generation()))
-        }
+        Ok(()) => shared.with(|session| {
+            session.resume(&mut undone.engine, now())?;
+            Ok((session.generation(), lost_at_once(session)))
+        }),
         Err(error) => Err(error),
     };
-    let generation = match resumed {
-        Ok(generation) => generation,
+    let (generation, lost) = match resumed {
+        Ok(resumed) => resumed,
         Err(error) => {
             undone.error = Some(error.clone());
-            link.say_goodbye(&mut undone.engine).await;
-            return Err(match undone.end() {
-                Some(end) => Attempt::Hopeless(end),
-                None => Attempt::Failed(error),
-            });
+            let end = undone.end();
+            // The server may have given the session this connection. Then a farewell would be the session's.
+            if end.is_some() || !undone.engine.has_asked() {
+                link.say_goodbye(&mut undone.engine).await;
+            }
+            return Err(end.map_or(Attempt::Failed(error), Attempt::Hopeless));
         }
     };
     undone.error = None;
     let (reader, writer) = split(link.stream, link.inbound, generation);
     shared.deposit_reader(reader);
     shared.deposit_writer(writer);
-    Ok(())
+    lost.map_or(Ok(()), Err)
+}
+
+/// What came right behind the server's answer may have lost the session its new stream, or ended it.
+fn lost_at_once(session: &Engine) -> Option<Attempt> {
+    let ended = session.ended().cloned().map(Attempt::Hopeless);
+    ended.or_else(|| session.detached().cloned().map(Attempt::Failed))
 }
 
 /// An attempt that has not brought the session its stream, however it comes to its end: also that of a future that is

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// The engine's: a loop with an older stream lets go of it.
     generation: watch::Sender<u64>,
     events: broadcast::Sender<SessionEvent>,
+    /// The session is over, and everybody has been told of all that happened before.
+    all_told: watch::Sender<bool>,
     keeper: OnceLock<Box<dyn Keeper>>,
     /// A client tries to come back.
     attempting: AtomicBool,
@@ -136,6 +138,7 @@ impl Shared {
             writer_slot: Notify::new(),
             generation: watch::Sender::new(0),
             events: broadcast::Sender::new(MAX_EVENTS),
+            all_told: watch::Sender::new(false),
             keeper: OnceLock::new(),
             attempting: AtomicBool::new(false),
             hurry: watch::Sender::default(),

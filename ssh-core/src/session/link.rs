@@ -15,12 +15,17 @@ pub(crate) fn events_of(
 ) -> impl futures::Stream<Item = SessionEvent> + Send + Unpin + 'static {
     let (events, ended) = (shared.subscribe(), Arc::clone(shared));
     let events = futures::stream::unfold((events, ended), |(mut events, ended)| async move {
-        use tokio::sync::broadcast::error::RecvError;
+        use tokio::sync::broadcast::error::{RecvError, TryRecvError};
         loop {
             let received = tokio::select! {
                 biased;
                 received = events.recv() => received,
-                _ = ended.ended() => return None,
+                // The last ones may have come since the look at them.
+                () = ended.all_told() => match events.try_recv() {
+                    Ok(event) => Ok(event),
+                    Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+                },
             };
             match received {
                 Ok(event) => return Some((event, (events, ended))),

@@ -36,6 +36,12 @@ impl Shared {
         self.events.subscribe()
     }
 
+    /// Waits for the end of the session, and until all that happened before has been told.
+    pub(crate) async fn all_told(&self) {
+        // The sender is ours, so there is no error.
+        let _ = self.all_told.subscribe().wait_for(|told| *told).await;
+    }
+
     /// Tells the listeners, behind whatever they have not been told of yet.
     pub(crate) fn announce(&self, event: SessionEvent) {
         let tell = {
@@ -66,7 +72,10 @@ impl Shared {
                 Some(News::Event(event)) => self.send(event),
                 Some(News::Link(event)) => self.tell_of_link(event),
                 Some(News::Grown) => self.tell_keeper(Keeper::grown),
-                Some(News::Ended) => self.tell_keeper(Keeper::ended),
+                Some(News::Ended) => {
+                    self.all_told.send_replace(true);
+                    self.tell_keeper(Keeper::ended);
+                }
                 None => return,
             }
         }

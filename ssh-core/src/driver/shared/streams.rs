@@ -68,7 +68,7 @@ impl Shared {
     /// The stream for a session's loops, unless there is a newer one.
     pub(crate) fn deposit_reader(&self, link: ReadLink) {
         let mut state = self.state.lock();
-        if link.generation == state.engine.generation() {
+        if state.wants(link.generation) {
             state.next_reader = Some(link);
             self.reader_slot.notify_one();
         }
@@ -77,7 +77,7 @@ impl Shared {
     /// As [`deposit_reader`](Self::deposit_reader).
     pub(crate) fn deposit_writer(&self, link: WriteLink) {
         let mut state = self.state.lock();
-        if link.generation == state.engine.generation() {
+        if state.wants(link.generation) {
             state.next_writer = Some(link);
             self.writer_slot.notify_one();
         }
@@ -106,9 +106,15 @@ impl State {
         if let Some((target, generation)) = &self.moved {
             return Some(Gone::Moved(Arc::clone(target), *generation));
         }
-        if self.engine.generation() != generation {
+        if !self.wants(generation) {
             return Some(Gone::Lost);
         }
         self.engine.ended().map(|_| Gone::Ended)
+    }
+
+    /// Whether the stream of this generation is the session's. What came right behind a reconnect may have lost it the
+    /// new stream at once.
+    fn wants(&self, generation: u64) -> bool {
+        self.engine.generation() == generation && self.engine.detached().is_none()
     }
 }

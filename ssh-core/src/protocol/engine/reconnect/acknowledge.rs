@@ -69,6 +69,10 @@ impl Engine {
             // are enough for most.
             self.connection.keep_windows();
         }
+        // The peer may have said so while the login went on.
+        if self.is_reconnect_enabled() {
+            self.link_events.push_back(LinkEvent::Enabled);
+        }
     }
 
     pub(in crate::protocol::engine) fn count_received(&mut self, payload: &[u8]) {

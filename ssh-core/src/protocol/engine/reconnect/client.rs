@@ -97,14 +97,23 @@ impl Engine {
         Ok(())
     }
 
+    /// Client, on a connection from [`reconnect`](Self::reconnect): whether the server has been asked for the session, and
+    /// so may have given it this connection.
+    #[must_use]
+    pub fn has_asked(&self) -> bool {
+        matches!(&self.auth, Auth::Claim(claim) if !matches!(claim.state, ClaimState::Unsaid))
+    }
+
     /// Client: `attempt` failed with `error`. Whether, and with what, that is the end of the session: a peer that does not
     /// count messages over all connections cannot be asked again once it may have taken an attempt for done.
     #[must_use]
     pub fn is_end_of_attempts(&self, attempt: &Self, error: &Error) -> Option<Error> {
         let counts = self.resumption.as_ref().is_some_and(|resumption| resumption.agreed.count);
-        let said = matches!(&attempt.auth, Auth::Claim(claim) if !matches!(claim.state, ClaimState::Unsaid));
+        let said = attempt.has_asked();
         match error {
             Error::Timeout(_) | Error::Io(_) | Error::Disconnected { .. } if !said || counts => None,
+            // Anybody on the way could have said that.
+            Error::PeerMisbehaved(_) | Error::PeerIncompatible(_) if !said => None,
             Error::Timeout(_) | Error::Io(_) | Error::Disconnected { .. } => {
                 Some(Error::Reconnect(ReconnectFailure::Unanswered))
             }

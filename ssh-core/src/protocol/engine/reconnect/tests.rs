@@ -3,12 +3,12 @@
 use super::*;
 use crate::config::{Algorithms, Common, Extensions, Limits};
 use crate::crypto::rustcrypto::PROVIDER;
-use crate::error::{PeerMisbehaved, ReconnectFailure};
+use crate::error::{DisconnectReason, PeerMisbehaved, ReconnectFailure};
 use crate::keys::{KeyKind, SigningKey};
 use crate::protocol::auth::{AuthAnswer, ClientAuthRequest};
 use crate::protocol::connection::KEEPALIVE;
 use crate::protocol::engine::Event;
-use crate::protocol::messages::{Ignore, Rest};
+use crate::protocol::messages::{Ignore, NewKeys, Rest};
 use crate::protocol::{Inbound, Input};
 use std::sync::Arc;
 
@@ -271,6 +271,47 @@ fn who_waits_for_a_session_has_not_logged_in() {
         let limited = matches!(ended, Some(Error::PeerMisbehaved(PeerMisbehaved::PreAuthTraffic)));
         assert_eq!(limited, is_too_much, "{packets} packets of {len} bytes: {ended:?}");
         assert_eq!(ended.is_some(), is_too_much, "{ended:?}");
+    }
+}
+
+/// Nothing behind keys that nobody agreed on could be opened, or counted, before somebody has decided on the request.
+#[test]
+fn keys_that_nobody_agreed_on_are_refused_before_the_decision() {
+    let world = World::new(true);
+    let (mut attempt, mut connection) = world.attempt();
+    attempt.engine.transport.out.seal(|out| out.push(NewKeys::NUMBER)).unwrap();
+    connection.hear(&mut attempt, world.now);
+    let ended = connection.engine.ended();
+    let refused = matches!(ended, Some(Error::PeerMisbehaved(PeerMisbehaved::UnexpectedMessage(21))));
+    assert!(refused, "{ended:?}");
+}
+
+/// Who asks for its session and takes leave in the same breath has lost the new stream as it would any other.
+#[test]
+fn a_stream_that_is_lost_as_it_is_found_is_none() {
+    let mut world = World::new(true);
+    let now = world.now;
+    let (mut attempt, mut connection) = world.attempt();
+    let gone = DisconnectReason::CONNECTION_LOST;
+    attempt.engine.end(Error::ClosedWith { reason: gone, text: "gone".into() });
+    connection.hear(&mut attempt, now);
+    let before = world.server.engine.generation();
+    world.server.engine.hand_over(&mut connection.engine, now).unwrap();
+    assert_eq!(world.server.engine.generation(), before + 2, "found and lost");
+    assert!(world.server.engine.detached().is_some() && world.server.engine.ended().is_none());
+    world.assert_resumable();
+}
+
+/// The peer says that it is ready while the login goes on, or later: either way it is told once.
+#[test]
+fn that_a_session_can_be_lost_is_told_when_the_login_is_over() {
+    let mut world = World::new(true);
+    for end in [&mut world.client, &mut world.server] {
+        let mut told = 0;
+        while let Some(event) = end.engine.poll_link_event() {
+            told += usize::from(matches!(event, LinkEvent::Enabled));
+        }
+        assert_eq!(told, 1);
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use crate::error::{Error, PeerMisbehaved};
 use crate::protocol::Role;
 use crate::protocol::engine::Engine;
-use crate::protocol::messages::Ignore;
+use crate::protocol::messages::{Ignore, NewKeys};
 use crate::protocol::reconnect::ReconnectRequest;
 
 /// What comes while it is decided whose connection this is.
@@ -44,6 +44,11 @@ impl Engine {
         if self.role == Role::Server {
             // The limits of a connection that has not logged in hold.
             self.check_allowed(Ignore::NUMBER)?;
+        }
+        // We take part in no key exchange meanwhile, so the peer cannot have come to the end of one. Behind it nothing could
+        // be opened, nor counted, before the decision.
+        if payload.first() == Some(&NewKeys::NUMBER) {
+            return Err(PeerMisbehaved::UnexpectedMessage(NewKeys::NUMBER).into());
         }
         let Some(waiting) = &mut self.waiting else { return Ok(()) };
         waiting.bytes = waiting.bytes.saturating_add(payload.len()).saturating_add(size_of::<BytesMut>());
