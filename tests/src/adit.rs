@@ -122,12 +122,24 @@ pub async fn run_to_end(command: &mut Command, limit: Duration) -> Outcome<Exit>
 /// # Errors
 /// When it reports an error, ends, or says nothing in time.
 pub async fn event(process: &mut Process, name: &str) -> Outcome<Value> {
-    let mut passed = Vec::new();
-    events_until(process, name, &mut passed).await
+    event_within(STEP, process, name).await
 }
 
-async fn events_until(process: &mut Process, name: &str, passed: &mut Vec<Value>) -> Outcome<Value> {
-    while let Some(line) = process.next_line(STEP).await? {
+/// As [`event`], with a limit of its own for each line.
+///
+/// # Errors
+/// As for [`event`].
+pub async fn event_within(limit: Duration, process: &mut Process, name: &str) -> Outcome<Value> {
+    events_until(limit, process, name, &mut Vec::new()).await
+}
+
+async fn events_until(
+    limit: Duration,
+    process: &mut Process,
+    name: &str,
+    passed: &mut Vec<Value>,
+) -> Outcome<Value> {
+    while let Some(line) = process.next_line(limit).await? {
         let event = parse(&line, process)?;
         match event.get("event").and_then(Value::as_str) {
             Some(found) if found == name => return Ok(event),
@@ -199,7 +211,7 @@ impl Adit {
         command.args(arguments);
         let mut process = Process::spawn("adit forward", &mut command)?;
         let mut forwards = Vec::new();
-        let ready = events_until(&mut process, "ready", &mut forwards).await?;
+        let ready = events_until(STEP, &mut process, "ready", &mut forwards).await?;
         check_ready(&ready, settings)?;
         let listener = |kind: &str, wanted: Option<u16>| -> Outcome<Option<Endpoint>> {
             let Some(_) = wanted else { return Ok(None) };

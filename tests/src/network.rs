@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -13,6 +13,8 @@ use tokio::process::Command;
 use crate::keys::output;
 use crate::outcome::{Failure, Outcome};
 use crate::peers::{program, skip};
+
+const WHAT: &str = "a network of its own";
 
 /// Stations around a router.
 pub struct Network {
@@ -35,19 +37,18 @@ impl Network {
     pub async fn make() -> Outcome<Option<Self>> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if program("ip").is_none() {
-            return skip("a network of its own", "iproute2 is not installed");
+            return skip(WHAT, "iproute2 is not installed");
         }
         let router = format!("adit-{}-{}-router", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         if let Err(failure) = ip(&["netns", "add", &router]).await {
-            eprintln!("SKIPPED: nobody comes to another network, which root has to make: {failure}");
-            return Ok(None);
+            return skip(WHAT, &format!("root has to make it: {failure}"));
         }
         let network = Self { router, stations: Vec::new() };
         for (file, value) in
             [("ip_forward", "1"), ("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0")]
         {
             let write = format!("echo {value} > /proc/sys/net/ipv4/{file}");
-            run(&["ip", "netns", "exec", &network.router, "sh", "-c", &write]).await?;
+            ip(&["netns", "exec", &network.router, "sh", "-c", &write]).await?;
         }
         Ok(Some(network))
     }
@@ -98,7 +99,7 @@ impl Drop for Network {
     fn drop(&mut self) {
         for name in self.stations.iter().chain([&self.router]) {
             // What cannot be taken down is in nobody's way.
-            let _ = std::process::Command::new("ip").args(["netns", "delete", name]).output();
+            let _ = std::process::Command::new(ip_program()).args(["netns", "delete", name]).output();
         }
     }
 }
@@ -136,7 +137,7 @@ impl Station {
     #[must_use]
     pub fn wrap(&self, command: &Command) -> Command {
         let command = command.as_std();
-        let mut wrapped = Command::new("ip");
+        let mut wrapped = Command::new(ip_program());
         wrapped.args(["netns", "exec", &self.name]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
@@ -186,10 +187,9 @@ impl Station {
 }
 
 async fn ip(arguments: &[&str]) -> Outcome {
-    run(&[&["ip"], arguments].concat()).await
+    output(Command::new(ip_program()).args(arguments)).await.map(drop)
 }
 
-async fn run(words: &[&str]) -> Outcome {
-    let [program, arguments @ ..] = words else { return Err(Failure::new("no command")) };
-    output(Command::new(program).args(arguments)).await.map(drop)
+fn ip_program() -> PathBuf {
+    program("ip").unwrap_or_else(|| "ip".into())
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use crate::adit::{Adit, event, port};
-use crate::endpoint::{connect, listen};
+use crate::endpoint::{connect, listen, reserve_port};
 use crate::outcome::{Failure, Outcome, STEP, ensure, within};
 use crate::peers::dev_tunnels::DevTunnels;
 use crate::process::Process;
@@ -37,7 +37,8 @@ impl TestRelay {
     pub async fn start(adit: &Adit) -> Outcome<Self> {
         let folder = TempDir::new()?;
         let links = Links::open().await?;
-        let (process, port) = run(adit, &folder, 0, &links).await?;
+        // It may be started again there, and nobody is to take its port meanwhile.
+        let (process, port) = run(adit, &folder, reserve_port().await?, &links).await?;
         links.lead_to(port);
         Ok(Self { adit: adit.clone(), folder, process, port, links })
     }

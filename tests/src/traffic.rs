@@ -89,7 +89,7 @@ where
 /// Sends `length` bytes to an echo server through `stream` and compares what comes back.
 ///
 /// # Errors
-/// When the stream fails, or returns other bytes, too few or too many.
+/// When the stream fails, or returns other bytes or too few; or too many, if it is read to its end.
 pub async fn exchange(stream: Box<dyn Duplex>, seed: u64, length: u64, ending: Ending) -> Outcome {
     let (mut read, mut write) = tokio::io::split(stream);
     let send = async {

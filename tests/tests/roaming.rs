@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::adit::{Adit, event, port};
+use tests::adit::{Adit, event, event_within, port};
 use tests::flows::{FarEnds, Flows};
 use tests::keys::KeyKind;
 use tests::network::{Network, Station};
-use tests::outcome::{Failure, Outcome, ensure, within};
+use tests::outcome::{Failure, Outcome, ensure};
 use tests::peers::{Keyring, USER};
 use tests::process::Process;
 use tests::relay::TUNNEL;
@@ -70,7 +70,7 @@ impl Tunnel {
         process.lines_so_far();
         station.move_to(link).await?;
         let start = Instant::now();
-        let resumed = within(COMEBACK, "coming back", event(process, "resumed")).await?;
+        let resumed = event_within(COMEBACK, process, "resumed").await?;
         ensure(resumed.get("new_session") == Some(&Value::Bool(false)), || resumed.to_string())?;
         let took = start.elapsed();
         eprintln!("move {number}: back after {took:.1?}");
@@ -121,7 +121,7 @@ async fn a_forward_is_back_as_soon_as_the_network_is() -> Outcome {
     tunnel.flows.allow(1, 2);
     tunnel.flows.reach(tunnel.flows.total() / 2, COMEBACK).await?;
     client.leave(0).await?;
-    let lost = within(COMEBACK, "the loss", event(&mut tunnel.ends[0].0, "disconnected")).await?;
+    let lost = event_within(COMEBACK, &mut tunnel.ends[0].0, "disconnected").await?;
     ensure(lost["resumable"] == true, || lost.to_string())?;
     // By then it waits for seconds between one try and the next.
     while event(&mut tunnel.ends[0].0, "reconnecting").await?["delay_ms"].as_u64() < Some(4000) {}
@@ -139,9 +139,9 @@ async fn a_forward_whose_session_cannot_go_on_logs_in_again() -> Outcome {
     tunnel.flows.reach(tunnel.flows.total() / 2, COMEBACK).await?;
     client.move_to(1).await?;
     let process = &mut tunnel.ends[0].0;
-    let lost = within(EARLIER, "the loss", event(process, "disconnected")).await?;
+    let lost = event_within(EARLIER, process, "disconnected").await?;
     ensure(lost["resumable"] == false, || lost.to_string())?;
-    let again = within(COMEBACK, "the login", event(process, "resumed")).await?;
+    let again = event_within(COMEBACK, process, "resumed").await?;
     ensure(again["new_session"] == true && again["streams_lost"] == STREAMS, || again.to_string())
 }
 

@@ -85,7 +85,6 @@ async fn without_an_offer_a_lost_stream_is_the_end() {
     link.abort();
     let error = timeout(PATIENCE, client.closed()).await.unwrap();
     assert!(matches!(error, Error::Io(_)), "{error}");
-    assert!(std::error::Error::source(&error).is_some() || !error.to_string().is_empty());
     let told: Vec<_> = events.collect().await;
     assert!(!told.iter().any(|event| matches!(event, SessionEvent::Disconnected(_))), "{told:?}");
 }

@@ -23,8 +23,9 @@ async fn a_collector_follows_a_session_with_its_latency_until_it_is_stopped() {
     assert_eq!(received, after.bytes_received - before.bytes_received);
     assert!(sent > 5000);
     assert!(after.latency.unwrap().samples > 0);
-    assert!(contour.latency_max_ms()[0] > 0.0, "{contour:?}");
-    assert!(contour.latency_average_ms()[0] <= contour.latency_max_ms()[0]);
+    let (average, most) = (contour.latency_average_ms(), contour.latency_max_ms());
+    assert!(most.iter().any(|most| *most > 0.0), "{contour:?}");
+    assert!(average.iter().zip(most).all(|(average, most)| average <= most), "{contour:?}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ pub mod node;
 pub mod openssh;
 mod script;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -200,7 +201,8 @@ pub fn skip<T>(peer: &str, why: &str) -> Outcome<Option<T>> {
     if set("CI", "true") || set("ADIT_REQUIRE_PEERS", "1") {
         return Err(Failure::new(format!("{peer} is required here, but {why}")));
     }
-    eprintln!("SKIPPED: nothing is tested against {peer}: {why}");
+    // Not by `eprintln`, which nobody sees of a test that passes.
+    writeln!(std::io::stderr(), "SKIPPED: nothing is tested against {peer}: {why}")?;
     Ok(None)
 }
 

@@ -13,6 +13,8 @@ use tests::peers::go::Go;
 use tests::peers::{ClientSettings, Keyring, Login, Peer as _, ServerSettings, USER};
 use tokio::process::Command;
 
+use crate::succeeds_if;
+
 /// How a host is called by who connects to it here.
 const HOST: &str = "127.0.0.1";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -84,12 +86,14 @@ async fn users_certified_by_go_come_to_our_server_and_ours_to_gos() -> Outcome {
             let ours = bench.adit.serve_with(server, &trusted).await?;
             let settings = bench.client(ours.port, server.host_key, user);
             let said = bench.go.connect_with(settings, &[("client_certificate", json!(certificate))]).await;
-            ensure(said.is_ok() == admitted, || format!("{kind:?} by Go for {principal}: {:?}", said.err()))?;
+            succeeds_if(admitted, said, "authenticate")
+                .map_err(|failure| failure.while_doing(&format!("{kind:?} by Go for {principal}")))?;
 
             bench.by_us(ca, user, principal, false).await?;
             let gos = bench.go.serve_with(server, &[("authority", json!(ca.public))]).await?;
             let said = bench.adit.connect(bench.client(gos.port, server.host_key, user)).await;
-            ensure(said.is_ok() == admitted, || format!("{kind:?} by us for {principal}: {:?}", said.err()))?;
+            succeeds_if(admitted, said, "\"auth\"")
+                .map_err(|failure| failure.while_doing(&format!("{kind:?} by us for {principal}")))?;
         }
     }
     Ok(())
@@ -108,7 +112,8 @@ async fn hosts_of_either_side_are_known_by_their_authority() -> Outcome {
             // Its plain key is not the one that is expected.
             let settings = bench.client(ours.port, &bench.plain, &bench.plain);
             let said = bench.go.connect_with(settings, &[("authority", json!(ca.public))]).await;
-            ensure(said.is_ok() == known, || format!("{kind:?} by Go for {principal}: {:?}", said.err()))?;
+            succeeds_if(known, said, "principal")
+                .map_err(|failure| failure.while_doing(&format!("{kind:?} by Go for {principal}")))?;
 
             let certificate = bench.by_us(ca, host, principal, true).await?;
             let gos = bench.go.serve_with(server, &[("host_certificate", json!(certificate))]).await?;

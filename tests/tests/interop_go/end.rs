@@ -11,7 +11,7 @@ use ssh_core::{Session, client, server};
 use tempfile::TempDir;
 use tests::endpoint::{connect, listen};
 use tests::keys::{KeyFile, KeyKind};
-use tests::outcome::{Outcome, ensure};
+use tests::outcome::{Outcome, STEP, ensure, within};
 use tests::peers::end::{End, hex};
 use tests::peers::go::Go;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -38,7 +38,7 @@ pub(crate) async fn both_roles(terms: Terms) -> Outcome<Vec<(End, Session)>> {
         .build()?;
     let (listener, port) = listen().await?;
     let mut go_client = go.end_client(port, &host_key, terms.rekey_bytes)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, _) = within(STEP, "Go's client", async { Ok(listener.accept().await?) }).await?;
     stream.set_nodelay(true)?;
     let with_client = server::accept(stream, config).await?;
     go_client.next("ready").await?;

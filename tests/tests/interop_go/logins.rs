@@ -15,6 +15,8 @@ use tests::peers::{ClientSettings, Keyring, Login, PASSWORD, Peer as _, ServerSe
 use tests::scenarios::every_login;
 use zeroize::Zeroizing;
 
+use crate::refused;
+
 #[tokio::test]
 async fn logins_in_both_roles() -> Outcome {
     let Some(go) = Go::find().await? else { return Ok(()) };
@@ -51,13 +53,6 @@ async fn a_host_key_of_somebody_else_is_refused_in_both_roles() -> Outcome {
     refused(go.connect(ClientSettings::new(server.port, other, login, &suite)).await, "host key mismatch")?;
     let server = go.serve(settings).await?;
     refused(adit.connect(ClientSettings::new(server.port, other, login, &suite)).await, "host_key")
-}
-
-fn refused<T>(outcome: Outcome<T>, why: &str) -> Outcome {
-    match outcome {
-        Ok(_) => Err(Failure::new(format!("not refused, which was to be for {why:?}"))),
-        Err(failure) => ensure(failure.to_string().contains(why), || format!("not {why:?}: {failure}")),
-    }
 }
 
 /// Answers Go's two rounds, the last by what it was given.
