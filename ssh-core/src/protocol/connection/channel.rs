@@ -135,6 +135,16 @@ impl ReceiveHalf {
         };
         self.queue.len().saturating_add(stderr)
     }
+
+    /// What is kept of stderr for somebody who may want it, in bytes.
+    pub(super) fn kept(&self) -> u32 {
+        match &self.stderr {
+            StderrMode::Undecided { kept: Some(stderr), .. } => {
+                u32::try_from(stderr.queue.len()).unwrap_or(u32::MAX)
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// What happens to extended data of type 1.

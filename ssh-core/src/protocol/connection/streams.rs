@@ -239,6 +239,8 @@ impl Connection {
         let may_take =
             if size < share { room.min(share.saturating_sub(size)) } else { room.saturating_sub(reserve) };
         let may_grow_by = most.saturating_sub(size).min(may_take);
+        // What nobody may ever read is never credited. Past half of the window it would leave less than credit waits for.
+        let shrink_to = shrink_to.max(row.receive.kept().saturating_mul(2));
         let bounds = Bounds { may_grow_by, shrink_to };
         let Some(credit) = row.receive.window.on_read(len, round_trip, now, bounds) else {
             return Ok(());
