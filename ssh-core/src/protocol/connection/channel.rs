@@ -10,6 +10,7 @@ use super::receive_queue::ReceiveQueue;
 use super::requests::{ReceivedRequests, SentRequests};
 use super::window::ReceiveWindow;
 use crate::protocol::messages::ChannelRequest;
+use crate::protocol::wide;
 
 /// One channel's row in the table (RFC 4254 §5).
 #[derive(Debug)]
@@ -315,6 +316,11 @@ impl Row {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, RowPhase::Open { .. })
+    }
+
+    /// Bytes of data that have been read.
+    pub(super) fn data_taken(&self) -> u64 {
+        self.data_received.saturating_sub(wide(self.receive.queue.len()))
     }
 
     /// No more bytes will come.

@@ -152,7 +152,7 @@ impl Connection {
     }
 
     /// What came of stderr before anybody said what is to become of it.
-    pub(super) fn take_kept_stderr(&mut self, id: u32) -> Bytes {
+    fn take_kept_stderr(&mut self, id: u32) -> Bytes {
         let row = self.rows.get_mut(&id);
         let Some(StderrMode::Undecided { kept, .. }) = row.map(|row| &mut row.receive.stderr) else {
             return Bytes::new();
