@@ -52,7 +52,8 @@ impl Connection {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(request.fields.len());
             return Poll::Ready(Some(request));
         }
-        if row.close_received || self.failed.is_some() {
+        // What comes behind our own close is dropped.
+        if row.close_received || row.close_sent || self.failed.is_some() {
             return Poll::Ready(None);
         }
         add_waker(&mut row.request_wakers, &mut self.wakes, cx);

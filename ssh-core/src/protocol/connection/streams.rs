@@ -198,7 +198,7 @@ impl Connection {
         let Some(row) = self.rows.get_mut(&id) else {
             return Poll::Ready(Err(self.failure()));
         };
-        let ended = row.receive_ended();
+        let (ended, close_sent) = (row.receive_ended(), row.close_sent);
         let StderrMode::Queue(stderr) = &mut row.receive.stderr else {
             return Poll::Ready(Ok(0));
         };
@@ -212,6 +212,9 @@ impl Connection {
         }
         if let Some(error) = &self.failed {
             return Poll::Ready(Err(error.clone()));
+        }
+        if close_sent {
+            return Poll::Ready(Err(Error::ApiMisuse(ApiMisuse::ChannelClosed)));
         }
         set_waker(waker, cx);
         Poll::Pending
