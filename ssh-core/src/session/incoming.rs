@@ -9,17 +9,28 @@ use bytes::Bytes;
 use crate::channel::Channel;
 use crate::driver::Shared;
 use crate::error::Error;
-use crate::protocol::{ConnectionEvent, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenFailureReason};
+use crate::part::waiter_number;
+use crate::protocol::{
+    ConnectionEvent, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenFailureReason, Waiter,
+};
 
 /// The channels and requests of the peer, from [`Session::incoming`](super::Session::incoming). It ends with the session.
 #[derive(Debug)]
 pub struct IncomingStream {
     shared: Arc<Shared>,
+    /// Its own among those who wait.
+    waiter: u64,
+}
+
+impl Drop for IncomingStream {
+    fn drop(&mut self) {
+        self.shared.with(|engine| engine.stop_waiting(None, self.waiter));
+    }
 }
 
 impl IncomingStream {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared) }
+        Self { shared: Arc::clone(shared), waiter: waiter_number() }
     }
 }
 
@@ -28,7 +39,8 @@ impl futures::Stream for IncomingStream {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         let shared = &self.shared;
-        shared.poll_incoming(cx).map(|event| {
+        let waiter = Waiter::numbered(cx, self.waiter);
+        shared.with(|engine| engine.poll_incoming(waiter)).map(|event| {
             event.map(|event| match event {
                 ConnectionEvent::Offered(offer) => {
                     Incoming::Channel(IncomingChannel { shared: Arc::clone(shared), offer: Some(offer) })

@@ -8,7 +8,6 @@ use super::Connection;
 use super::channel::{PeerRequest, StderrMode};
 use super::extended_queue::ExtendedQueue;
 use super::incoming::STDERR;
-use super::wakers::{add_waker, set_waker};
 use crate::error::Error;
 use crate::protocol::transport::outbound::Outbound;
 
@@ -48,7 +47,7 @@ impl Connection {
                 let (len, mut chunks) = (stderr.queue.len(), Vec::new());
                 stderr.queue.take_chunks(len, len, &mut chunks, &mut self.spares);
                 chunks.into_iter().for_each(|chunk| all.push(STDERR, chunk, &mut self.spares));
-                self.wakes.extend(stderr.waker);
+                stderr.waiters.wake(&mut self.wakes);
             }
             StderrMode::All(queue) => all = queue,
             StderrMode::Undecided { kept: None, .. } | StderrMode::Discard | StderrMode::AsData => {}
@@ -91,9 +90,9 @@ impl Connection {
         if row.close_received || row.close_sent || self.failed.is_some() {
             return Poll::Ready(Ok(Piece::Closed));
         }
-        set_waker(&mut row.receive.waker, cx);
-        add_waker(&mut row.request_wakers, &mut self.wakes, cx);
-        add_waker(&mut row.closed_wakers, &mut self.wakes, cx);
+        row.receive.waiters.wait(cx.into());
+        row.request_waiters.wait(cx.into());
+        row.closed_waiters.wait(cx.into());
         Poll::Pending
     }
 
@@ -103,7 +102,7 @@ impl Connection {
             return Poll::Ready(request);
         }
         if let Some(row) = self.rows.get_mut(&id) {
-            add_waker(&mut row.request_wakers, &mut self.wakes, cx);
+            row.request_waiters.wait(cx.into());
         }
         Poll::Pending
     }
