@@ -1,4 +1,4 @@
-//! What the application holds of a channel, and who waits by it.
+//! What the application holds of a channel or a session, and who waits by it.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -128,8 +128,40 @@ impl Drop for Part {
     }
 }
 
+/// One of those who wait for something of the session itself.
+#[derive(Debug)]
+pub(crate) struct SessionPart {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl SessionPart {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), number: waiter_number() }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Asks the engine for something that may have to be waited for.
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &Context<'_>,
+        call: impl FnOnce(&mut Engine, Waiter<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.shared.with(|engine| call(engine, Waiter::numbered(cx, self.number)))
+    }
+}
+
+impl Drop for SessionPart {
+    fn drop(&mut self) {
+        self.shared.with(|engine| engine.stop_waiting(None, self.number));
+    }
+}
+
 /// A number for one more who may wait, never 0.
-pub(crate) fn waiter_number() -> u64 {
+fn waiter_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

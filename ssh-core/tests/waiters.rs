@@ -31,7 +31,8 @@ async fn channels(client: &Session, server: &Session) -> (Channel, Channel) {
 /// Ways to wait on a session and a channel, none of which has an end before the session has.
 type Way = fn(Session, Arc<Channel>) -> BoxFuture<'static, ()>;
 
-const WAYS: [(&str, Way); 6] = [
+const WAYS: [(&str, Way); 7] = [
+    ("a message", |session, _| async move { drop(session.messages(200).unwrap().next().await) }.boxed()),
     ("incoming", |session, _| async move { drop(session.incoming().next().await) }.boxed()),
     ("next_request", |_, channel| async move { drop(channel.next_request().await) }.boxed()),
     ("closed", |_, channel| async move { drop(channel.closed().await) }.boxed()),

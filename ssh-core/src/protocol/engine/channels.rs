@@ -242,12 +242,15 @@ impl Engine {
         self.connection.poll_closed(id, waiter.into())
     }
 
-    /// Gives the places back of a [numbered](Waiter::numbered) waiter for a channel, or, without one, for what the peer
-    /// wants of the session.
+    /// Gives the places back of a [numbered](Waiter::numbered) waiter for a channel, or, without one, for
+    /// what concerns the session.
     pub fn stop_waiting(&mut self, id: Option<u32>, number: u64) {
         match id {
             Some(id) => self.connection.stop_waiting(id, number),
-            None => self.connection.stop_waiting_for_events(number),
+            None => {
+                self.connection.stop_waiting_for_events(number);
+                self.stop_waiting_for_custom(number);
+            }
         }
     }
 
