@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub use crate::channel_extras::ExtendedWriter;
 use crate::driver::Shared;
 use crate::error::{ApiMisuse, Error};
+pub(crate) use crate::part::Handle;
+use crate::part::Part;
 pub use crate::protocol::{ChannelTerms, ExitStatus, PeerRequest};
 
 /// A channel of a session (RFC 4254 §5): a stream of bytes each way, with an end of file each way, and requests.
@@ -23,19 +25,19 @@ pub use crate::protocol::{ChannelTerms, ExitStatus, PeerRequest};
 /// A dropped read or write future has read or written nothing. No byte is lost between calls.
 #[derive(Debug)]
 pub struct Channel {
-    handle: Arc<Handle>,
+    part: Part,
 }
 
 /// The reading half of a [`Channel`], from [`Channel::split`].
 #[derive(Debug)]
 pub struct ChannelReader {
-    handle: Arc<Handle>,
+    part: Part,
 }
 
 /// The writing half of a [`Channel`], from [`Channel::split`].
 #[derive(Debug)]
 pub struct ChannelWriter {
-    handle: Arc<Handle>,
+    part: Part,
 }
 
 /// The stderr of a channel, from [`Channel::take_stderr`].
@@ -44,76 +46,62 @@ pub struct ChannelWriter {
 /// A dropped read has read nothing.
 #[derive(Debug)]
 pub struct Stderr {
-    handle: Arc<Handle>,
+    part: Part,
 }
 
-/// What was not read, and what comes later, is dropped, so that the channel does not stall.
+/// What was not read, and what comes later, is dropped with the last of several, so that the channel does not stall.
 impl Drop for Stderr {
     fn drop(&mut self) {
-        self.handle.shared.with(|engine| engine.discard_stderr(self.handle.id));
-    }
-}
-
-/// Closes the channel when the last part of it is dropped.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) id: u32,
-    kind: Box<str>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.shared.with(|engine| engine.release_channel(self.id));
+        self.part.shared.with(|engine| engine.discard_stderr(self.part.id));
     }
 }
 
 impl Channel {
     pub(crate) fn new(shared: Arc<Shared>, id: u32, kind: Box<str>) -> Self {
-        Self { handle: Arc::new(Handle { shared, id, kind }) }
+        Self { part: Part::new(Arc::new(Handle { shared, id, kind })) }
     }
 
     pub(crate) fn handle(&self) -> &Arc<Handle> {
-        &self.handle
+        self.part.handle()
     }
 
     /// A reader beside the channel itself. It keeps the channel open as a half does; two readers share what comes.
     #[must_use]
     pub fn reader(&self) -> ChannelReader {
-        ChannelReader { handle: Arc::clone(&self.handle) }
+        ChannelReader { part: self.part.another() }
     }
 
     /// A writer beside the channel itself. It keeps the channel open as a half does.
     #[must_use]
     pub fn writer(&self) -> ChannelWriter {
-        ChannelWriter { handle: Arc::clone(&self.handle) }
+        ChannelWriter { part: self.part.another() }
     }
 
     /// Its type, for instance `direct-tcpip`.
     #[must_use]
     pub fn kind(&self) -> &str {
-        &self.handle.kind
+        &self.part.kind
     }
 
     /// Our number for the channel, unique in its session.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.handle.id
+        self.part.id
     }
 
     /// Halves that can go to different tasks. The channel closes when both are dropped.
     #[must_use]
     pub fn split(self) -> (ChannelReader, ChannelWriter) {
-        (ChannelReader { handle: Arc::clone(&self.handle) }, ChannelWriter { handle: self.handle })
+        (ChannelReader { part: self.part.another() }, ChannelWriter { part: self.part })
     }
 
     /// The stderr of the channel (extended data of type 1). What came before is there up to half a window; what was over
     /// has been dropped. Its bytes count on the channel's window, so it has to be read or dropped. It keeps the channel
-    /// open as a half does.
+    /// open as a half does; two of them share what comes.
     #[must_use]
     pub fn take_stderr(&self) -> Stderr {
-        self.handle.shared.with(|engine| engine.keep_stderr(self.handle.id));
-        Stderr { handle: Arc::clone(&self.handle) }
+        self.part.shared.with(|engine| engine.keep_stderr(self.part.id));
+        Stderr { part: self.part.another() }
     }
 
     /// Sends a channel request and waits for its answer (RFC 4254 §5.4).
@@ -124,17 +112,17 @@ impl Channel {
     /// # Cancel safety
     /// A dropped future has sent the request; the answer is dropped when it comes.
     pub async fn request(&self, name: &str, fields: &[u8]) -> Result<bool, Error> {
-        let id = self.handle.id;
-        let number = self.handle.shared.with(|engine| engine.channel_request(id, name, true, fields))?;
+        let id = self.part.id;
+        let number = self.part.shared.with(|engine| engine.channel_request(id, name, true, fields))?;
         let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
-        let abandon = AbandonReply { handle: &self.handle, number };
+        let abandon = AbandonReply { handle: &self.part, number };
         let reply = std::future::poll_fn(|cx| {
-            self.handle.shared.with(|engine| engine.poll_channel_reply(id, number, cx))
+            self.part.shared.with(|engine| engine.poll_channel_reply(id, number, cx))
         })
         .await;
         drop(abandon);
         reply.ok_or_else(|| {
-            self.handle.shared.end_reason().unwrap_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))
+            self.part.shared.end_reason().unwrap_or(Error::ApiMisuse(ApiMisuse::ChannelClosed))
         })
     }
 
@@ -143,10 +131,7 @@ impl Channel {
     /// # Errors
     /// If the channel or the session is closed.
     pub fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
-        self.handle
-            .shared
-            .with(|engine| engine.channel_request(self.handle.id, name, false, fields))
-            .map(drop)
+        self.part.shared.with(|engine| engine.channel_request(self.part.id, name, false, fields)).map(drop)
     }
 
     /// The peer's next request on this channel, or `None` when none will come any more. Answer those that
@@ -156,10 +141,9 @@ impl Channel {
     /// # Cancel safety
     /// A dropped future has taken nothing.
     pub async fn next_request(&self) -> Option<PeerRequest> {
-        std::future::poll_fn(|cx| {
-            self.handle.shared.with(|engine| engine.poll_peer_request(self.handle.id, cx))
-        })
-        .await
+        let mut part = self.part.another();
+        std::future::poll_fn(|cx| part.poll(cx, |engine, id, waiter| engine.poll_peer_request(id, waiter)))
+            .await
     }
 
     /// Answers a request of the peer.
@@ -168,7 +152,7 @@ impl Channel {
     /// If the session is over.
     pub fn answer(&self, request: &PeerRequest, accepted: bool) -> Result<(), Error> {
         let Some(slot) = request.slot else { return Ok(()) };
-        self.handle.shared.with(|engine| engine.answer_peer_request(self.handle.id, slot, accepted))
+        self.part.shared.with(|engine| engine.answer_peer_request(self.part.id, slot, accepted))
     }
 
     /// From now on the peer's requests on this channel are refused as they come. For channels that carry only bytes.
@@ -176,7 +160,7 @@ impl Channel {
     /// # Errors
     /// If the session is over.
     pub fn refuse_requests(&self) -> Result<(), Error> {
-        self.handle.shared.with(|engine| engine.refuse_peer_requests(self.handle.id))
+        self.part.shared.with(|engine| engine.refuse_peer_requests(self.part.id))
     }
 
     /// Waits until the peer has closed the channel, or the session is over; then how the program behind it ended, if
@@ -185,15 +169,15 @@ impl Channel {
     /// # Cancel safety
     /// Nothing happens to the channel.
     pub async fn closed(&self) -> Option<ExitStatus> {
-        let id = self.handle.id;
-        std::future::poll_fn(|cx| self.handle.shared.with(|engine| engine.poll_channel_closed(id, cx))).await;
+        let mut part = self.part.another();
+        std::future::poll_fn(|cx| part.poll_closed(cx)).await;
         self.exit_status()
     }
 
     /// How the program behind the channel ended, as far as the peer has said so.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.handle.shared.with(|engine| engine.exit_status(self.handle.id))
+        self.part.shared.with(|engine| engine.exit_status(self.part.id))
     }
 
     /// Sends EOF: nothing more will be written. What was written before is ahead of it.
@@ -201,7 +185,7 @@ impl Channel {
     /// # Errors
     /// If the channel or the session is closed.
     pub fn send_eof(&self) -> Result<(), Error> {
-        self.handle.shared.with(|engine| engine.send_eof(self.handle.id))
+        self.part.shared.with(|engine| engine.send_eof(self.part.id))
     }
 }
 
@@ -216,41 +200,12 @@ impl Drop for AbandonReply<'_> {
     }
 }
 
-impl Handle {
-    fn poll_read(&self, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buffer.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let room = buffer.initialize_unfilled();
-        let read = std::task::ready!(self.shared.with(|engine| engine.poll_read(self.id, cx, room)));
-        buffer.advance(read.map_err(to_io)?);
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_write(&self, cx: &Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.shared.with(|engine| engine.poll_write(self.id, cx, slices)).map_err(to_io)
-    }
-
-    fn close(&self) {
-        // An error means that the session is over, which everybody sees.
-        let _ = self.shared.with(|engine| engine.close_channel(self.id));
-    }
-
-    fn shutdown(&self) -> io::Result<()> {
-        match self.shared.with(|engine| engine.send_eof(self.id)) {
-            // The peer closed first: there is nobody left to tell.
-            Err(Error::ApiMisuse(ApiMisuse::ChannelClosed)) | Ok(()) => Ok(()),
-            Err(error) => Err(to_io(error)),
-        }
-    }
-}
-
 impl ChannelReader {
     /// Whether either side has closed the channel, which says more than the end of its data: the peer takes nothing any
     /// more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.handle.shared.with(|engine| engine.is_channel_closed(self.handle.id))
+        self.part.shared.with(|engine| engine.is_channel_closed(self.part.id))
     }
 
     /// Takes received data without copying: up to `max_len` bytes in at most `max_chunks` chunks, appended to `chunks`.
@@ -267,9 +222,10 @@ impl ChannelReader {
         max_chunks: usize,
         chunks: &mut Vec<Bytes>,
     ) -> io::Result<usize> {
-        let Handle { shared, id, .. } = &*self.handle;
         std::future::poll_fn(|cx| {
-            shared.with(|engine| engine.poll_read_chunks(*id, cx, max_len, max_chunks, chunks))
+            self.part.poll(cx, |engine, id, waiter| {
+                engine.poll_read_chunks(id, waiter, max_len, max_chunks, chunks)
+            })
         })
         .await
         .map_err(to_io)
@@ -278,19 +234,19 @@ impl ChannelReader {
     /// How the program behind the channel ended, as far as the peer has said so.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.handle.shared.with(|engine| engine.exit_status(self.handle.id))
+        self.part.shared.with(|engine| engine.exit_status(self.part.id))
     }
 
     /// Closes the channel, both halves of it.
     pub(crate) fn close(&self) {
-        self.handle.close();
+        self.part.close();
     }
 }
 
 impl ChannelWriter {
     /// Closes the channel, both halves of it.
     pub(crate) fn close(&self) {
-        self.handle.close();
+        self.part.close();
     }
 
     /// Sends a channel request that wants no answer, for instance `exit-status`.
@@ -298,10 +254,7 @@ impl ChannelWriter {
     /// # Errors
     /// If the channel or the session is closed.
     pub fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
-        self.handle
-            .shared
-            .with(|engine| engine.channel_request(self.handle.id, name, false, fields))
-            .map(drop)
+        self.part.shared.with(|engine| engine.channel_request(self.part.id, name, false, fields)).map(drop)
     }
 
     /// Waits until the peer has closed the channel, or the session is over: writing is then useless.
@@ -309,8 +262,8 @@ impl ChannelWriter {
     /// # Cancel safety
     /// Nothing happens to the channel.
     pub async fn closed(&self) {
-        let id = self.handle.id;
-        std::future::poll_fn(|cx| self.handle.shared.with(|engine| engine.poll_channel_closed(id, cx))).await;
+        let mut part = self.part.another();
+        std::future::poll_fn(|cx| part.poll_closed(cx)).await;
     }
 }
 
@@ -322,7 +275,7 @@ macro_rules! reads {
                 cx: &mut Context<'_>,
                 buffer: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
-                self.handle.poll_read(cx, buffer)
+                self.get_mut().part.poll_read(cx, buffer)
             }
         }
     )*};
@@ -332,7 +285,7 @@ macro_rules! writes {
     ($($name:ident)*) => {$(
         impl AsyncWrite for $name {
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-                self.handle.poll_write(cx, &[IoSlice::new(data)])
+                self.get_mut().part.poll_write(cx, &[IoSlice::new(data)])
             }
 
             fn poll_write_vectored(
@@ -340,7 +293,7 @@ macro_rules! writes {
                 cx: &mut Context<'_>,
                 slices: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.handle.poll_write(cx, slices)
+                self.get_mut().part.poll_write(cx, slices)
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -353,7 +306,7 @@ macro_rules! writes {
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.handle.shutdown())
+                Poll::Ready(self.part.shutdown())
             }
         }
     )*};
@@ -368,14 +321,7 @@ impl AsyncRead for Stderr {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if buffer.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let id = self.handle.id;
-        let room = buffer.initialize_unfilled();
-        let read = std::task::ready!(self.handle.shared.with(|engine| engine.poll_read_stderr(id, cx, room)));
-        buffer.advance(read.map_err(to_io)?);
-        Poll::Ready(Ok(()))
+        self.get_mut().part.poll_read_stderr(cx, buffer)
     }
 }
 

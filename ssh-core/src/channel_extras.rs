@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
-use crate::channel::{Channel, Handle, to_io};
+use crate::channel::{Channel, to_io};
 use crate::error::Error;
 use crate::metrics::ChannelMetrics;
+use crate::part::Part;
 use crate::protocol::ChannelTerms;
 use crate::requests::ChannelRequest;
 
@@ -115,7 +116,7 @@ impl Channel {
     /// The way to the peer's extended data of this type (RFC 4254 §5.2).
     #[must_use]
     pub fn extended_writer(&self, code: u32) -> ExtendedWriter {
-        ExtendedWriter { handle: Arc::clone(self.handle()), code }
+        ExtendedWriter { part: Part::new(Arc::clone(self.handle())), code }
     }
 }
 
@@ -128,15 +129,15 @@ const STDERR: u32 = 1;
 /// A dropped write has written nothing.
 #[derive(Debug)]
 pub struct ExtendedWriter {
-    handle: Arc<Handle>,
+    part: Part,
     code: u32,
 }
 
 impl AsyncWrite for ExtendedWriter {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let Handle { shared, id, .. } = &*self.handle;
-        shared
-            .with(|engine| engine.poll_write_extended(*id, self.code, cx, &[IoSlice::new(data)]))
+        let Self { part, code } = self.get_mut();
+        let slices = [IoSlice::new(data)];
+        part.poll(cx, |engine, id, waiter| engine.poll_write_extended(id, *code, waiter, &slices))
             .map_err(to_io)
     }
 

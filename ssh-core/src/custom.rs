@@ -1,12 +1,11 @@
 //! What applications add to the protocol: messages with numbers of their own, and services by name.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::driver::Shared;
 use crate::error::{Error, Timeout};
+use crate::part::SessionPart;
 use crate::session::Session;
 
 /// Messages and services of the application's own.
@@ -18,7 +17,7 @@ impl Session {
     /// [`ApiMisuse::MessageNumber`](crate::error::ApiMisuse::MessageNumber) for a number of the protocol itself.
     pub fn messages(&self, number: u8) -> Result<Messages, Error> {
         self.shared().with(|engine| engine.take_messages(number))?;
-        Ok(Messages { shared: Arc::clone(self.shared()), number })
+        Ok(Messages { part: SessionPart::new(self.shared()), number })
     }
 
     /// Sends a message of the application's own: its number, then whatever it means to the peer. At most 32 KiB.
@@ -53,7 +52,9 @@ impl Session {
     pub async fn request_service_within(&self, name: &str, limit: Duration) -> Result<(), Error> {
         let shared = self.shared();
         shared.with(|engine| engine.request_service(name))?;
-        let granted = std::future::poll_fn(|cx| shared.with(|engine| engine.poll_service(name, cx)));
+        let part = SessionPart::new(shared);
+        let granted =
+            std::future::poll_fn(|cx| part.poll(cx, |engine, waiter| engine.poll_service(name, waiter)));
         match tokio::time::timeout(limit, granted).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(shared.end_reason().unwrap_or(Error::Closed)),
@@ -68,8 +69,8 @@ impl Session {
 
     /// Server: the next service that the client asks for.
     pub(crate) async fn next_service_request(&self) -> Option<String> {
-        let shared = self.shared();
-        std::future::poll_fn(|cx| shared.with(|engine| engine.poll_service_request(cx))).await
+        let part = SessionPart::new(self.shared());
+        std::future::poll_fn(|cx| part.poll(cx, |engine, waiter| engine.poll_service_request(waiter))).await
     }
 
     /// Server: grants a service that was asked for.
@@ -84,7 +85,7 @@ const SERVICE_DEADLINE: Duration = Duration::from_secs(30);
 /// The messages of one number, from [`Session::messages`].
 #[derive(Debug)]
 pub struct Messages {
-    shared: Arc<Shared>,
+    part: SessionPart,
     number: u8,
 }
 
@@ -95,6 +96,7 @@ impl Messages {
     /// A dropped future has taken nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
         let number = self.number;
-        std::future::poll_fn(|cx| self.shared.with(|engine| engine.poll_message(number, cx))).await
+        let part = &self.part;
+        std::future::poll_fn(|cx| part.poll(cx, |engine, waiter| engine.poll_message(number, waiter))).await
     }
 }

@@ -69,6 +69,8 @@ pub mod keys;
 pub mod metrics;
 #[cfg(feature = "tokio")]
 pub mod network;
+#[cfg(feature = "tokio")]
+mod part;
 #[cfg(feature = "passwords")]
 pub mod passwords;
 #[cfg(feature = "tokio")]

@@ -173,6 +173,79 @@ async fn a_request_stays_behind_the_data_it_followed() {
     }
 }
 
+/// Two sessions, and the ends of a channel of each in the middle, which are to be piped by the test.
+async fn to_be_piped() -> ([Session; 4], [Channel; 4]) {
+    let sides = Sides::default();
+    let (near, inner_near) = sessions(&sides).await;
+    let (inner_far, far) = sessions(&sides).await;
+    let (here, inner_here) = channel(&near, &inner_near).await;
+    let (inner_there, there) = channel(&inner_far, &far).await;
+    ([near, inner_near, inner_far, far], [here, inner_here, inner_there, there])
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_pipe_began_holds_no_request_up() {
+    let (_sessions, [mut here, mut inner_here, inner_there, mut there]) = to_be_piped().await;
+    here.write_all(b"hello, you").await.unwrap();
+    let mut read = [0; 5];
+    inner_here.read_exact(&mut read).await.unwrap();
+    let pipe = tokio::spawn(inner_here.pipe(inner_there));
+    let answering = async {
+        let request = there.next_request().await.unwrap();
+        // The data that was in front of it is still there.
+        assert_eq!((request.name.as_str(), request.data_before), ("x", 5));
+        there.answer(&request, true).unwrap();
+        there.read_exact(&mut read).await.unwrap();
+    };
+    let both = async { tokio::join!(here.request("x", b""), answering) };
+    let (accepted, ()) = timeout(PATIENCE, both).await.unwrap();
+    assert!(accepted.unwrap());
+    assert_eq!(&read, b", you");
+    here.close().unwrap();
+    timeout(PATIENCE, pipe).await.unwrap().unwrap();
+}
+
+/// What was there of it when the pipe began goes through the pipe, whoever was to read it.
+#[tokio::test]
+async fn stderr_that_somebody_took_goes_through_a_pipe_that_begins() {
+    let (_sessions, [here, inner_here, inner_there, there]) = to_be_piped().await;
+    let mut taken = inner_here.take_stderr();
+    let mut errors = here.stderr_writer();
+    errors.write_all(b"read, ").await.unwrap();
+    let mut read = [0; 6];
+    timeout(PATIENCE, taken.read_exact(&mut read)).await.unwrap().unwrap();
+    let waiting = tokio::spawn(async move { taken.read_to_end(&mut Vec::new()).await });
+    tokio::task::yield_now().await;
+    let mut far_errors = there.take_stderr();
+    let pipe = tokio::spawn(inner_here.pipe(inner_there));
+    // The one who read it is told that nothing will come any more.
+    assert_eq!(timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap(), 0);
+    errors.write_all(b"and passed on").await.unwrap();
+    let mut passed = [0; 13];
+    timeout(PATIENCE, far_errors.read_exact(&mut passed)).await.unwrap().unwrap();
+    assert_eq!(&passed, b"and passed on");
+    here.close().unwrap();
+    timeout(PATIENCE, pipe).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn stderr_that_nobody_read_goes_through_a_pipe_that_begins() {
+    let (_sessions, [mut here, mut inner_here, inner_there, there]) = to_be_piped().await;
+    let taken = inner_here.take_stderr();
+    here.stderr_writer().write_all(b"unread").await.unwrap();
+    // Behind it, so it has come too.
+    here.write_all(b"x").await.unwrap();
+    assert_eq!(timeout(PATIENCE, inner_here.read_u8()).await.unwrap().unwrap(), b'x');
+    let mut far_errors = there.take_stderr();
+    let pipe = tokio::spawn(inner_here.pipe(inner_there));
+    let mut passed = [0; 6];
+    timeout(PATIENCE, far_errors.read_exact(&mut passed)).await.unwrap().unwrap();
+    assert_eq!(&passed, b"unread");
+    drop(taken);
+    here.close().unwrap();
+    timeout(PATIENCE, pipe).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_signal_passes_data_that_nobody_reads() {
     let (near, far, _pipe) = piped(Limits::default()).await;

@@ -21,7 +21,7 @@ pub(super) use streams::Gone;
 
 use super::stream::{ReadLink, WriteLink};
 use crate::error::Error;
-use crate::protocol::{ConnectionEvent, Engine, Event};
+use crate::protocol::{Engine, Event};
 use crate::session::SessionEvent;
 
 /// What the tasks of a session share.
@@ -270,11 +270,6 @@ impl Shared {
             }
         })
         .await
-    }
-
-    /// The next channel or request of the peer; `None` when the session is over.
-    pub(crate) fn poll_incoming(&self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
-        self.with(|engine| engine.poll_incoming(cx))
     }
 
     /// Why the session ended, once it has.

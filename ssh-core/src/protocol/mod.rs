@@ -30,7 +30,7 @@ pub use auth::{
 pub(crate) use connection::KEEPALIVE;
 pub use connection::{
     AcceptTicket, ChannelTerms, ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel,
-    OpenError, OpenFailure, OpenFailureReason, PeerRequest, Piece, Progress,
+    OpenError, OpenFailure, OpenFailureReason, PeerRequest, Piece, Progress, Waiter,
 };
 pub use engine::{Engine, Event, LinkEvent};
 pub use reconnect::{Latency, ReconnectFailure, ReconnectOffer, SessionIndex};

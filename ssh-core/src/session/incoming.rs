@@ -9,17 +9,18 @@ use bytes::Bytes;
 use crate::channel::Channel;
 use crate::driver::Shared;
 use crate::error::Error;
+use crate::part::SessionPart;
 use crate::protocol::{ConnectionEvent, GlobalPeerRequest, GlobalReply, OfferedChannel, OpenFailureReason};
 
 /// The channels and requests of the peer, from [`Session::incoming`](super::Session::incoming). It ends with the session.
 #[derive(Debug)]
 pub struct IncomingStream {
-    shared: Arc<Shared>,
+    part: SessionPart,
 }
 
 impl IncomingStream {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared) }
+        Self { part: SessionPart::new(shared) }
     }
 }
 
@@ -27,8 +28,8 @@ impl futures::Stream for IncomingStream {
     type Item = Incoming;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
-        let shared = &self.shared;
-        shared.poll_incoming(cx).map(|event| {
+        let shared = self.part.shared();
+        self.part.poll(cx, |engine, waiter| engine.poll_incoming(waiter)).map(|event| {
             event.map(|event| match event {
                 ConnectionEvent::Offered(offer) => {
                     Incoming::Channel(IncomingChannel { shared: Arc::clone(shared), offer: Some(offer) })

@@ -6,7 +6,7 @@ use ssh_core::Error;
 use ssh_core::channel::ExitStatus;
 use ssh_core::config::Limits;
 use ssh_core::error::ApiMisuse;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::support::raw::{message, string};
@@ -28,6 +28,37 @@ async fn a_close_is_eof_and_close_and_happens_once() {
     session.close();
     let numbers = [raw.receive().await[0], raw.receive().await[0], raw.receive().await[0]];
     assert_eq!(numbers, [96, 97, 1]);
+}
+
+/// Dev Tunnels' TypeScript and C# peers do not answer a close.
+#[tokio::test]
+async fn after_our_own_close_nobody_waits_for_a_peer_that_says_nothing() {
+    let (mut raw, _session, channel, id) = by_hand(Limits::default(), 1000, 1000).await;
+    let (mut reader, mut stderr) = (channel.reader(), channel.take_stderr());
+    raw.request(id, b"early", false, &[]).await;
+    let early = timeout(PATIENCE, channel.next_request()).await.unwrap().unwrap();
+    assert_eq!(early.name, "early");
+    let (mut data, mut errors) = ([0; 8], [0; 8]);
+    let waiting = async {
+        tokio::join!(
+            channel.next_request(),
+            channel.request("x", &[]),
+            reader.read(&mut data),
+            stderr.read(&mut errors),
+        )
+    };
+    let closing = async {
+        tokio::task::yield_now().await;
+        channel.close().unwrap();
+    };
+    let both = async { tokio::join!(waiting, closing) };
+    let ((request, answer, data, errors), ()) = timeout(PATIENCE, both).await.expect("somebody waits on");
+    assert!(request.is_none() && answer.is_err() && data.is_err() && errors.is_err());
+    // Nor does who asks afterwards.
+    let late = async { (channel.next_request().await, stderr.read(&mut [0; 8]).await) };
+    let (request, errors) = timeout(PATIENCE, late).await.expect("somebody waits");
+    assert!(request.is_none() && errors.is_err());
+    assert!(channel.request("x", &[]).await.is_err());
 }
 
 #[tokio::test]

@@ -85,6 +85,43 @@ async fn stderr_of_before_anybody_took_it_is_read_first_and_stalls_nobody() {
     }
 }
 
+/// Stderr that is kept for somebody who may take it is never credited, so the window must not shrink so far that what it
+/// leaves to the data is less than the half at which credit goes out.
+#[tokio::test]
+async fn a_window_that_others_need_does_not_shrink_below_what_stderr_holds_of_it() {
+    const PIECE: usize = 16 * 1024;
+    let mut limits = Limits::default();
+    (limits.channel_window, limits.max_channel_window) = (256 * 1024, 256 * 1024);
+    limits.session_window = 4 * 1024 * 1024;
+    let (mut raw, session, mut channel, id) = by_hand(limits, 1000, 1000).await;
+    let mut others = Vec::new();
+    for _ in 0..29 {
+        let (other, _) = tokio::join!(session.accept_channel(None), raw.open(b"session", 1000, 1000));
+        others.push(other.unwrap());
+    }
+    // Under half of the window, over half of what it would shrink to.
+    for _ in 0..4 {
+        raw.send(&message(95, &[&id.to_be_bytes(), &[0, 0, 0, 1], &string(&[0; 25_000])])).await;
+    }
+    let mut room = 256 * 1024 - 100_000;
+    let mut read = [0; PIECE];
+    for _ in 0..100 {
+        // All that the window has room for is used.
+        while room == 0 {
+            let adjust = raw.next(93).await;
+            room += usize::try_from(u32::from_be_bytes(adjust[5..9].try_into().unwrap())).unwrap();
+        }
+        let read = &mut read[..room.min(PIECE)];
+        raw.send(&data(id, read)).await;
+        room -= read.len();
+        timeout(PATIENCE, channel.read_exact(read)).await.unwrap().unwrap();
+    }
+    let kept = channel.terms().unwrap().window_bytes;
+    assert!((200_000..256 * 1024).contains(&kept), "others got nothing of a window of {kept}");
+    let mut stderr = vec![0; 100_000];
+    timeout(PATIENCE, channel.take_stderr().read_exact(&mut stderr)).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn extended_data_is_read_as_data_where_that_is_wanted() {
     let (mut raw, _session, mut channel, id) = by_hand(Limits::default(), 1000, 1000).await;

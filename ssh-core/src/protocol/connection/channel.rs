@@ -8,8 +8,10 @@ use super::extended_queue::ExtendedQueue;
 use super::initial_request::Initial;
 use super::receive_queue::ReceiveQueue;
 use super::requests::{ReceivedRequests, SentRequests};
+use super::wakers::Waiters;
 use super::window::ReceiveWindow;
 use crate::protocol::messages::ChannelRequest;
+use crate::protocol::wide;
 
 /// One channel's row in the table (RFC 4254 §5).
 #[derive(Debug)]
@@ -29,12 +31,12 @@ pub(crate) struct Row {
     pub(super) close_sent: bool,
     pub(super) close_received: bool,
     pub(super) exit: Option<ExitStatus>,
-    pub(super) closed_wakers: Vec<Waker>,
+    pub(super) closed_waiters: Waiters,
     pub(super) sent_requests: SentRequests<bool>,
     pub(super) received_requests: ReceivedRequests<bool>,
     /// Requests of the peer that the application has not looked at yet.
     pub(super) unread_requests: VecDeque<PeerRequest>,
-    pub(super) request_wakers: Vec<Waker>,
+    pub(super) request_waiters: Waiters,
     /// The peer's first request came with its open and is not answered yet.
     pub(super) initial: Option<Box<Initial>>,
     /// The application does not look at requests: they are refused as they come.
@@ -68,7 +70,7 @@ pub(super) struct SendHalf {
     /// Data in one packet, at most.
     pub(super) max_packet: u32,
     pub(super) eof_sent: bool,
-    pub(super) wakers: Vec<Waker>,
+    pub(super) waiters: Waiters,
     /// In the queue of those who wait for room in the output.
     pub(super) parked: bool,
     pub(super) share: Share,
@@ -118,7 +120,7 @@ impl Share {
 pub(super) struct ReceiveHalf {
     pub(super) window: ReceiveWindow,
     pub(super) queue: ReceiveQueue,
-    pub(super) waker: Option<Waker>,
+    pub(super) waiters: Waiters,
     pub(super) eof: bool,
     pub(super) stderr: StderrMode,
 }
@@ -134,6 +136,24 @@ impl ReceiveHalf {
             StderrMode::Undecided { kept: None, .. } | StderrMode::Discard | StderrMode::AsData => 0,
         };
         self.queue.len().saturating_add(stderr)
+    }
+
+    /// Everybody who reads.
+    pub(super) fn wake(&mut self, wakes: &mut Vec<Waker>) {
+        self.waiters.wake(wakes);
+        if let StderrMode::Queue(stderr) = &mut self.stderr {
+            stderr.waiters.wake(wakes);
+        }
+    }
+
+    /// What is kept of stderr for somebody who may want it, in bytes.
+    pub(super) fn kept(&self) -> u32 {
+        match &self.stderr {
+            StderrMode::Undecided { kept: Some(stderr), .. } => {
+                u32::try_from(stderr.queue.len()).unwrap_or(u32::MAX)
+            }
+            _ => 0,
+        }
     }
 }
 
@@ -164,7 +184,9 @@ impl Default for StderrMode {
 #[derive(Debug, Default)]
 pub(super) struct StderrQueue {
     pub(super) queue: ReceiveQueue,
-    pub(super) waker: Option<Waker>,
+    pub(super) waiters: Waiters,
+    /// How many have taken it; the last one to go drops what was not read.
+    pub(super) takers: u32,
 }
 
 /// Why an open was refused (RFC 4254 §5.1).
@@ -264,14 +286,14 @@ impl Row {
                 window,
                 max_packet,
                 eof_sent: false,
-                wakers: Vec::new(),
+                waiters: Waiters::default(),
                 parked: false,
                 share: Share { quantum: usize::MAX, ..Share::default() },
             },
             receive: ReceiveHalf {
                 window: ReceiveWindow::new(receive_window),
                 queue: ReceiveQueue::default(),
-                waker: None,
+                waiters: Waiters::default(),
                 eof: false,
                 stderr: StderrMode::default(),
             },
@@ -282,29 +304,39 @@ impl Row {
             close_sent: false,
             close_received: false,
             exit: None,
-            closed_wakers: Vec::new(),
+            closed_waiters: Waiters::default(),
             sent_requests: SentRequests::default(),
             received_requests: ReceivedRequests::default(),
             unread_requests: VecDeque::new(),
-            request_wakers: Vec::new(),
+            request_waiters: Waiters::default(),
             initial: None,
             refuses_requests: false,
         }
     }
 
-    /// Keeps a request until the application looks at it; those who wait for one.
-    pub(super) fn queue_request(&mut self, request: &ChannelRequest<'_>, slot: Option<u64>) -> Vec<Waker> {
+    /// Keeps a request until the application looks at it, and wakes those who wait for one.
+    pub(super) fn queue_request(
+        &mut self,
+        request: &ChannelRequest<'_>,
+        slot: Option<u64>,
+        wakes: &mut Vec<Waker>,
+    ) {
         self.unread_requests.push_back(PeerRequest {
             name: request.name.to_owned(),
             fields: Bytes::copy_from_slice(request.fields.0),
             slot,
             data_before: self.data_received,
         });
-        std::mem::take(&mut self.request_wakers)
+        self.request_waiters.wake(wakes);
     }
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, RowPhase::Open { .. })
+    }
+
+    /// Bytes of data that have been read.
+    pub(super) fn data_taken(&self) -> u64 {
+        self.data_received.saturating_sub(wide(self.receive.queue.len()))
     }
 
     /// No more bytes will come.
@@ -314,16 +346,24 @@ impl Row {
 
     /// Everybody who waits for this channel.
     pub(super) fn wake_all(&mut self, wakes: &mut Vec<Waker>) {
-        wakes.append(&mut self.send.wakers);
-        wakes.extend(self.receive.waker.take());
-        wakes.append(&mut self.closed_wakers);
-        wakes.append(&mut self.request_wakers);
-        if let StderrMode::Queue(stderr) = &mut self.receive.stderr {
-            wakes.extend(stderr.waker.take());
-        }
+        self.send.waiters.wake(wakes);
+        self.receive.wake(wakes);
+        self.closed_waiters.wake(wakes);
+        self.request_waiters.wake(wakes);
         if let RowPhase::Opening { waker, .. } = &mut self.phase {
             wakes.extend(waker.take());
         }
         self.sent_requests.fail_all(wakes);
+    }
+
+    /// This one waits for the channel no more.
+    pub(super) fn stop_waiting(&mut self, number: u64) {
+        self.send.waiters.leave(number);
+        self.receive.waiters.leave(number);
+        self.closed_waiters.leave(number);
+        self.request_waiters.leave(number);
+        if let StderrMode::Queue(stderr) = &mut self.receive.stderr {
+            stderr.waiters.leave(number);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::channel::PeerRequest;
-use super::wakers::add_waker;
+use super::wakers::Waiter;
 use super::{Connection, GlobalReply};
 use crate::error::Error;
 use crate::protocol::messages::{ChannelFailure, ChannelRequest, ChannelSuccess, Rest};
@@ -46,16 +46,17 @@ impl Connection {
     }
 
     /// The peer's next request on a channel, or `None` when none will come any more.
-    pub(crate) fn poll_peer_request(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Option<PeerRequest>> {
+    pub(crate) fn poll_peer_request(&mut self, id: u32, waiter: Waiter<'_>) -> Poll<Option<PeerRequest>> {
         let Some(row) = self.rows.get_mut(&id) else { return Poll::Ready(None) };
         if let Some(request) = row.unread_requests.pop_front() {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(request.fields.len());
             return Poll::Ready(Some(request));
         }
-        if row.close_received || self.failed.is_some() {
+        // What comes behind our own close is dropped.
+        if row.close_received || row.close_sent || self.failed.is_some() {
             return Poll::Ready(None);
         }
-        add_waker(&mut row.request_wakers, &mut self.wakes, cx);
+        row.request_waiters.wait(waiter);
         Poll::Pending
     }
 

@@ -1,10 +1,10 @@
 //! The end of a channel: EOF, close, and being forgotten (RFC 4254 §5.3).
 
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use super::Connection;
 use super::channel::{OpenFailureReason, RowPhase};
-use super::wakers::add_waker;
+use super::wakers::Waiter;
 use crate::error::Error;
 use crate::protocol::messages::{ChannelClose, ChannelEof};
 use crate::protocol::transport::outbound::Outbound;
@@ -66,13 +66,20 @@ impl Connection {
     }
 
     /// Ready once the peer has closed the channel or the session is over.
-    pub(crate) fn poll_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_closed(&mut self, id: u32, waiter: Waiter<'_>) -> Poll<()> {
         match self.rows.get_mut(&id) {
             Some(row) if !row.close_received && self.failed.is_none() => {
-                add_waker(&mut row.closed_wakers, &mut self.wakes, cx);
+                row.closed_waiters.wait(waiter);
                 Poll::Pending
             }
             _ => Poll::Ready(()),
+        }
+    }
+
+    /// This one waits for the channel no more.
+    pub(crate) fn stop_waiting(&mut self, id: u32, number: u64) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.stop_waiting(number);
         }
     }
 

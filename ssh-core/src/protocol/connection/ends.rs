@@ -4,7 +4,7 @@
 //! data waits for that. So requests and the end of a channel may come before its confirmation, and count from then on.
 
 use super::Connection;
-use super::channel::{ExitStatus, Row, RowPhase, StderrMode};
+use super::channel::{ExitStatus, Row, RowPhase};
 use super::incoming::MAX_NAME;
 use crate::error::{Error, escape_text};
 use crate::protocol::messages::{ChannelClose, ChannelEof, ChannelRequest};
@@ -33,10 +33,8 @@ impl Connection {
         let Some(row) = self.early_row(ChannelEof::NUMBER, message.recipient)? else { return Ok(()) };
         row.receive.eof = true;
         tell!(ChannelEofReceived, channel = message.recipient, "the peer has sent all");
-        let mut wakes: Vec<_> = row.receive.waker.take().into_iter().collect();
-        if let StderrMode::Queue(stderr) = &mut row.receive.stderr {
-            wakes.extend(stderr.waker.take());
-        }
+        let mut wakes = Vec::new();
+        row.receive.wake(&mut wakes);
         self.wakes.append(&mut wakes);
         Ok(())
     }

@@ -80,16 +80,16 @@ impl Connection {
         let data = payload.slice_ref(message.data);
         // Apart from the rows for a moment, which are borrowed at the same time.
         let mut spares = std::mem::take(&mut self.spares);
-        let queued = self.accept_data(ChannelData::NUMBER, message.recipient, data.len()).map(|row| {
-            row.and_then(|row| {
+        let mut wakes = std::mem::take(&mut self.wakes);
+        let accepted = self.accept_data(ChannelData::NUMBER, message.recipient, data.len()).map(|row| {
+            if let Some(row) = row {
                 row.data_received = row.data_received.saturating_add(wide(data.len()));
                 row.receive.queue.push(data, &mut spares);
-                row.receive.waker.take()
-            })
+                row.receive.waiters.wake(&mut wakes);
+            }
         });
-        self.spares = spares;
-        self.wakes.extend(queued?);
-        Ok(())
+        (self.spares, self.wakes) = (spares, wakes);
+        accepted
     }
 
     /// Checks data against window and packet limit; `None` if it is to be dropped.
@@ -111,6 +111,7 @@ impl Connection {
         let data = payload.slice_ref(message.data);
         let (id, len) = (message.recipient, data.len());
         let mut spares = std::mem::take(&mut self.spares);
+        let mut wakes = std::mem::take(&mut self.wakes);
         let accepted = self.accept_data(ChannelExtendedData::NUMBER, id, len).map(|row| {
             row.map(|row| match &mut row.receive.stderr {
                 StderrMode::Undecided { kept, is_over } if message.code == STDERR && !*is_over => {
@@ -118,34 +119,35 @@ impl Connection {
                     let half = usize::try_from(row.receive.window.size() / 2).unwrap_or(usize::MAX);
                     *is_over = kept_len.saturating_add(len) > half;
                     if *is_over {
-                        return (false, None);
+                        return false;
                     }
                     kept.get_or_insert_default().queue.push(data, &mut spares);
-                    (true, None)
+                    true
                 }
                 StderrMode::Queue(stderr) if message.code == STDERR => {
                     stderr.queue.push(data, &mut spares);
-                    (true, stderr.waker.take())
+                    stderr.waiters.wake(&mut wakes);
+                    true
                 }
                 StderrMode::AsData => {
                     row.receive.queue.push(data, &mut spares);
-                    (true, row.receive.waker.take())
+                    row.receive.waiters.wake(&mut wakes);
+                    true
                 }
                 StderrMode::All(queue) => {
                     queue.push(message.code, data, &mut spares);
-                    (true, row.receive.waker.take())
+                    row.receive.waiters.wake(&mut wakes);
+                    true
                 }
-                _ => (false, None),
+                _ => false,
             })
         });
-        self.spares = spares;
+        (self.spares, self.wakes) = (spares, wakes);
         match accepted? {
-            Some((true, waker)) => self.wakes.extend(waker),
             // Nobody will read it; without credit the channel would stall.
-            Some((false, _)) => self.credit(id, len, out)?,
-            None => {}
+            Some(false) => self.credit(id, len, out),
+            Some(true) | None => Ok(()),
         }
-        Ok(())
     }
 
     fn on_window_adjust(&mut self, payload: &Bytes) -> Result<(), Error> {
@@ -157,7 +159,7 @@ impl Connection {
         })?;
         // The list keeps its room for the next time.
         if let Some(row) = self.rows.get_mut(&message.recipient) {
-            self.wakes.append(&mut row.send.wakers);
+            row.send.waiters.wake(&mut self.wakes);
         }
         Ok(())
     }
@@ -274,7 +276,8 @@ impl Connection {
             }
             return slot.map_or(Ok(()), |slot| self.answer(id, slot, false, out));
         }
-        let mut wakes = row.queue_request(&message, slot);
+        let mut wakes = Vec::new();
+        row.queue_request(&message, slot, &mut wakes);
         self.wakes.append(&mut wakes);
         self.waiting_bytes = waiting;
         Ok(())

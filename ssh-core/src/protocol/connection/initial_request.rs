@@ -87,7 +87,8 @@ impl Connection {
             row.initial = Some(Box::new(Initial { channel_slot, session_slot }));
             channel_slot
         });
-        let mut wakes = row.queue_request(&request, slot);
+        let mut wakes = Vec::new();
+        row.queue_request(&request, slot, &mut wakes);
         self.wakes.append(&mut wakes);
         self.waiting_bytes = waiting;
         Ok(())

@@ -21,7 +21,7 @@ mod window;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -42,7 +42,8 @@ pub use global_requests::{GlobalPeerRequest, GlobalReply};
 pub(crate) use incoming::KEEPALIVE;
 pub use open::OpenError;
 pub use pieces::{Piece, Progress};
-use wakers::add_waker;
+pub use wakers::Waiter;
+pub(crate) use wakers::Waiters;
 
 /// All channels and requests of a session. They come to be by [`Connection::handle`], [`Connection::open`] and
 /// [`Connection::global_request`] alone, which ask for the proof that the login is over.
@@ -75,7 +76,7 @@ pub(crate) struct Connection {
     pub(crate) wakes: Vec<Waker>,
     /// What the application has not looked at yet. Offers are bounded by the table, requests by their limit.
     events: VecDeque<ConnectionEvent>,
-    event_wakers: Vec<Waker>,
+    event_waiters: Waiters,
     /// Those who wait for a channel of one type, or of any.
     accepting: accept::Accepting,
     /// Bytes of requests and offers that nobody has looked at.
@@ -132,7 +133,7 @@ impl Connection {
             churn: Churn::new(now),
             wakes: Vec::new(),
             events: VecDeque::new(),
-            event_wakers: Vec::new(),
+            event_waiters: Waiters::default(),
             accepting: accept::Accepting::default(),
             waiting_bytes: 0,
             spares: Spares::default(),
@@ -151,12 +152,12 @@ impl Connection {
             row.wake_all(&mut self.wakes);
         }
         self.requests.fail_all(&mut self.wakes);
-        self.wakes.append(&mut self.event_wakers);
+        self.event_waiters.wake(&mut self.wakes);
         self.accepting.wake_all(&mut self.wakes);
     }
 
     /// What the application is to decide next; `None` when nothing will come any more.
-    pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
+    pub(crate) fn poll_event(&mut self, waiter: Waiter<'_>) -> Poll<Option<ConnectionEvent>> {
         if let Some(event) = self.events.pop_front() {
             let (ConnectionEvent::Offered(OfferedChannel { fields, .. })
             | ConnectionEvent::Request(GlobalPeerRequest { fields, .. })) = &event;
@@ -166,8 +167,13 @@ impl Connection {
         if self.failed.is_some() {
             return Poll::Ready(None);
         }
-        add_waker(&mut self.event_wakers, &mut self.wakes, cx);
+        self.event_waiters.wait(waiter);
         Poll::Pending
+    }
+
+    /// This one waits for events no more.
+    pub(crate) fn stop_waiting_for_events(&mut self, number: u64) {
+        self.event_waiters.leave(number);
     }
 
     fn push_event(&mut self, event: ConnectionEvent) {
@@ -175,7 +181,7 @@ impl Connection {
             self.accepting.wake(&offer.kind, &mut self.wakes);
         }
         self.events.push_back(event);
-        self.wakes.append(&mut self.event_wakers);
+        self.event_waiters.wake(&mut self.wakes);
     }
 
     /// No window grows over what its channel began with.
@@ -198,7 +204,7 @@ impl Connection {
         for id in self.parked.drain(..) {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.send.parked = false;
-                self.wakes.append(&mut row.send.wakers);
+                row.send.waiters.wake(&mut self.wakes);
             }
         }
     }

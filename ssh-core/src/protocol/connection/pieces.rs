@@ -8,10 +8,8 @@ use super::Connection;
 use super::channel::{PeerRequest, StderrMode};
 use super::extended_queue::ExtendedQueue;
 use super::incoming::STDERR;
-use super::wakers::{add_waker, set_waker};
 use crate::error::Error;
 use crate::protocol::transport::outbound::Outbound;
-use crate::protocol::wide;
 
 /// What comes next on a channel.
 #[derive(Debug)]
@@ -31,8 +29,6 @@ pub enum Piece {
 /// How far somebody is who passes a channel on.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Bytes of data taken.
-    taken: u64,
     eof: bool,
 }
 
@@ -41,14 +37,22 @@ const MAX_DATA: usize = 128 * 1024;
 const MAX_CHUNKS: usize = 16;
 
 impl Connection {
-    /// From now on all extended data is kept for [`poll_piece`](Self::poll_piece).
+    /// From now on all extended data is kept for [`poll_piece`](Self::poll_piece), what waits of stderr too. Whoever was
+    /// to read that is told that nothing will come any more.
     pub(crate) fn keep_extended(&mut self, id: u32) {
-        let kept = self.take_kept_stderr(id);
-        if let Some(row) = self.rows.get_mut(&id) {
-            let mut queue = Box::<ExtendedQueue>::default();
-            queue.push(STDERR, kept, &mut self.spares);
-            row.receive.stderr = StderrMode::All(queue);
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        let mut all = Box::<ExtendedQueue>::default();
+        match std::mem::take(&mut row.receive.stderr) {
+            StderrMode::Undecided { kept: Some(mut stderr), .. } | StderrMode::Queue(mut stderr) => {
+                let (len, mut chunks) = (stderr.queue.len(), Vec::new());
+                stderr.queue.take_chunks(len, len, &mut chunks, &mut self.spares);
+                chunks.into_iter().for_each(|chunk| all.push(STDERR, chunk, &mut self.spares));
+                stderr.waiters.wake(&mut self.wakes);
+            }
+            StderrMode::All(queue) => all = queue,
+            StderrMode::Undecided { kept: None, .. } | StderrMode::Discard | StderrMode::AsData => {}
         }
+        row.receive.stderr = StderrMode::All(all);
     }
 
     /// The next piece. A request comes behind the data that it followed, but for those that are to act on a program at
@@ -60,7 +64,9 @@ impl Connection {
         cx: &Context<'_>,
         out: &mut Outbound,
     ) -> Poll<Result<Piece, Error>> {
-        if let Some(request) = self.next_request(id, |request| request.data_before <= progress.taken) {
+        // Somebody may have read before, so it is not counted here.
+        let taken = self.rows.get(&id).map_or(0, |row| row.data_taken());
+        if let Some(request) = self.next_request(id, |request| request.data_before <= taken) {
             return Poll::Ready(Ok(Piece::Request(request)));
         }
         let Some(row) = self.rows.get_mut(&id) else { return Poll::Ready(Ok(Piece::Closed)) };
@@ -71,11 +77,10 @@ impl Connection {
         }
         if !row.receive.queue.is_empty() {
             let next = row.unread_requests.front().map_or(u64::MAX, |request| request.data_before);
-            let most = usize::try_from(next.saturating_sub(progress.taken)).unwrap_or(usize::MAX);
+            let most = usize::try_from(next.saturating_sub(taken)).unwrap_or(usize::MAX);
             let mut chunks = Vec::new();
             let len =
                 row.receive.queue.take_chunks(most.min(MAX_DATA), MAX_CHUNKS, &mut chunks, &mut self.spares);
-            progress.taken = progress.taken.saturating_add(wide(len));
             return Poll::Ready(self.credit(id, len, out).map(|()| Piece::Data(chunks)));
         }
         // A close alone is none.
@@ -85,9 +90,9 @@ impl Connection {
         if row.close_received || row.close_sent || self.failed.is_some() {
             return Poll::Ready(Ok(Piece::Closed));
         }
-        set_waker(&mut row.receive.waker, cx);
-        add_waker(&mut row.request_wakers, &mut self.wakes, cx);
-        add_waker(&mut row.closed_wakers, &mut self.wakes, cx);
+        row.receive.waiters.wait(cx.into());
+        row.request_waiters.wait(cx.into());
+        row.closed_waiters.wait(cx.into());
         Poll::Pending
     }
 
@@ -97,7 +102,7 @@ impl Connection {
             return Poll::Ready(request);
         }
         if let Some(row) = self.rows.get_mut(&id) {
-            add_waker(&mut row.request_wakers, &mut self.wakes, cx);
+            row.request_waiters.wait(cx.into());
         }
         Poll::Pending
     }

@@ -1,14 +1,14 @@
 //! Reading and writing a channel's data.
 
 use std::io::IoSlice;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::channel::{Row, StderrMode, StderrQueue};
 use super::spares::Spares;
-use super::wakers::{add_waker, set_waker};
+use super::wakers::Waiter;
 use super::window::Bounds;
 use super::{Connection, KEEPALIVE, LEAST_WINDOW};
 use crate::error::{ApiMisuse, Error};
@@ -26,7 +26,7 @@ impl Connection {
     pub(crate) fn poll_write(
         &mut self,
         id: u32,
-        cx: &Context<'_>,
+        waiter: Waiter<'_>,
         slices: &[IoSlice<'_>],
         code: Option<u32>,
         out: &mut Outbound,
@@ -52,7 +52,7 @@ impl Connection {
                     break;
                 }
                 // The data and the extended data may be written by two tasks.
-                add_waker(&mut row.send.wakers, &mut self.wakes, cx);
+                row.send.waiters.wait(waiter);
                 if window > 0 && share > 0 {
                     row.send.share.starve();
                 }
@@ -91,24 +91,24 @@ impl Connection {
     pub(crate) fn poll_read(
         &mut self,
         id: u32,
-        cx: &Context<'_>,
+        waiter: Waiter<'_>,
         buffer: &mut [u8],
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
-        self.poll_queue(id, cx, out, |row, spares| row.receive.queue.read(buffer, spares))
+        self.poll_queue(id, waiter, out, |row, spares| row.receive.queue.read(buffer, spares))
     }
 
     /// Takes received data without copying, up to `max_len` bytes in at most `max_chunks`; 0 at the end.
     pub(crate) fn poll_read_chunks(
         &mut self,
         id: u32,
-        cx: &Context<'_>,
+        waiter: Waiter<'_>,
         max_len: usize,
         max_chunks: usize,
         chunks: &mut Vec<Bytes>,
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
-        self.poll_queue(id, cx, out, |row, spares| {
+        self.poll_queue(id, waiter, out, |row, spares| {
             row.receive.queue.take_chunks(max_len, max_chunks, chunks, spares)
         })
     }
@@ -116,7 +116,7 @@ impl Connection {
     fn poll_queue(
         &mut self,
         id: u32,
-        cx: &Context<'_>,
+        waiter: Waiter<'_>,
         out: &mut Outbound,
         take: impl FnOnce(&mut Row, &mut Spares) -> usize,
     ) -> Poll<Result<usize, Error>> {
@@ -136,23 +136,28 @@ impl Connection {
         if row.close_sent {
             return Poll::Ready(Err(Error::ApiMisuse(ApiMisuse::ChannelClosed)));
         }
-        set_waker(&mut row.receive.waker, cx);
+        row.receive.waiters.wait(waiter);
         Poll::Pending
     }
 
     /// From now on stderr is kept for [`poll_read_stderr`](Self::poll_read_stderr).
     pub(crate) fn keep_stderr(&mut self, id: u32) {
         let Some(row) = self.rows.get_mut(&id) else { return };
-        let kept = match &mut row.receive.stderr {
-            StderrMode::Undecided { kept, .. } => kept.take(),
-            StderrMode::Discard => None,
-            StderrMode::Queue(_) | StderrMode::AsData | StderrMode::All(_) => return,
+        let mut stderr = match std::mem::take(&mut row.receive.stderr) {
+            StderrMode::Undecided { kept, .. } => kept.unwrap_or_default(),
+            StderrMode::Discard => Box::default(),
+            StderrMode::Queue(stderr) => stderr,
+            mode @ (StderrMode::AsData | StderrMode::All(_)) => {
+                row.receive.stderr = mode;
+                return;
+            }
         };
-        row.receive.stderr = StderrMode::Queue(kept.unwrap_or_default());
+        stderr.takers = stderr.takers.saturating_add(1);
+        row.receive.stderr = StderrMode::Queue(stderr);
     }
 
     /// What came of stderr before anybody said what is to become of it.
-    pub(super) fn take_kept_stderr(&mut self, id: u32) -> Bytes {
+    fn take_kept_stderr(&mut self, id: u32) -> Bytes {
         let row = self.rows.get_mut(&id);
         let Some(StderrMode::Undecided { kept, .. }) = row.map(|row| &mut row.receive.stderr) else {
             return Bytes::new();
@@ -171,38 +176,40 @@ impl Connection {
             row.receive.stderr = StderrMode::AsData;
             if !kept.is_empty() {
                 row.receive.queue.push(kept, &mut self.spares);
-                self.wakes.extend(row.receive.waker.take());
+                row.receive.waiters.wake(&mut self.wakes);
             }
         }
     }
 
-    /// From now on stderr is dropped again, and what waits of it is credited.
+    /// One of those who took stderr has gone. With the last of them it is dropped again, and what waits of it is credited.
     pub(crate) fn discard_stderr(&mut self, id: u32, out: &mut Outbound) -> Result<(), Error> {
         let Some(row) = self.rows.get_mut(&id) else { return Ok(()) };
-        if !matches!(row.receive.stderr, StderrMode::Queue(_)) {
+        let StderrMode::Queue(stderr) = &mut row.receive.stderr else { return Ok(()) };
+        stderr.takers = stderr.takers.saturating_sub(1);
+        if stderr.takers > 0 {
             return Ok(());
         }
-        let mode = std::mem::replace(&mut row.receive.stderr, StderrMode::Discard);
-        let StderrMode::Queue(stderr) = mode else { return Ok(()) };
-        self.credit(id, stderr.queue.len(), out)
+        let unread = stderr.queue.len();
+        row.receive.stderr = StderrMode::Discard;
+        self.credit(id, unread, out)
     }
 
     /// Copies received stderr data to `buffer`; 0 at the end.
     pub(crate) fn poll_read_stderr(
         &mut self,
         id: u32,
-        cx: &Context<'_>,
+        waiter: Waiter<'_>,
         buffer: &mut [u8],
         out: &mut Outbound,
     ) -> Poll<Result<usize, Error>> {
         let Some(row) = self.rows.get_mut(&id) else {
             return Poll::Ready(Err(self.failure()));
         };
-        let ended = row.receive_ended();
+        let (ended, close_sent) = (row.receive_ended(), row.close_sent);
         let StderrMode::Queue(stderr) = &mut row.receive.stderr else {
             return Poll::Ready(Ok(0));
         };
-        let StderrQueue { queue, waker } = &mut **stderr;
+        let StderrQueue { queue, waiters, .. } = &mut **stderr;
         if !queue.is_empty() {
             let n = queue.read(buffer, &mut self.spares);
             return Poll::Ready(self.credit(id, n, out).map(|()| n));
@@ -213,7 +220,10 @@ impl Connection {
         if let Some(error) = &self.failed {
             return Poll::Ready(Err(error.clone()));
         }
-        set_waker(waker, cx);
+        if close_sent {
+            return Poll::Ready(Err(Error::ApiMisuse(ApiMisuse::ChannelClosed)));
+        }
+        waiters.wait(waiter);
         Poll::Pending
     }
 
@@ -239,6 +249,8 @@ impl Connection {
         let may_take =
             if size < share { room.min(share.saturating_sub(size)) } else { room.saturating_sub(reserve) };
         let may_grow_by = most.saturating_sub(size).min(may_take);
+        // What nobody may ever read is never credited. Past half of the window it would leave less than credit waits for.
+        let shrink_to = shrink_to.max(row.receive.kept().saturating_mul(2));
         let bounds = Bounds { may_grow_by, shrink_to };
         let Some(credit) = row.receive.window.on_read(len, round_trip, now, bounds) else {
             return Ok(());

@@ -12,7 +12,7 @@ use crate::error::{ApiMisuse, Error};
 use crate::metrics::{ChannelMetrics, SessionMetrics};
 use crate::protocol::connection::{
     AcceptTicket, ChannelTerms, ConnectionEvent, ExitStatus, GlobalReply, OfferedChannel, OpenError,
-    OpenFailureReason, PeerRequest, Piece, Progress,
+    OpenFailureReason, PeerRequest, Piece, Progress, Waiter,
 };
 use crate::protocol::wide;
 use crate::trace::tell;
@@ -22,8 +22,8 @@ use crate::trace::tell;
 #[expect(missing_docs, reason = "the driver's methods of the same names are documented")]
 impl Engine {
     /// The next channel or request of the peer; `None` when none will come any more.
-    pub fn poll_incoming(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionEvent>> {
-        self.connection.poll_event(cx)
+    pub fn poll_incoming<'w>(&mut self, waiter: impl Into<Waiter<'w>>) -> Poll<Option<ConnectionEvent>> {
+        self.connection.poll_event(waiter.into())
     }
 
     /// The next channel of the peer of this type, or of any; `None` when none will come any more.
@@ -94,25 +94,26 @@ impl Engine {
         self.connection.reject(id, reason, text, &mut self.transport.out).map_err(|error| self.end(error))
     }
 
-    pub fn poll_write(
+    pub fn poll_write<'w>(
         &mut self,
         id: u32,
-        cx: &Context<'_>,
+        waiter: impl Into<Waiter<'w>>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Error>> {
-        let written = self.connection.poll_write(id, cx, slices, None, &mut self.transport.out);
+        let written = self.connection.poll_write(id, waiter.into(), slices, None, &mut self.transport.out);
         self.written(written)
     }
 
     /// As [`poll_write`](Self::poll_write), for extended data of this type (RFC 4254 §5.2).
-    pub fn poll_write_extended(
+    pub fn poll_write_extended<'w>(
         &mut self,
         id: u32,
         code: u32,
-        cx: &Context<'_>,
+        waiter: impl Into<Waiter<'w>>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Error>> {
-        let written = self.connection.poll_write(id, cx, slices, Some(code), &mut self.transport.out);
+        let written =
+            self.connection.poll_write(id, waiter.into(), slices, Some(code), &mut self.transport.out);
         self.written(written)
     }
 
@@ -125,21 +126,32 @@ impl Engine {
         written.map(|written| self.fatal(written))
     }
 
-    pub fn poll_read(&mut self, id: u32, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Error>> {
-        let read = self.connection.poll_read(id, cx, buffer, &mut self.transport.out);
+    pub fn poll_read<'w>(
+        &mut self,
+        id: u32,
+        waiter: impl Into<Waiter<'w>>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, Error>> {
+        let read = self.connection.poll_read(id, waiter.into(), buffer, &mut self.transport.out);
         read.map(|read| self.fatal(read))
     }
 
-    pub fn poll_read_chunks(
+    pub fn poll_read_chunks<'w>(
         &mut self,
         id: u32,
-        cx: &Context<'_>,
+        waiter: impl Into<Waiter<'w>>,
         max_len: usize,
         max_chunks: usize,
         chunks: &mut Vec<Bytes>,
     ) -> Poll<Result<usize, Error>> {
-        let read =
-            self.connection.poll_read_chunks(id, cx, max_len, max_chunks, chunks, &mut self.transport.out);
+        let read = self.connection.poll_read_chunks(
+            id,
+            waiter.into(),
+            max_len,
+            max_chunks,
+            chunks,
+            &mut self.transport.out,
+        );
         read.map(|read| self.fatal(read))
     }
 
@@ -174,13 +186,13 @@ impl Engine {
         let _ = self.fatal(discarded);
     }
 
-    pub fn poll_read_stderr(
+    pub fn poll_read_stderr<'w>(
         &mut self,
         id: u32,
-        cx: &Context<'_>,
+        waiter: impl Into<Waiter<'w>>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, Error>> {
-        let read = self.connection.poll_read_stderr(id, cx, buffer, &mut self.transport.out);
+        let read = self.connection.poll_read_stderr(id, waiter.into(), buffer, &mut self.transport.out);
         read.map(|read| self.fatal(read))
     }
 
@@ -226,8 +238,20 @@ impl Engine {
         self.connection.read_extended_as_data(id);
     }
 
-    pub fn poll_channel_closed(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
-        self.connection.poll_closed(id, cx)
+    pub fn poll_channel_closed<'w>(&mut self, id: u32, waiter: impl Into<Waiter<'w>>) -> Poll<()> {
+        self.connection.poll_closed(id, waiter.into())
+    }
+
+    /// Gives the places back of a [numbered](Waiter::numbered) waiter for a channel, or, without one, for
+    /// what concerns the session.
+    pub fn stop_waiting(&mut self, id: Option<u32>, number: u64) {
+        match id {
+            Some(id) => self.connection.stop_waiting(id, number),
+            None => {
+                self.connection.stop_waiting_for_events(number);
+                self.stop_waiting_for_custom(number);
+            }
+        }
     }
 
     /// Whether either side has closed it, or everything is over.
@@ -261,8 +285,12 @@ impl Engine {
         self.connection.abandon_reply(id, number);
     }
 
-    pub fn poll_peer_request(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Option<PeerRequest>> {
-        self.connection.poll_peer_request(id, cx)
+    pub fn poll_peer_request<'w>(
+        &mut self,
+        id: u32,
+        waiter: impl Into<Waiter<'w>>,
+    ) -> Poll<Option<PeerRequest>> {
+        self.connection.poll_peer_request(id, waiter.into())
     }
 
     pub fn answer_peer_request(&mut self, id: u32, slot: u64, accepted: bool) -> Result<(), Error> {

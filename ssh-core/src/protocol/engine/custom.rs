@@ -1,13 +1,14 @@
 //! Messages with numbers of the application's own, and services asked for by name after authentication.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use bytes::Bytes;
 
 use super::Engine;
 use crate::error::{ApiMisuse, Error, PeerMisbehaved};
 use crate::protocol::Role;
+use crate::protocol::connection::{Waiter, Waiters};
 use crate::protocol::messages::{OptionalText, ServiceAccept, ServiceRequest};
 
 /// What the core does not know itself.
@@ -23,7 +24,7 @@ pub(super) struct Custom {
     /// What we asked for, and how often each was granted.
     asked: Vec<String>,
     granted: Vec<String>,
-    wakers: Vec<Waker>,
+    waiters: Waiters,
 }
 
 /// Messages that nobody has looked at may hold this much together, in bytes; they come outside of any window.
@@ -51,13 +52,13 @@ impl Engine {
     }
 
     /// The next message of this number, type byte first; `None` when none will come any more.
-    pub fn poll_message(&mut self, number: u8, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+    pub fn poll_message<'w>(&mut self, number: u8, waiter: impl Into<Waiter<'w>>) -> Poll<Option<Bytes>> {
         let at = self.custom.messages.iter().position(|message| message.first() == Some(&number));
         if let Some(message) = at.and_then(|at| self.custom.messages.remove(at)) {
             self.custom.waiting = self.custom.waiting.saturating_sub(message.len());
             return Poll::Ready(Some(message));
         }
-        self.poll_later(cx)
+        self.poll_later(waiter.into())
     }
 
     /// Sends a message of the application's own, type byte first.
@@ -84,7 +85,7 @@ impl Engine {
         }
         custom.waiting = waiting;
         custom.messages.push_back(Bytes::copy_from_slice(payload));
-        self.connection.wakes.append(&mut custom.wakers);
+        custom.waiters.wake(&mut self.connection.wakes);
         true
     }
 
@@ -97,10 +98,10 @@ impl Engine {
     }
 
     /// Server: the next service that the client asks for; `None` when none will come any more.
-    pub fn poll_service_request(&mut self, cx: &Context<'_>) -> Poll<Option<String>> {
+    pub fn poll_service_request<'w>(&mut self, waiter: impl Into<Waiter<'w>>) -> Poll<Option<String>> {
         match self.custom.requested.pop_front() {
             Some(name) => Poll::Ready(Some(name)),
-            None => self.poll_later(cx),
+            None => self.poll_later(waiter.into()),
         }
     }
 
@@ -132,13 +133,13 @@ impl Engine {
     }
 
     /// Client: whether the service has been granted; `false` when it will not be any more.
-    pub fn poll_service(&mut self, name: &str, cx: &Context<'_>) -> Poll<bool> {
+    pub fn poll_service<'w>(&mut self, name: &str, waiter: impl Into<Waiter<'w>>) -> Poll<bool> {
         let at = self.custom.granted.iter().position(|granted| granted == name);
         if let Some(at) = at {
             self.custom.granted.swap_remove(at);
             return Poll::Ready(true);
         }
-        self.poll_later::<()>(cx).map(|_| false)
+        self.poll_later::<()>(waiter.into()).map(|_| false)
     }
 
     /// Server: the client asks for a service when it is authenticated. `Ok(false)` if it is none of the application's.
@@ -150,7 +151,7 @@ impl Engine {
             return Err(PeerMisbehaved::OutputNotRead.into());
         }
         self.custom.requested.push_back(name.to_owned());
-        self.connection.wakes.append(&mut self.custom.wakers);
+        self.custom.waiters.wake(&mut self.connection.wakes);
         Ok(true)
     }
 
@@ -163,30 +164,25 @@ impl Engine {
         };
         let name = self.custom.asked.swap_remove(at);
         self.custom.granted.push(name);
-        self.connection.wakes.append(&mut self.custom.wakers);
+        self.custom.waiters.wake(&mut self.connection.wakes);
         Ok(())
     }
 
     /// Wakes everybody who waits here.
     pub(super) fn fail_custom(&mut self) {
-        self.connection.wakes.append(&mut self.custom.wakers);
+        self.custom.waiters.wake(&mut self.connection.wakes);
     }
 
-    fn poll_later<T>(&mut self, cx: &Context<'_>) -> Poll<Option<T>> {
+    fn poll_later<T>(&mut self, waiter: Waiter<'_>) -> Poll<Option<T>> {
         if self.ended.is_some() {
             return Poll::Ready(None);
         }
-        let wakers = &mut self.custom.wakers;
-        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            // Those of futures that were dropped are not told apart; waking them all lets the living come back.
-            if wakers.len() >= MAX_WAITERS {
-                self.connection.wakes.append(wakers);
-            }
-            wakers.push(cx.waker().clone());
-        }
+        self.custom.waiters.wait(waiter);
         Poll::Pending
     }
-}
 
-/// More numbers and services than an application has tasks waiting for them.
-const MAX_WAITERS: usize = 512;
+    /// This one waits here no more.
+    pub(super) fn stop_waiting_for_custom(&mut self, number: u64) {
+        self.custom.waiters.leave(number);
+    }
+}
