@@ -25,7 +25,7 @@ async fn a_collector_follows_a_session_with_its_latency_until_it_is_stopped() {
     assert!(after.latency.unwrap().samples > 0);
     let (average, most) = (contour.latency_average_ms(), contour.latency_max_ms());
     assert!(most.iter().any(|most| *most > 0.0), "{contour:?}");
-    assert!(average.iter().zip(most).all(|(average, most)| average <= most), "{contour:?}");
+    assert!(average.iter().zip(most).all(|(average, most)| *average <= most), "{contour:?}");
 }
 
 #[tokio::test]
