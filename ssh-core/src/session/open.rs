@@ -118,23 +118,31 @@ impl Session {
         self.start_request(name, fields)?.await
     }
 
-    /// Sends a request now; the future is its answer. The answer to a dropped one is dropped when it comes.
+    /// Sends a request now; the future is its answer, as [`answer_to`](Self::answer_to) gives it.
     pub(crate) fn start_request(
         &self,
         name: &str,
         fields: &[u8],
     ) -> Result<impl Future<Output = Result<GlobalReply, Error>> + Send + use<>, Error> {
-        let shared = Arc::clone(&self.inner.shared);
         let now = crate::driver::now();
-        let number = shared.with(|engine| engine.global_request(name, true, fields, now))?;
+        let number = self.inner.shared.with(|engine| engine.global_request(name, true, fields, now))?;
         let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
+        Ok(self.answer_to(number))
+    }
+
+    /// The answer to the request with this number. If it is dropped, the answer is dropped when it comes.
+    pub(super) fn answer_to(
+        &self,
+        number: u64,
+    ) -> impl Future<Output = Result<GlobalReply, Error>> + Send + use<> {
+        let shared = Arc::clone(&self.inner.shared);
         let abandon = AbandonReply { shared: Arc::clone(&shared), number };
-        Ok(async move {
+        async move {
             let reply =
                 std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
             drop(abandon);
             reply.ok_or_else(|| shared.end_reason().unwrap_or(Error::Closed))
-        })
+        }
     }
 
     /// Sends a global request that wants no answer.
