@@ -238,22 +238,71 @@ impl Drop for PendingReply {
     }
 }
 
-impl Session {
-    /// Sends a request now; the future is its answer.
-    pub(crate) fn start_request(
-        &self,
-        name: &str,
-        fields: &[u8],
-    ) -> Result<impl Future<Output = Result<GlobalReply, Error>> + Send + use<>, Error> {
-        let shared = Arc::clone(self.shared());
-        let now = crate::driver::now();
-        let number = shared.with(|engine| engine.global_request(name, true, fields, now))?;
-        let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
-        Ok(async move {
-            // If it is dropped, the session is going too.
-            let reply =
-                std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
-            reply.ok_or_else(|| shared.end_reason().unwrap_or(Error::Closed))
-        })
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Algorithms;
+    use crate::{client, server};
+
+    async fn sessions() -> (Session, Session) {
+        let algorithms = Algorithms::insecure_without_any_security;
+        let client = client::Config::builder("ada")
+            .verify_host_key(client::danger::AcceptAnyHostKey)
+            .algorithms(algorithms())
+            .build()
+            .unwrap();
+        let server = server::Config::builder(server::danger::AcceptEverybody)
+            .algorithms(algorithms())
+            .build()
+            .unwrap();
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let (near, far) = tokio::join!(client::connect(near, client), server::accept(far, server));
+        (near.unwrap(), far.unwrap())
+    }
+
+    async fn next_request(incoming: &mut crate::session::IncomingStream) -> IncomingRequest {
+        match tokio::time::timeout(Duration::from_secs(10), incoming.next()).await {
+            Ok(Some(Incoming::Request(request))) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The numbers of requests of which something is kept: that they are waited for, or an answer.
+    fn kept(session: &Session) -> Vec<u64> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut poll = |number| session.shared().with(|engine| engine.poll_global_reply(number, &mut cx));
+        (0..200).filter(|number| !matches!(poll(*number), Poll::Ready(None))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_dropped_pipe_waits_for_no_answer() {
+        let (near, inner_near) = sessions().await;
+        let (inner_far, far) = sessions().await;
+        let (mut at_far, mut at_near) = (far.incoming(), near.incoming());
+        let pipe = tokio::spawn({
+            let (inner_near, inner_far) = (inner_near.clone(), inner_far.clone());
+            async move { inner_near.pipe(&inner_far).await }
+        });
+        let asked = near.start_request("slow", b"").unwrap();
+        let slow = next_request(&mut at_far).await;
+        pipe.abort();
+        assert!(pipe.await.is_err());
+        // Whoever asked is not left to wait either.
+        assert_eq!(asked.await.unwrap(), GlobalReply::Failure(Bytes::new()));
+        slow.accept(b"late");
+        for round in 0..100_u8 {
+            let (ours, theirs, incoming) = match round % 2 {
+                0 => (&inner_far, &far, &mut at_far),
+                _ => (&inner_near, &near, &mut at_near),
+            };
+            let answering = async { next_request(incoming).await.accept(&[round]) };
+            let (answer, ()) = tokio::join!(ours.request("quick", b""), answering);
+            assert_eq!(answer.unwrap().unwrap(), [round][..]);
+            assert!(!theirs.is_closed());
+        }
+        assert_eq!((kept(&inner_near), kept(&inner_far)), (vec![], vec![]));
     }
 }

@@ -12,6 +12,7 @@ use ssh_core::config::Limits;
 use ssh_core::error::DisconnectReason;
 use ssh_core::session::{GlobalReply, Incoming, OpenFailureReason};
 use ssh_core::{Error, OpenError, Session};
+use support::raw::{Raw, message};
 use support::{Sides, sessions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -56,6 +57,28 @@ async fn a_channel_is_confirmed_when_the_far_side_has() {
             (failure.reason, failure.text.as_str()),
             (OpenFailureReason::CONNECT_FAILED, "nobody there")
         );
+    }
+}
+
+/// The far side's confirmation may hold more than we would pass on. That costs both sides this channel, and neither its place.
+#[tokio::test]
+async fn a_confirmation_that_cannot_be_passed_on_is_a_refusal() {
+    let mut limits = Limits::default();
+    limits.channels = 2;
+    let (near, inner_near) = sessions(&Sides { limits, ..Sides::default() }).await;
+    let (mut raw, inner_far) = Raw::with_server(Limits::default()).await;
+    let _pipe = tokio::spawn(async move { inner_near.pipe(&inner_far).await });
+    for id in 0..4_u32 {
+        let confirming = async {
+            let ours = raw.next(90).await[6..10].to_vec();
+            let terms = [id, 1 << 20, 1 << 15].map(u32::to_be_bytes).concat();
+            raw.send(&message(91, &[&ours, &terms, &[0; 40_000]])).await;
+            assert_eq!(raw.next(97).await[1..], id.to_be_bytes());
+        };
+        let run = async { tokio::join!(near.open_channel("x"), confirming) };
+        let (opened, ()) = timeout(PATIENCE, run).await.unwrap();
+        let Err(OpenError::Refused(failure)) = opened else { panic!("{opened:?}") };
+        assert_eq!(failure.reason, OpenFailureReason::CONNECT_FAILED);
     }
 }
 

@@ -26,8 +26,6 @@ pub use auth::{
     AuthAnswer, AuthReply, ClientAuthRequest, InfoRequest, MAX_BANNER_LEN, Method, OfferedKey, Prompt,
     Prompts, Refusal, RefusedAttempt, Secret, ServerAttempt, ServerMethod, Succeeded, ToSign,
 };
-#[cfg(feature = "tokio")]
-pub(crate) use connection::KEEPALIVE;
 pub use connection::{
     AcceptTicket, ChannelTerms, ConnectionEvent, ExitStatus, GlobalPeerRequest, GlobalReply, OfferedChannel,
     OpenError, OpenFailure, OpenFailureReason, PeerRequest, Piece, Progress, Waiter,

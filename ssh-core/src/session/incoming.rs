@@ -88,10 +88,16 @@ impl IncomingChannel {
     /// Confirms the channel with the fields that its type asks for.
     ///
     /// # Errors
-    /// If the session is over.
+    /// [`ApiMisuse::TooLong`](crate::error::ApiMisuse::TooLong) for more than 32 KiB of fields: the channel is refused. If the
+    /// session is over.
     pub fn accept_with(mut self, fields: &[u8]) -> Result<Channel, Error> {
         let offer = self.offer.take().ok_or(Error::Bug("a channel was decided twice"))?;
-        self.shared.with(|engine| engine.accept_channel(offer.id, fields))?;
+        if let Err(error) = self.shared.with(|engine| engine.accept_channel(offer.id, fields)) {
+            // The peer has asked for it, and still has to hear something.
+            self.offer = Some(offer);
+            self.refuse(OpenFailureReason::CONNECT_FAILED, &error.to_string());
+            return Err(error);
+        }
         Ok(Channel::new(Arc::clone(&self.shared), offer.id, offer.kind.into()))
     }
 

@@ -7,7 +7,7 @@ use super::Session;
 use crate::driver::{Shared, now};
 use crate::error::{Error, ReconnectFailure, Timeout};
 use crate::progress::Progress;
-use crate::protocol::{Engine, KEEPALIVE, Latency};
+use crate::protocol::{Engine, Latency};
 
 /// What becomes of a session from now on, until it is over.
 pub(crate) fn events_of(
@@ -119,27 +119,42 @@ impl Session {
     /// A dropped future has asked the peer, and takes nothing for lost.
     pub async fn network_changed(&self, patience: Duration) -> Result<(), Error> {
         let shared = &self.inner.shared;
-        let (generation, has_stream) =
-            shared.with(|engine| (engine.generation(), engine.detached().is_none()));
-        if !has_stream {
+        let heard = |engine: &Engine| engine.metrics().messages_received;
+        let asked = shared.with(|engine| {
+            if engine.detached().is_some() {
+                return Ok(None);
+            }
+            let (generation, before) = (engine.generation(), heard(engine));
+            engine.ask_whether_alive(now()).map(|number| Some((generation, before, number)))
+        })?;
+        let Some((generation, mut before, number)) = asked else {
             shared.hurry();
             return Ok(());
-        }
-        let answer = self.request(KEEPALIVE, b"");
+        };
+        let answer = number.map(|number| self.answer_to(number));
+        let answer = async move {
+            match answer {
+                Some(answer) => answer.await.map(drop),
+                None => Err(shared.ended().await),
+            }
+        };
         tokio::pin!(answer);
-        let heard = || shared.with(|engine| engine.metrics().messages_received);
-        let mut before = heard();
         let mut silent = 0;
         while silent < LOOKS {
             tokio::select! {
-                answer = answer.as_mut() => return answer.map(drop),
+                answer = answer.as_mut() => return answer,
                 // Somebody else was quicker to find out.
                 () = shared.replaced(generation) => return Ok(()),
                 () = tokio::time::sleep(patience / LOOKS) => {}
             }
-            // The answer may be far behind in what the peer has to say.
-            let now = heard();
-            silent = if now == before { silent + 1 } else { 0 };
+            let (now, any_word_will_do) =
+                shared.with(|engine| (heard(engine), engine.peer_is_dev_tunnels_go()));
+            silent = match now == before {
+                true => silent + 1,
+                false if any_word_will_do => return Ok(()),
+                // The answer may be far behind in what the peer has to say.
+                false => 0,
+            };
             before = now;
         }
         let silence = Error::Timeout(Timeout::KeepAlive);

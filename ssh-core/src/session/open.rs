@@ -73,7 +73,7 @@ impl Session {
             Ok::<_, Error>((id, support, number))
         })?;
         let channel = Channel::new(Arc::clone(shared), id, kind.into());
-        let abandon = number.map(|number| AbandonReply { shared, number });
+        let abandon = number.map(|number| AbandonReply { shared: Arc::clone(shared), number });
         std::future::poll_fn(|cx| shared.with(|engine| engine.poll_opened(id, cx))).await?;
         let reply = match number {
             Some(number) => {
@@ -115,15 +115,34 @@ impl Session {
     /// # Cancel safety
     /// As for [`request`](Self::request).
     pub async fn request_reply(&self, name: &str, fields: &[u8]) -> Result<GlobalReply, Error> {
-        let shared = &self.inner.shared;
+        self.start_request(name, fields)?.await
+    }
+
+    /// Sends a request now; the future is its answer, as [`answer_to`](Self::answer_to) gives it.
+    pub(crate) fn start_request(
+        &self,
+        name: &str,
+        fields: &[u8],
+    ) -> Result<impl Future<Output = Result<GlobalReply, Error>> + Send + use<>, Error> {
         let now = crate::driver::now();
-        let number = shared.with(|engine| engine.global_request(name, true, fields, now))?;
+        let number = self.inner.shared.with(|engine| engine.global_request(name, true, fields, now))?;
         let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
-        let abandon = AbandonReply { shared, number };
-        let reply =
-            std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
-        drop(abandon);
-        reply.ok_or_else(|| shared.end_reason().unwrap_or(Error::Closed))
+        Ok(self.answer_to(number))
+    }
+
+    /// The answer to the request with this number. If it is dropped, the answer is dropped when it comes.
+    pub(super) fn answer_to(
+        &self,
+        number: u64,
+    ) -> impl Future<Output = Result<GlobalReply, Error>> + Send + use<> {
+        let shared = Arc::clone(&self.inner.shared);
+        let abandon = AbandonReply { shared: Arc::clone(&shared), number };
+        async move {
+            let reply =
+                std::future::poll_fn(|cx| shared.with(|engine| engine.poll_global_reply(number, cx))).await;
+            drop(abandon);
+            reply.ok_or_else(|| shared.end_reason().unwrap_or(Error::Closed))
+        }
     }
 
     /// Sends a global request that wants no answer.
@@ -136,12 +155,12 @@ impl Session {
     }
 }
 
-struct AbandonReply<'a> {
-    shared: &'a Shared,
+struct AbandonReply {
+    shared: Arc<Shared>,
     number: u64,
 }
 
-impl Drop for AbandonReply<'_> {
+impl Drop for AbandonReply {
     fn drop(&mut self) {
         self.shared.with(|engine| engine.abandon_global_reply(self.number));
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use ssh_core::config::Limits;
+use ssh_core::error::ApiMisuse;
 use ssh_core::session::OpenFailureReason;
 use ssh_core::{Error, OpenError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -93,4 +94,20 @@ async fn a_refused_open_says_reason_and_words() {
     client.close();
     let error = client.open_channel("x").await.unwrap_err();
     assert!(matches!(error, OpenError::Session(Error::Closed)), "{error}");
+}
+
+/// Whoever asked for it has an answer, whatever was wrong with ours.
+#[tokio::test]
+async fn a_channel_that_cannot_be_confirmed_is_refused() {
+    let (client, server) = sessions(&Sides::default()).await;
+    let accepting = async {
+        let offer = server.next_channel(None).await.unwrap();
+        offer.accept_with(&[0; 40_000]).map(drop)
+    };
+    let run = async { tokio::join!(client.open_channel("x"), accepting) };
+    let (opened, accepted) = timeout(PATIENCE, run).await.unwrap();
+    assert!(matches!(accepted, Err(Error::ApiMisuse(ApiMisuse::TooLong))), "{accepted:?}");
+    let Err(OpenError::Refused(failure)) = opened else { panic!("{opened:?}") };
+    assert_eq!(failure.reason, OpenFailureReason::CONNECT_FAILED);
+    let (_near, _far) = channels(&client, &server).await;
 }

@@ -1,6 +1,7 @@
 //! Port forwarding. The Go library confirms a channel before it connects, closes both ways at the end of either one, and never
 //! passes an EOF on: its streams end with CLOSE.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use ssh_core::Session;
@@ -66,9 +67,10 @@ async fn the_end_of_a_target_closes_the_channel() {
     peer.expect(94, &[Field::U32(0), Field::Str("answer")]).await;
     peer.expect(96, &[Field::U32(0)]).await;
     peer.expect(97, &[Field::U32(0)]).await;
+    // The peer has not said that this was all, so nobody is to think so.
+    peer.say(&data(ours, b" and more")).await;
     peer.close(ours).await;
-    // The target is told, too, and not by a reset.
-    assert_eq!(in_time(target.read(&mut question)).await.unwrap(), 0);
+    assert_eq!(in_time(target.read(&mut question)).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 /// Even if it does not read any more what it is sent.
@@ -104,7 +106,34 @@ async fn the_end_of_a_target_that_reads_nothing_closes_the_channel() {
     }
     peer.expect(96, &[Field::U32(0)]).await;
     peer.expect(97, &[Field::U32(0)]).await;
-    drop(target);
+    // Its answer to that is not the end of what it was sending.
+    peer.close(ours).await;
+    peer.is_heard().await;
+    let mut rest = Vec::new();
+    assert_eq!(in_time(target.read_to_end(&mut rest)).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+/// If its peer has ended before, nothing is cut.
+#[tokio::test]
+async fn a_target_that_ends_after_its_peer_sees_an_end_of_file() {
+    for closes in [true, false] {
+        let (session, mut peer) = session_with_go(Role::Server).await;
+        let (_forwarding, mut target, ours) = through_direct(&session, &mut peer).await;
+        peer.say(&data(ours, b"all of it")).await;
+        peer.tell(96, &[Field::U32(ours)]).await;
+        if closes {
+            peer.tell(97, &[Field::U32(ours)]).await;
+            peer.expect(97, &[Field::U32(0)]).await;
+        } else {
+            peer.is_heard().await;
+            target.shutdown().await.unwrap();
+            peer.expect(96, &[Field::U32(0)]).await;
+            peer.expect(97, &[Field::U32(0)]).await;
+        }
+        let mut read = Vec::new();
+        in_time(target.read_to_end(&mut read)).await.unwrap();
+        assert_eq!(read, b"all of it");
+    }
 }
 
 /// Others pass EOF on, so the way to their target stays open.
@@ -145,7 +174,7 @@ async fn whoever_has_ended_its_way_gets_its_answer_but_not_for_ever() {
     assert!((Duration::from_secs(29)..Duration::from_secs(32)).contains(&silence), "{silence:?}");
     peer.close(ours).await;
     // Its answer may have been cut.
-    assert_eq!(app.read(&mut [0; 8]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(app.read(&mut [0; 8]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 /// Standard input is at its end from the start where there is none, and whoever started it can stop it.
@@ -171,6 +200,26 @@ async fn a_pair_of_streams_waits_for_as_long_as_it_is_let() {
     read.read_to_end(&mut said).await.unwrap();
     assert_eq!(said, b"at last");
     pumping.await.unwrap().unwrap();
+}
+
+/// On a channel of the peer's the end of the input is the end of both ways: what comes is not whole.
+#[tokio::test]
+async fn a_pair_of_streams_is_told_that_its_end_has_cut_the_other_way() {
+    for ends_first in [false, true] {
+        let (session, mut peer) = session_with_go(Role::Server).await;
+        peer.ask_channel("session", 4).await;
+        let channel = in_time(session.accept_channel(None)).await.unwrap();
+        let ours = peer.confirmed(4).await;
+        peer.say(&data(ours, b"this")).await;
+        if ends_first {
+            peer.tell(96, &[Field::U32(ours)]).await;
+        }
+        peer.is_heard().await;
+        let mut output = Vec::new();
+        let pumped = in_time(pump_streams(tokio::io::empty(), &mut output, channel)).await;
+        assert_eq!(output, b"this");
+        assert_eq!(pumped.err().map(|error| error.kind()), (!ends_first).then_some(ErrorKind::UnexpectedEof));
+    }
 }
 
 /// The other way round it closes at once, and what it sent before that arrives.

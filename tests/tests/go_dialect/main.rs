@@ -14,4 +14,5 @@ mod login;
 mod new_keys;
 mod plain_peer;
 mod reconnect;
+mod signs_of_life;
 mod streams;

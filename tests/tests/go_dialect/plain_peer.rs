@@ -132,6 +132,12 @@ impl PlainPeer {
         assert_eq!(self.hear().await, message(number, fields));
     }
 
+    /// All that was said has been taken in.
+    pub(crate) async fn is_heard(&mut self) {
+        self.tell(80, &[Field::Str("keepalive@openssh.com"), Field::Bool(true)]).await;
+        self.expect(82, &[]).await;
+    }
+
     /// Opens a channel as the Go library does; `id` is its number. Nobody has answered yet.
     pub(crate) async fn ask_channel(&mut self, kind: &str, id: u32) {
         self.say(&open(kind, id, WINDOW, PACKET)).await;

@@ -60,6 +60,11 @@ impl Connection {
         }
     }
 
+    /// Whether the peer has sent EOF or CLOSE. It answers a CLOSE of ours by one, so that is to be asked before.
+    pub(crate) fn has_peer_ended(&self, id: u32) -> bool {
+        self.rows.get(&id).is_none_or(|row| row.receive_ended())
+    }
+
     /// Whether either side has closed the channel, or the session is over.
     pub(crate) fn is_closed(&self, id: u32) -> bool {
         self.failed.is_some() || self.rows.get(&id).is_none_or(|row| row.close_sent || row.close_received)

@@ -202,6 +202,12 @@ impl Engine {
         self.connection.was_offered(id)
     }
 
+    /// Whether the peer has said that it sends no more data.
+    #[must_use]
+    pub fn has_peer_ended(&self, id: u32) -> bool {
+        self.connection.has_peer_ended(id)
+    }
+
     pub fn send_eof(&mut self, id: u32) -> Result<(), Error> {
         let sent = self.connection.send_eof(id, &mut self.transport.out);
         self.fatal(sent)

@@ -113,20 +113,34 @@ impl Engine {
         self.maybe_rekey(now)
     }
 
-    /// Makes the peer say something, by a keepalive, if that leaves no doubt which question its answer is for.
+    /// Makes the peer say something. Whatever it says will do: an answer takes its place among the others and is dropped.
     pub(super) fn ask_for_a_word(&mut self, proof: Authenticated, now: Instant) -> Result<(), Error> {
+        if let Some(number) = self.ask(proof, now)? {
+            self.connection.abandon_global_reply(number);
+        }
+        Ok(())
+    }
+
+    /// The same for somebody who waits: the number of the answer among the global ones, if there will be one. A [Go
+    /// peer](Self::peer_is_dev_tunnels_go) may have given it to another question, so there any word has to do.
+    ///
+    /// # Errors
+    /// The session is over, or has not begun.
+    pub fn ask_whether_alive(&mut self, now: Instant) -> Result<Option<u64>, Error> {
+        let proof = self.authenticated()?;
+        let asked = self.ask(proof, now);
+        self.fatal(asked)
+    }
+
+    /// By a keepalive, if that leaves no doubt which question its answer is for; the number of that.
+    fn ask(&mut self, proof: Authenticated, now: Instant) -> Result<Option<u64>, Error> {
         let out = &mut self.transport.out;
         if self.transport.kex.peer_is_dev_tunnels_go() && self.connection.awaits_global_reply() {
             // A Go peer answers keepalives at once, but what it passes on through a pipe when the far side has: the refusal of
             // the one would be taken for that of the other. What it does not know it calls unimplemented, which is a word too.
-            return out.send(|buffer| buffer.push(UNASSIGNED));
+            return out.send(|buffer| buffer.push(UNASSIGNED)).map(|()| None);
         }
-        // Either answer will do; it takes its place among the others and is dropped.
-        let number = self.connection.global_request(proof, KEEPALIVE, true, &[], now, out)?;
-        if let Some(number) = number {
-            self.connection.abandon_global_reply(number);
-        }
-        Ok(())
+        self.connection.global_request(proof, KEEPALIVE, true, &[], now, out)
     }
 
     /// Who was stopped, or whose clock has jumped, asks late. What the peer may have said meanwhile has not been read, so it

@@ -27,7 +27,8 @@ const MAX_CHUNKS: usize = 64;
 /// of the session or of this process. While nothing flows no buffer is held.
 ///
 /// The Go library of Dev Tunnels tells nobody of an end of file. Towards such a peer the end of a target is the end of
-/// both ways, and whoever connected here and has ended its way is reset once nothing has come for 30 s.
+/// both ways, and a reset for the target if the peer had not ended its own; whoever connected here and has ended its way is
+/// reset once nothing has come for 30 s.
 ///
 /// # Errors
 /// If the socket fails, the session is lost, or the other end was reset.
@@ -41,8 +42,8 @@ pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
     // ends, it ends with a reset.
     let _ = socket.set_zero_linger();
     let (mut from_socket, mut to_socket) = socket.split();
-    carry(&mut from_socket, &mut to_socket, channel).await?;
-    SockRef::from(&socket).set_linger(None)
+    let ended = carry(&mut from_socket, &mut to_socket, channel).await?;
+    if ended.is_whole { SockRef::from(&socket).set_linger(None) } else { Ok(()) }
 }
 
 /// [`pump`], and then waits until the peer has closed the channel: only then has it passed everything on, and nothing is lost
@@ -57,10 +58,12 @@ pub async fn pump_until_closed(mut socket: TcpStream, channel: Channel) -> io::R
     let _ = socket.set_nodelay(true);
     let _ = socket.set_zero_linger();
     let (mut from_socket, mut to_socket) = socket.split();
-    let (_reader, writer) = carry(&mut from_socket, &mut to_socket, channel).await?;
-    SockRef::from(&socket).set_linger(None)?;
+    let ended = carry(&mut from_socket, &mut to_socket, channel).await?;
+    if ended.is_whole {
+        SockRef::from(&socket).set_linger(None)?;
+    }
     drop(socket);
-    writer.closed().await;
+    ended.writer.closed().await;
     Ok(())
 }
 
@@ -101,11 +104,19 @@ source! { tokio::net::tcp::ReadHalf<'_> }
 #[cfg(unix)]
 source! { tokio::net::unix::ReadHalf<'_> }
 
+/// Both ways have ended.
+struct Ended {
+    writer: ChannelWriter,
+    _reader: ChannelReader,
+    /// The socket has got all that the peer had to say.
+    is_whole: bool,
+}
+
 async fn carry<R: Source, W: AsyncWrite + Unpin>(
     from_socket: &mut R,
     to_socket: &mut W,
     channel: Channel,
-) -> io::Result<(ChannelReader, ChannelWriter)> {
+) -> io::Result<Ended> {
     let _ = channel.refuse_requests();
     let ending = Ending::of(&channel);
     let (mut reader, mut writer) = channel.split();
@@ -120,7 +131,7 @@ async fn carry<R: Source, W: AsyncWrite + Unpin>(
     };
     let down = receive(&mut reader, to_socket, &ending);
     futures::future::try_join(up, down).await?;
-    Ok((reader, writer))
+    Ok(Ended { writer, _reader: reader, is_whole: !ending.has_cut() })
 }
 
 async fn send<R: Source>(socket: &mut R, writer: &mut ChannelWriter) -> io::Result<()> {
@@ -162,6 +173,9 @@ async fn receive<W: AsyncWrite + Unpin>(
     loop {
         let mut chunks = Vec::new();
         if read_chunks(reader, &mut chunks, ending).await? == 0 {
+            if ending.has_cut() {
+                return Ok(());
+            }
             check_end(reader)?;
             return match socket.shutdown().await {
                 // The other side has closed already; it has seen everything.
@@ -222,7 +236,8 @@ async fn write_chunks<W: AsyncWrite + Unpin>(chunks: &mut [Bytes], socket: &mut 
 /// data has ended. The end of the input passes through before that.
 ///
 /// # Errors
-/// If a stream fails, the session is lost, or the other end was reset.
+/// If a stream fails, the session is lost, or the other end was reset. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the end of
+/// the input has cut what a peer with the Go library of Dev Tunnels had still to say on a channel of its own.
 ///
 /// # Cancel safety
 /// A dropped future has closed the channel, and what was under way is lost.
@@ -288,6 +303,10 @@ where
                 output.write_all(&chunk).await?;
             }
             output.flush().await?;
+        }
+        if ending.has_cut() {
+            // Whoever holds the output has to learn it from us.
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         check_end(&reader)?;
         output.shutdown().await

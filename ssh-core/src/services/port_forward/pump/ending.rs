@@ -1,10 +1,12 @@
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::channel::{Channel, ChannelWriter, Handle};
+use crate::driver::Shared;
 
 /// How a peer is told that our way has ended.
 ///
@@ -12,8 +14,12 @@ use crate::channel::{Channel, ChannelWriter, Handle};
 /// has said, and its target for a client of ours that went long ago. It closes its own channels at the end of either way.
 #[derive(Debug)]
 pub(super) struct Ending {
+    shared: Arc<Shared>,
+    id: u32,
     manner: Manner,
     has_begun: AtomicBool,
+    /// By closing we have dropped what the peer had still to say.
+    has_cut: AtomicBool,
     begins: Notify,
 }
 
@@ -39,7 +45,14 @@ impl Ending {
             true => Manner::Close,
             false => Manner::CloseLater,
         });
-        Self { manner, has_begun: AtomicBool::new(false), begins: Notify::new() }
+        Self {
+            shared: Arc::clone(shared),
+            id: *id,
+            manner,
+            has_begun: AtomicBool::new(false),
+            has_cut: AtomicBool::new(false),
+            begins: Notify::new(),
+        }
     }
 
     /// The same for a pair of streams. Whoever holds them is not gone unseen, and can give up by itself.
@@ -54,16 +67,23 @@ impl Ending {
     /// Our way has ended, which EOF has said.
     pub(super) fn begin(&self, writer: &ChannelWriter) {
         if self.manner == Manner::Close {
+            // Before the close, which the peer answers by an end.
+            let had_ended = self.shared.with(|engine| engine.has_peer_ended(self.id));
+            self.has_cut.store(!had_ended, Ordering::Release);
             writer.close();
         }
         self.has_begun.store(true, Ordering::Release);
         self.begins.notify_waiters();
     }
 
+    /// Whether the end of the peer's data is one that we have made: what was read is not to be taken for whole.
+    pub(super) fn has_cut(&self) -> bool {
+        self.has_cut.load(Ordering::Acquire)
+    }
+
     /// Whether this error only says that we have closed the channel.
     pub(super) fn is_ours(&self, error: &io::Error) -> bool {
-        let has_closed = self.manner == Manner::Close && self.has_begun.load(Ordering::Acquire);
-        has_closed && error.kind() == io::ErrorKind::BrokenPipe
+        self.has_cut() && error.kind() == io::ErrorKind::BrokenPipe
     }
 
     /// Ready when our way has ended and the patience is over, counted from now.
