@@ -1,6 +1,7 @@
 //! Hosts of their own in network namespaces, each with two links, of which one at a time works.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,15 @@ impl Network {
         }
         let router = format!("adit-{}-{}-router", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         if let Err(failure) = ip(&["netns", "add", &router]).await {
-            return skip(WHAT, &format!("root has to make it: {failure}"));
+            // Elsewhere the tests may run as somebody who is not let.
+            if std::env::var("ADIT_REQUIRE_NETWORKS").is_ok_and(|set| set == "1") {
+                return Err(failure.while_doing(WHAT));
+            }
+            writeln!(
+                std::io::stderr(),
+                "SKIPPED: nobody comes to {WHAT}, which root has to make: {failure}"
+            )?;
+            return Ok(None);
         }
         let network = Self { router, stations: Vec::new() };
         for (file, value) in

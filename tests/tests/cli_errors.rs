@@ -1,7 +1,6 @@
 //! What goes wrong is said in one clear line that names the culprit, with the documented exit code, for people and
 //! in JSON alike.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -364,14 +363,31 @@ async fn secrets_stay_out_of_every_output() -> Outcome {
     let secret = "planted-secret-4711";
     let file = world.file("secret", &format!("{secret}\n"))?;
     let print = world.host_key()?.fingerprint.clone();
-    let arguments =
-        ["forward", "--json", &world.target, "-D", "0", "--host-key", &print, "--password-file", &file];
-    let mut command = world.adit.command(arguments);
+    let (stranger, known) = (world.keys.user(KeyKind::Ecdsa(521))?.path.clone(), world.user_key()?);
+    let stranger = stranger.display().to_string();
+    // A key that is not let in, then the password, which is wrong; and a key that is.
+    let mut command = world.adit.command([
+        "forward",
+        "--json",
+        &world.target,
+        "-D",
+        "0",
+        "--host-key",
+        &print,
+        "-i",
+        &stranger,
+        "--password-file",
+        &file,
+    ]);
     let exit = adit::run_to_end(command.env("ADIT_LOG", "trace"), LIMIT).await?;
-    let key = std::fs::read_to_string(PathBuf::from(world.user_key()?))?;
-    let body: String = key.lines().filter(|line| !line.starts_with('-')).take(1).collect();
+    ensure(exit.code == Some(3), || format!("{exit:?}"))?;
+    // The first lines of such a file are the same in all of them.
+    let body =
+        |file: &str| Ok::<_, Failure>(std::fs::read_to_string(file)?.lines().nth(3).map(str::to_owned));
+    let bodies = [body(&stranger)?, body(&known)?];
+    let [Some(body), Some(other_body)] = bodies else { return Err(Failure::new("short keys")) };
     let said = format!("{:?}{}{}", exit.events, exit.log, world.server.log());
-    for hidden in [secret, &body] {
+    for hidden in [secret, &body, &other_body] {
         ensure(!said.contains(hidden), || format!("{hidden} was printed"))?;
     }
     Ok(())

@@ -259,6 +259,9 @@ async fn both_connections_are_fed_at_once_and_the_bytes_are_the_same() {
     until(|| session.is_reconnect_enabled()).await;
     let channel = session.open_channel("session").await.unwrap();
     let (mut reader, mut writer) = channel.split();
+    // The server's part of the channel is there, too.
+    writer.write_all(b"x").await.unwrap();
+    assert_eq!(reader.read_u8().await.unwrap(), b'x');
     let pattern = |round: usize| -> Vec<u8> {
         (0..PIECE).map(|at| ((round * PIECE + at).wrapping_mul(0x9e37_79b9) >> 13) as u8).collect()
     };

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::adit::{Adit, Exit, event, run_to_end, text};
-use tests::endpoint::listen;
+use tests::endpoint::{listen, reserve_port};
 use tests::keys::output;
 use tests::outcome::{Outcome, STEP, ensure, within};
 use tests::peers::{program, skip};
@@ -144,8 +144,7 @@ async fn tunnels_and_tokens() -> Outcome {
         let exit = with(secret, &arguments).await?;
         ensure(failure(&exit) == (Some(code), name), || format!("{arguments:?}: {exit:?}"))?;
     }
-    let (_held, closed) = listen().await?;
-    drop(_held);
+    let closed = reserve_port().await?;
     let exit = adit
         .run(["tunnel", "list", "--json", "--relay", &format!("http://127.0.0.1:{closed}")], STEP)
         .await?;
@@ -221,7 +220,7 @@ async fn the_operators_page_in_a_browser() -> Outcome {
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--dump-dom",
-        "--timeout=5000",
+        "--timeout=25000",
     ]);
     command.arg(format!("--user-data-dir={}", profile.path().display()));
     command.arg(format!("http://operator:{}@127.0.0.1:{}/status", relay.admin_token()?, relay.port));

@@ -2,8 +2,8 @@
 #![cfg(target_os = "linux")]
 
 use rustix::process::Signal;
-use tests::adit::{event, run_to_end, text};
-use tests::endpoint::{Endpoint, connect, listen};
+use tests::adit::{event, event_within, run_to_end, text};
+use tests::endpoint::{Endpoint, connect, listen, reserve_port};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::peers::dev_tunnels::DevTunnels;
 use tests::process::Process;
@@ -56,8 +56,7 @@ async fn ports_are_where_they_are_wanted() -> Outcome {
     let (machine, target) = (Machine::new().await?, Target::echo().await?);
     let port = target.port.to_string();
     let host = machine.host(&[&format!("web={port}"), "--listen", "127.0.0.1:0"]).await?;
-    let (reserved, wanted) = listen().await?;
-    drop(reserved);
+    let wanted = reserve_port().await?;
     let client = machine.connect(&[&host.link, "-p", &format!("{wanted}:{port}")]).await?;
     ensure(client.ports == [(target.port, wanted)], || format!("{:?}", client.ports))?;
     // Here and nowhere else: another address of this machine is not listened on.
@@ -106,8 +105,7 @@ async fn a_link_that_is_not_right_is_refused_by_name() -> Outcome {
     let other = if key.starts_with('A') { 'B' } else { 'A' };
     let wrong_key = format!("{base}#hk={other}{}&t={token}", &key[1..]);
     let no_tunnel = format!("{}x#hk={key}&t={token}", base);
-    let (_closed, free) = listen().await?;
-    drop(_closed);
+    let free = reserve_port().await?;
     for (link, code, words) in [
         (wrong_key, 4, "somebody else is at the other end"),
         (format!("{base}#hk={key}"), 3, "401"),
@@ -259,8 +257,8 @@ async fn a_token_that_was_replaced_in_its_file_ends_nothing() -> Outcome {
     std::fs::write(&file, second)?;
     let mut revoke = machine.command(&with(&["token", "revoke"], &arguments));
     tests::process::pipe_through("adit token revoke", &mut revoke, first.into(), STEP).await?;
-    within(COMEBACK, "the end of the first token", event(&mut client.process, "disconnected")).await?;
-    within(COMEBACK, "the other one", event(&mut client.process, "resumed")).await?;
+    event_within(COMEBACK, &mut client.process, "disconnected").await?;
+    event_within(COMEBACK, &mut client.process, "resumed").await?;
     open.write_all(b"still there").await?;
     let mut back = [0; 11];
     within(STEP, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;
@@ -278,7 +276,7 @@ async fn a_host_that_is_started_anew_is_found_again_with_its_ports() -> Outcome 
     let mut client = machine.connect(&[&host.link]).await?;
     drop(host);
     let _host = machine.host(&with(&[&second, "--tunnel", TUNNEL], &arguments)).await?;
-    let added = within(COMEBACK, "the new port", event(&mut client.process, "port_added")).await?;
+    let added = event_within(COMEBACK, &mut client.process, "port_added").await?;
     let (remote, local) = mapping(&added)?;
     ensure(remote == two.port, || added.to_string())?;
     exchange(Endpoint::Tcp(local).connect().await?, 1, 1024, Ending::HalfClose).await?;
@@ -291,17 +289,18 @@ async fn a_host_that_is_started_anew_is_found_again_with_its_ports() -> Outcome 
 async fn a_tunnel_with_a_name_keeps_its_link() -> Outcome {
     let (machine, target) = (Machine::new().await?, Target::echo().await?);
     let arguments = [&*target.port.to_string(), "--tunnel", "my-tunnel"];
-    let host = machine.host(&arguments).await?;
+    let mut host = machine.host(&arguments).await?;
     let mut client = machine.connect(&[&host.link]).await?;
     // There is one of a name at a time.
     let second = run_to_end(machine.command(&["host", "--json"]).args(arguments), STEP).await?;
     ensure(second.code == Some(8) && format!("{second:?}").contains("my-tunnel"), || format!("{second:?}"))?;
     let first_link = host.link.clone();
-    drop(host);
+    host.process.signal(Signal::KILL)?;
+    host.process.exit(STEP).await?;
     let host = machine.host(&arguments).await?;
     let place = |link: &str| link.split("&t=").next().unwrap_or_default().to_owned();
     ensure(place(&host.link) == place(&first_link), || format!("{} is not {first_link}", host.link))?;
-    let resumed = within(COMEBACK, "coming back", event(&mut client.process, "resumed")).await?;
+    let resumed = event_within(COMEBACK, &mut client.process, "resumed").await?;
     ensure(resumed["new_session"] == true, || resumed.to_string())?;
     exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await?;
     client.stop().await?;
@@ -553,7 +552,7 @@ async fn a_file_of_ports_beside_those_of_the_command_line() -> Outcome {
     within(STEP, "the relay's list", is_gone).await
 }
 
-/// Row "relay or host half open" of the threat model: who says nothing any more is noticed within 80 s, and who then goes on finds
+/// Row "relay or host half open" of the threat model: who says nothing any more is noticed, and who then goes on finds
 /// everything as it was.
 #[tokio::test]
 async fn who_stands_still_is_noticed_and_loses_nothing() -> Outcome {
@@ -569,13 +568,13 @@ async fn who_stands_still_is_noticed_and_loses_nothing() -> Outcome {
         frozen.signal(Signal::STOP)?;
         let sent = async { open.write_all(b"to whom it may concern").await.map_err(Failure::from) };
         sent.await?;
-        within(NOTICED, "that it is noticed", event(&mut client.process, "disconnected")).await?;
+        event_within(NOTICED, &mut client.process, "disconnected").await?;
         if round == "relay" {
-            within(NOTICED, "that the host notices", event(&mut host.process, "disconnected")).await?;
+            event_within(NOTICED, &mut host.process, "disconnected").await?;
         }
         let frozen = if round == "relay" { relay.process() } else { &host.process };
         frozen.signal(Signal::CONT)?;
-        let resumed = within(COMEBACK, "coming back", event(&mut client.process, "resumed")).await?;
+        let resumed = event_within(COMEBACK, &mut client.process, "resumed").await?;
         ensure(resumed["new_session"] == false, || resumed.to_string())?;
         let mut back = [0; 22];
         within(COMEBACK, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use tests::adit::event;
+use tests::adit::event_within;
 use tests::memory::Pieces;
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::relay::{TUNNEL, TestRelay};
@@ -45,7 +45,7 @@ async fn send(protocol: &str, options: &[&str], link_breaks: bool) -> Outcome<Le
         for path in ["/client", "/host"] {
             ensure(relay.links.cut(path) > 0, || format!("no link to {path}"))?;
             if protocol == "v1" || path == "/client" {
-                within(COMEBACK, "coming back", event(&mut client.process, "resumed")).await?;
+                event_within(COMEBACK, &mut client.process, "resumed").await?;
             }
             there_and_back(&mut stream, canary.as_bytes()).await?;
         }

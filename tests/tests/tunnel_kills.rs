@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::adit::event;
+use tests::adit::event_within;
 use tests::flows::{FarEnds, Flows};
 use tests::memory::peak_kib;
 use tests::outcome::{Failure, Outcome, ensure, within};
@@ -118,7 +118,7 @@ impl World {
 
 /// The same session, not another.
 async fn came_back(process: &mut Process) -> Outcome {
-    let resumed = within(COMEBACK, "coming back", event(process, "resumed")).await?;
+    let resumed = event_within(COMEBACK, process, "resumed").await?;
     ensure(resumed.get("new_session") == Some(&Value::Bool(false)), || resumed.to_string())
 }
 

@@ -102,7 +102,7 @@ async fn broken_rules_end_the_connection() {
         stream.write_all(&bytes).await.unwrap();
         let started = Instant::now();
         assert_eq!(read_to_close(&mut stream).await.1, code, "{what}");
-        assert!(started.elapsed() < Duration::from_secs(1), "{what}: {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(4), "{what}: {:?}", started.elapsed());
     }
 }
 
@@ -237,6 +237,9 @@ async fn a_handshake_has_its_time() {
     let token = relay.token(Some("abc"), "host");
     let mut stream = relay.upgrade("/t/abc/host", "tunnel-relay-host", &token).await.unwrap();
     stream.write_all(&frame(0x82, b"SSH-2.0-")).await.unwrap();
+    let started = Instant::now();
     read_to_close(&mut stream).await;
+    // Other limits, and this test's patience, are longer.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert_eq!(relay.relay.connected(), 0);
 }

@@ -49,7 +49,9 @@ fn start(data: &Path, port: u16) -> (Runtime, TestRelay) {
     config.limits.connections_per_address = 10_000;
     config.limits.requests_per_minute = 1_000_000;
     let relay = Relay::new(config).unwrap();
-    let (for_server, address) = (Arc::clone(&relay), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    // It comes back to its port. Where there is another address of this machine, nobody takes it meanwhile.
+    let ip = if cfg!(target_os = "linux") { Ipv4Addr::new(127, 0, 0, 2) } else { Ipv4Addr::LOCALHOST };
+    let (for_server, address) = (Arc::clone(&relay), SocketAddr::from((ip, port)));
     let server = std::thread::scope(|scope| {
         let bound = scope.spawn(|| runtime.block_on(Server::bind(for_server, address)));
         bound.join().unwrap().unwrap()

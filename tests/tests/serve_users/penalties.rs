@@ -99,7 +99,7 @@ async fn a_guess_counts_although_its_client_does_not_wait_for_the_answer() -> Ou
     .await
     .map_err(|failure| door.process.explain(failure))?;
     // On record, while the client still waits out most of its second.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     ensure(!login.is_finished(), || "the client was told as soon as the guess was on record".to_owned())?;
     login.abort();
     Ok(())
