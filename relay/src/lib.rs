@@ -9,6 +9,7 @@ pub mod client;
 mod client_leg;
 pub mod clock;
 pub mod config;
+mod database;
 pub mod dial;
 mod forwarded;
 mod frame_guard;
