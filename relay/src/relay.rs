@@ -336,7 +336,7 @@ impl Relay {
             relay.store.update(&tunnel, |old| Some(Record { used: now, ..old.clone() }))
         });
         if let Ok(Err(error)) = touched.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+            error.log();
         }
     }
 }

@@ -83,6 +83,13 @@ pub enum StoreError {
     Broken(&'static str),
 }
 
+impl StoreError {
+    /// Tells the operator, with every cause.
+    pub fn log(&self) {
+        tracing::error!(error = crate::with_causes(self), "the store failed");
+    }
+}
+
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const TUNNELS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tunnels");
 const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("signing_keys");
@@ -484,7 +491,11 @@ pub(crate) mod tests {
         store.create(record("abc", "web")).unwrap();
         disk.full(true);
         // Whichever write notices first: from then on the database refuses everything.
-        assert!(matches!(store.create(record("new", "new")), Err(StoreError::Failed(_))));
+        let error = store.create(record("new", "new")).unwrap_err();
+        assert!(matches!(error, StoreError::Failed(_)));
+        let (logged, cause) = (crate::with_causes(&error), io::Error::from(io::ErrorKind::StorageFull));
+        assert!(logged.starts_with("the relay's store failed: "), "{logged}");
+        assert_eq!(logged.matches(&cause.to_string()).count(), 1, "{logged}");
         assert!(!store.works());
         assert!(store.revoke("t1", 100, 50).is_err() && store.heal().is_err());
         assert!(store.is_revoked("t1"), "whoever has asked for it does not meet the token again");
