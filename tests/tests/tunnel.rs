@@ -505,6 +505,45 @@ async fn ports_of_a_running_host_of_the_second_version_are_those_of_its_file() -
     ports_by_file("v2").await
 }
 
+/// A port that comes later and is taken here is said, and ends nothing; it is there once it can be.
+async fn a_taken_port(protocol: &str) -> Outcome {
+    let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);
+    let third = Target::echo().await?;
+    let file = machine.home.path().join("ports");
+    let name = file.display().to_string();
+    std::fs::write(&file, format!("{}\n", one.port))?;
+    let host =
+        machine.host(&["--ports-file", &name, "--listen", "127.0.0.1:0", "--protocol", protocol]).await?;
+    let (taken, wanted) = listen().await?;
+    let pair = format!("{wanted}:{}", two.port);
+    let mut client = machine.connect(&[&host.link, "-p", &pair, "--protocol", protocol]).await?;
+    let mut open = client.local(one.port)?.connect().await?;
+
+    std::fs::write(&file, format!("{}\n{}\n", one.port, two.port))?;
+    let failed = event(&mut client.process, "port_failed").await?;
+    ensure(mapping(&failed)? == (two.port, wanted), || failed.to_string())?;
+    ensure(text(&failed, "reason")?.contains("in use"), || failed.to_string())?;
+    open.write_all(b"still there").await?;
+    let mut back = [0; 11];
+    within(STEP, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;
+
+    drop(taken);
+    std::fs::write(&file, format!("{}\n{}\n{}\n", one.port, two.port, third.port))?;
+    let mut added = Vec::new();
+    for _ in 0..2 {
+        added.push(mapping(&event(&mut client.process, "port_added").await?)?);
+    }
+    ensure(added.contains(&(two.port, wanted)), || format!("{added:?}"))?;
+    exchange(Endpoint::Tcp(wanted).connect().await?, 1, 1024, Ending::HalfClose).await?;
+    client.stop().await
+}
+
+#[tokio::test]
+async fn a_port_that_comes_later_and_is_taken_here_ends_nothing() -> Outcome {
+    a_taken_port("v1").await?;
+    a_taken_port("v2").await
+}
+
 /// Beside ports of the command line, which stay; and the relay shows what there is.
 #[tokio::test]
 async fn a_file_of_ports_beside_those_of_the_command_line() -> Outcome {

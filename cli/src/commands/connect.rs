@@ -205,6 +205,9 @@ fn report(event: ClientEvent, chosen: &[u16], output: &Output) {
         }
         ClientEvent::PortAdded(mapping) => output.event(&Event::PortAdded(port(mapping))),
         ClientEvent::PortRemoved(mapping) => output.event(&Event::PortRemoved(port(mapping))),
+        ClientEvent::PortFailed { remote, local, reason } => {
+            output.event(&Event::PortFailed { remote, local, reason });
+        }
         ClientEvent::Disconnected { reason } => {
             output.event(&Event::Disconnected { from: None, reason, resumable: true })
         }
