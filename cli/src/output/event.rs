@@ -331,7 +331,11 @@ impl fmt::Display for Event<'_> {
                 )
             }
             Self::Disconnected { from: None, reason, resumable: false } => {
-                write!(f, "adit: the connection was lost: {}; logging in again", without_lost(reason))
+                write!(
+                    f,
+                    "adit: the connection was lost: {}; open streams have ended, connecting again",
+                    without_lost(reason)
+                )
             }
             Self::Reconnecting { attempt, delay_ms } => {
                 write!(f, "adit: connecting again in {delay_ms} ms (attempt {attempt})")

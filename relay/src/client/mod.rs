@@ -116,10 +116,12 @@ pub enum Event {
         /// Why not.
         reason: String,
     },
-    /// The way to the host is lost; connections wait.
+    /// The way to the host is lost.
     Disconnected {
         /// Why.
         reason: String,
+        /// Whether open connections wait for it. They have ended if the host has stopped.
+        streams_wait: bool,
     },
     /// It is tried for again.
     Reconnecting {
