@@ -116,8 +116,7 @@ fn port_map(pairs: impl Iterator<Item = (u16, u16)>) -> Result<BTreeMap<u16, u16
                 "-p names port {remote} of the host twice; it is listened on once"
             )));
         }
-        // 0 is whichever is free.
-        if let Some(other) = taken.insert(local, remote).filter(|_| local != 0) {
+        if let Some(other) = taken.insert(local, remote) {
             return Err(CliError::usage(format!(
                 "-p {local}:{other} and -p {local}:{remote} want the same port here; give one of them another"
             )));
@@ -292,7 +291,6 @@ mod tests {
     fn a_port_is_given_once_at_either_end() {
         let map = |pairs: &[(u16, u16)]| port_map(pairs.iter().copied());
         assert_eq!(map(&[(1, 80), (2, 81)]).unwrap(), BTreeMap::from([(80, 1), (81, 2)]));
-        assert!(map(&[(0, 80), (0, 81)]).is_ok(), "any that is free");
         for (pairs, named) in [
             ([(1, 80), (2, 80)], &["port 80 "][..]),
             ([(1, 80), (1, 80)], &["port 80 "]),
