@@ -28,6 +28,7 @@ use crate::guard::guard;
 use crate::management::{self, PeerAddress};
 use crate::problem::Problem;
 use crate::relay::{Relay, source};
+use crate::store::StoreError;
 use crate::tls::Tls;
 use crate::{forwarded, status, upgrade};
 
@@ -285,6 +286,12 @@ async fn ready(State(relay): State<Arc<Relay>>) -> Result<&'static str, Problem>
         // Perhaps nobody else comes here while it is not ready.
         let healed = tokio::task::spawn_blocking(move || relay.store.heal()).await;
         if !matches!(healed, Ok(Ok(()))) {
+            // Tried at most once a second, and logged as often.
+            if let Ok(Err(error)) = healed
+                && !matches!(error, StoreError::Down)
+            {
+                error.log();
+            }
             let detail = "the relay's store does not work; its log says why";
             return Err(Problem::unavailable(detail, Duration::from_secs(5)));
         }
