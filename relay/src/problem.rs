@@ -90,7 +90,7 @@ impl From<StoreError> for Problem {
         if matches!(error, StoreError::TooLarge) {
             return Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string());
         }
-        tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        error.log();
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the relay could not keep this; its log says why")
     }
 }

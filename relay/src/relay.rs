@@ -60,6 +60,10 @@ impl Relay {
             Some(folder) => Store::open(&folder.join(STORE_FILE))?,
             None => Store::in_memory()?,
         };
+        Self::with_store(config, store)
+    }
+
+    pub(crate) fn with_store(config: Config, store: Store) -> Result<Arc<Self>, StoreError> {
         let tokens = Tokens::load(&store, config.clock.seconds())?;
         let (live, draining) = (Live::default(), AtomicBool::new(false));
         let metrics = Metrics::new();
@@ -224,13 +228,13 @@ impl Relay {
     /// Takes a token back, and ends what goes on with it.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]. It holds all the same, until the relay is started again.
     pub fn revoke(&self, token: &str, expires: u64) -> Result<(), StoreError> {
-        self.store.revoke(token, expires, self.now())?;
+        let kept = self.store.revoke(token, expires, self.now());
         for tunnel in self.live.all() {
             self.check_admissions(&tunnel);
         }
-        Ok(())
+        kept
     }
 
     /// Ends what a tunnel's new rules do not allow any more.
@@ -332,7 +336,7 @@ impl Relay {
             relay.store.update(&tunnel, |old| Some(Record { used: now, ..old.clone() }))
         });
         if let Ok(Err(error)) = touched.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+            error.log();
         }
     }
 }

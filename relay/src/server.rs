@@ -28,6 +28,7 @@ use crate::guard::guard;
 use crate::management::{self, PeerAddress};
 use crate::problem::Problem;
 use crate::relay::{Relay, source};
+use crate::store::StoreError;
 use crate::tls::Tls;
 use crate::{forwarded, status, upgrade};
 
@@ -281,6 +282,20 @@ async fn ready(State(relay): State<Arc<Relay>>) -> Result<&'static str, Problem>
     if relay.is_draining() {
         return Err(Problem::unavailable("the relay is about to stop", Duration::from_secs(5)));
     }
+    if !relay.store.works() {
+        // Perhaps nobody else comes here while it is not ready.
+        let healed = tokio::task::spawn_blocking(move || relay.store.heal()).await;
+        if !matches!(healed, Ok(Ok(()))) {
+            // Tried at most once a second, and logged as often.
+            if let Ok(Err(error)) = healed
+                && !matches!(error, StoreError::Down)
+            {
+                error.log();
+            }
+            let detail = "the relay's store does not work; its log says why";
+            return Err(Problem::unavailable(detail, Duration::from_secs(5)));
+        }
+    }
     Ok("ready\n")
 }
 
@@ -332,5 +347,27 @@ impl Drop for Admitted {
             *count = count.saturating_sub(1);
         }
         self.connections.by_source.remove_if(&self.source, |_, count| *count == 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Disk;
+
+    #[tokio::test]
+    async fn it_is_not_ready_while_its_store_does_not_work() {
+        let disk = Disk::default();
+        let relay = Relay::with_store(crate::Config::default(), disk.store()).unwrap();
+        let answer = async || ready(State(Arc::clone(&relay))).await.map_err(|problem| problem.status());
+        assert_eq!(answer().await, Ok("ready\n"));
+        disk.full(true);
+        assert!(relay.revoke("token", 1).is_err());
+        for _ in 0..2 {
+            assert_eq!(answer().await, Err(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        disk.full(false);
+        assert_eq!(answer().await, Ok("ready\n"));
+        relay.revoke("token", 1).unwrap();
     }
 }

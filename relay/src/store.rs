@@ -1,5 +1,6 @@
 //! What outlives the process: tunnels, signing keys, revoked tokens. One file, or memory alone.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,13 +9,17 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition,
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::database::Healing;
 use crate::model::Tunnel;
 
 /// Holds everything in memory, so that reading never waits for a disk; changes are on disk before they are seen.
 ///
 /// The methods that change something wait for the disk: call them where blocking is allowed.
+///
+/// After an error of the disk the file is opened again at the next use, once a second at most; meanwhile changes fail, and what is
+/// in memory holds.
 pub struct Store {
-    database: Database,
+    database: Healing,
     tunnels: DashMap<String, Arc<Record>>,
     /// By token id: when the token expires, in seconds since 1970.
     revoked: DashMap<String, u64>,
@@ -64,6 +69,9 @@ pub enum StoreError {
     /// The disk or the file failed.
     #[error("the relay's store failed")]
     Failed(#[source] Box<redb::Error>),
+    /// It failed before, and is not tried again yet.
+    #[error("the relay's store does not work; it is tried again within a second")]
+    Down,
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     NoRandomness,
@@ -73,6 +81,13 @@ pub enum StoreError {
     /// A row does not hold what it should.
     #[error("the relay's store holds a broken row in {0}")]
     Broken(&'static str),
+}
+
+impl StoreError {
+    /// Tells the operator, with every cause.
+    pub fn log(&self) {
+        tracing::error!(error = crate::with_causes(self), "the store failed");
+    }
 }
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -91,7 +106,10 @@ impl Store {
     /// [`StoreError`].
     pub fn open(file: &Path) -> Result<Self, StoreError> {
         make_private(file).map_err(|error| StoreError::Open(redb::StorageError::Io(error).into()))?;
-        Self::load(Database::create(file).map_err(StoreError::Open)?)
+        let database = Database::create(file).map_err(StoreError::Open)?;
+        // A file that is gone by then is no empty store.
+        let file = file.to_owned();
+        Self::load(Healing::new(database, move || Database::open(&file)))
     }
 
     /// A store that goes with the process.
@@ -100,12 +118,19 @@ impl Store {
     /// [`StoreError`].
     pub fn in_memory() -> Result<Self, StoreError> {
         let database = Database::builder().create_with_backend(InMemoryBackend::new());
-        Self::load(database.map_err(StoreError::Open)?)
+        Self::load(Healing::mortal(database.map_err(StoreError::Open)?))
     }
 
-    fn load(database: Database) -> Result<Self, StoreError> {
+    fn load(database: Healing) -> Result<Self, StoreError> {
         let store = Self { database, tunnels: DashMap::new(), revoked: DashMap::new() };
-        let write = store.database.begin_write().map_err(failed)?;
+        store.database.with(|_| Ok(()), |database| store.read(database))?;
+        Ok(store)
+    }
+
+    /// Takes over what the file holds. Revocations that it does not hold yet are written, so this proves too that it takes
+    /// something.
+    fn read(&self, database: &Database) -> Result<(), StoreError> {
+        let write = database.begin_write().map_err(failed)?;
         {
             let mut meta = write.open_table(META).map_err(failed)?;
             let found = meta.get("schema").map_err(failed)?.map(|value| value.value());
@@ -113,20 +138,48 @@ impl Store {
                 Some(found) if found > SCHEMA => return Err(StoreError::TooNew { found }),
                 _ => meta.insert("schema", SCHEMA).map_err(failed)?,
             };
+            let mut tunnels = HashMap::new();
             for row in write.open_table(TUNNELS).map_err(failed)?.iter().map_err(failed)? {
                 let (id, value) = row.map_err(failed)?;
-                let record =
+                let record: Record =
                     serde_json::from_slice(value.value()).map_err(|_| StoreError::Broken("tunnels"))?;
-                store.tunnels.insert(id.value().to_owned(), Arc::new(record));
+                tunnels.insert(id.value().to_owned(), Arc::new(record));
             }
-            for row in write.open_table(REVOKED).map_err(failed)?.iter().map_err(failed)? {
+            let mut revoked = write.open_table(REVOKED).map_err(failed)?;
+            for entry in &self.revoked {
+                revoked.insert(entry.key().as_str(), *entry.value()).map_err(failed)?;
+            }
+            for row in revoked.iter().map_err(failed)? {
                 let (id, expires) = row.map_err(failed)?;
-                store.revoked.insert(id.value().to_owned(), expires.value());
+                self.revoked.insert(id.value().to_owned(), expires.value());
             }
             write.open_table(KEYS).map_err(failed)?;
+            // A change that was answered with an error may be in the file all the same.
+            self.tunnels.retain(|id, _| tunnels.contains_key(id));
+            for (id, record) in tunnels {
+                self.tunnels.insert(id, record);
+            }
         }
-        write.commit().map_err(failed)?;
-        Ok(store)
+        write.commit().map_err(failed)
+    }
+
+    /// Does something with the database, which is opened again if it has failed.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.database.with(|database| self.read(database), work)
+    }
+
+    /// Whether changes are kept, as far as is known.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        self.database.works()
+    }
+
+    /// Tries whether a store that has failed works again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn heal(&self) -> Result<(), StoreError> {
+        self.with(|_| Ok(()))
     }
 
     // ---- Tunnels ------------------------------------------------------------------------------------
@@ -178,7 +231,16 @@ impl Store {
         id: &str,
         change: impl FnOnce(Option<&Record>) -> Option<Record>,
     ) -> Result<Option<Arc<Record>>, StoreError> {
-        let write = self.database.begin_write().map_err(failed)?;
+        self.with(|database| self.change_in(database, id, change))
+    }
+
+    fn change_in(
+        &self,
+        database: &Database,
+        id: &str,
+        change: impl FnOnce(Option<&Record>) -> Option<Record>,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        let write = database.begin_write().map_err(failed)?;
         let old = self.tunnels.get(id).map(|entry| Arc::clone(&entry));
         let Some(record) = change(old.as_deref()) else { return Ok(None) };
         {
@@ -207,14 +269,16 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn delete(&self, id: &str) -> Result<bool, StoreError> {
-        let write = self.database.begin_write().map_err(failed)?;
-        let found = {
-            let mut table = write.open_table(TUNNELS).map_err(failed)?;
-            table.remove(id).map_err(failed)?.is_some()
-        };
-        write.commit().map_err(failed)?;
-        self.tunnels.remove(id);
-        Ok(found)
+        self.with(|database| {
+            let write = database.begin_write().map_err(failed)?;
+            let found = {
+                let mut table = write.open_table(TUNNELS).map_err(failed)?;
+                table.remove(id).map_err(failed)?.is_some()
+            };
+            write.commit().map_err(failed)?;
+            self.tunnels.remove(id);
+            Ok(found)
+        })
     }
 
     // ---- Tokens -------------------------------------------------------------------------------------
@@ -224,16 +288,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn keys(&self) -> Result<Vec<StoredKey>, StoreError> {
-        let read = self.database.begin_read().map_err(failed)?;
-        let mut keys = Vec::new();
-        for row in read.open_table(KEYS).map_err(failed)?.iter().map_err(failed)? {
-            let (_, value) = row.map_err(failed)?;
-            let key: StoredKey =
-                serde_json::from_slice(value.value()).map_err(|_| StoreError::Broken("signing_keys"))?;
-            keys.push(key);
-        }
-        keys.sort_by_key(|key| key.created);
-        Ok(keys)
+        self.with(|database| {
+            let read = database.begin_read().map_err(failed)?;
+            let mut keys = Vec::new();
+            for row in read.open_table(KEYS).map_err(failed)?.iter().map_err(failed)? {
+                let (_, value) = row.map_err(failed)?;
+                let key: StoredKey =
+                    serde_json::from_slice(value.value()).map_err(|_| StoreError::Broken("signing_keys"))?;
+                keys.push(key);
+            }
+            keys.sort_by_key(|key| key.created);
+            Ok(keys)
+        })
     }
 
     /// Keeps these signing keys and no others.
@@ -241,16 +307,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn set_keys(&self, keys: &[StoredKey]) -> Result<(), StoreError> {
-        let write = self.database.begin_write().map_err(failed)?;
-        {
-            let mut table = write.open_table(KEYS).map_err(failed)?;
-            table.retain(|_, _| false).map_err(failed)?;
-            for key in keys {
-                let bytes = serde_json::to_vec(key).map_err(|_| StoreError::Broken("signing_keys"))?;
-                table.insert(key.id.as_str(), Zeroizing::new(bytes).as_slice()).map_err(failed)?;
+        self.with(|database| {
+            let write = database.begin_write().map_err(failed)?;
+            {
+                let mut table = write.open_table(KEYS).map_err(failed)?;
+                table.retain(|_, _| false).map_err(failed)?;
+                for key in keys {
+                    let bytes = serde_json::to_vec(key).map_err(|_| StoreError::Broken("signing_keys"))?;
+                    table.insert(key.id.as_str(), Zeroizing::new(bytes).as_slice()).map_err(failed)?;
+                }
             }
-        }
-        write.commit().map_err(failed)
+            write.commit().map_err(failed)
+        })
     }
 
     /// Whether the token with this id has been revoked.
@@ -262,17 +330,20 @@ impl Store {
     /// Revokes a token, and forgets those that nobody would take any more at `now`. Both in seconds since 1970.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]. The token is revoked all the same, but only for as long as the process lasts, unless the file takes
+    /// something again before.
     pub fn revoke(&self, token: &str, expires: u64, now: u64) -> Result<(), StoreError> {
-        let write = self.database.begin_write().map_err(failed)?;
-        {
-            let mut table = write.open_table(REVOKED).map_err(failed)?;
-            table.retain(|_, expires| is_of_use(expires, now)).map_err(failed)?;
-            table.insert(token, expires).map_err(failed)?;
-        }
-        write.commit().map_err(failed)?;
-        self.revoked.retain(|_, expires| is_of_use(*expires, now));
         self.revoked.insert(token.to_owned(), expires);
+        self.with(|database| {
+            let write = database.begin_write().map_err(failed)?;
+            {
+                let mut table = write.open_table(REVOKED).map_err(failed)?;
+                table.retain(|_, expires| is_of_use(expires, now)).map_err(failed)?;
+                table.insert(token, expires).map_err(failed)?;
+            }
+            write.commit().map_err(failed)
+        })?;
+        self.revoked.retain(|id, expires| is_of_use(*expires, now) || id == token);
         Ok(())
     }
 }
@@ -311,8 +382,74 @@ fn failed(error: impl Into<redb::Error>) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use parking_lot::Mutex;
+    use redb::StorageBackend;
+
     use super::*;
+
+    /// A disk that can be full.
+    #[derive(Debug, Clone, Default)]
+    pub(crate) struct Disk {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        is_full: Arc<AtomicBool>,
+    }
+
+    impl Disk {
+        pub(crate) fn full(&self, is_full: bool) {
+            self.is_full.store(is_full, Ordering::Relaxed);
+        }
+
+        /// A store on it, which is tried again without a pause.
+        pub(crate) fn store(&self) -> Store {
+            Store::load(self.database().without_pause()).unwrap()
+        }
+
+        fn database(&self) -> Healing {
+            let disk = self.clone();
+            let open = move || Database::builder().create_with_backend(disk.clone());
+            Healing::new(open().unwrap(), open)
+        }
+
+        fn take(&self) -> io::Result<()> {
+            match self.is_full.load(Ordering::Relaxed) {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.lock().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let start = usize::try_from(offset).unwrap();
+            out.copy_from_slice(&self.bytes.lock()[start..start + out.len()]);
+            Ok(())
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.take()?;
+            self.bytes.lock().resize(usize::try_from(len).unwrap(), 0);
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.take()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.take()?;
+            let start = usize::try_from(offset).unwrap();
+            self.bytes.lock()[start..start + data.len()].copy_from_slice(data);
+            Ok(())
+        }
+    }
 
     fn record(id: &str, name: &str) -> Record {
         let tunnel = Tunnel { tunnel_id: id.into(), name: Some(name.into()), ..Tunnel::default() };
@@ -345,6 +482,44 @@ mod tests {
         assert!(store.is_revoked("t2") && !store.is_revoked("t1"));
         assert!(store.delete("abc").unwrap() && !store.delete("abc").unwrap());
         assert!(store.tunnel("abc").is_none() && store.tunnels().is_empty());
+    }
+
+    #[test]
+    fn a_full_disk_is_survived() {
+        let disk = Disk::default();
+        let store = disk.store();
+        store.create(record("abc", "web")).unwrap();
+        disk.full(true);
+        // Whichever write notices first: from then on the database refuses everything.
+        let error = store.create(record("new", "new")).unwrap_err();
+        assert!(matches!(error, StoreError::Failed(_)));
+        let (logged, cause) = (crate::with_causes(&error), io::Error::from(io::ErrorKind::StorageFull));
+        assert!(logged.starts_with("the relay's store failed: "), "{logged}");
+        assert_eq!(logged.matches(&cause.to_string()).count(), 1, "{logged}");
+        assert!(!store.works());
+        assert!(store.revoke("t1", 100, 50).is_err() && store.heal().is_err());
+        assert!(store.is_revoked("t1"), "whoever has asked for it does not meet the token again");
+        assert!(store.tunnel("abc").is_some() && store.tunnel("new").is_none());
+        disk.full(false);
+        store.heal().unwrap();
+        assert!(store.works());
+        assert!(store.create(record("new", "new")).unwrap());
+        store.revoke("t2", 100, 50).unwrap();
+        drop(store);
+        let store = disk.store();
+        assert!(store.is_revoked("t1") && store.is_revoked("t2"));
+        assert_eq!(store.tunnels().len(), 2);
+    }
+
+    #[test]
+    fn a_store_that_failed_is_not_tried_again_at_once() {
+        let disk = Disk::default();
+        let store = Store::load(disk.database()).unwrap();
+        disk.full(true);
+        assert!(store.create(record("abc", "web")).is_err());
+        assert!(!matches!(store.heal(), Ok(()) | Err(StoreError::Down)), "the first time it is");
+        disk.full(false);
+        assert!(matches!(store.heal(), Err(StoreError::Down)));
     }
 
     #[test]

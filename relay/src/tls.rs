@@ -80,10 +80,7 @@ impl Tls {
                     tracing::info!(file = %self.files.certificates.display(), "a new certificate is in use")
                 }
                 Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the old certificate stays in use"
-                    );
+                    tracing::error!(error = crate::with_causes(&error), "the old certificate stays in use");
                 }
             }
         }

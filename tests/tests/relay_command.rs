@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::adit::{Adit, Exit, event, run_to_end, text};
@@ -14,6 +14,7 @@ use tests::peers::{program, skip};
 use tests::process::Process;
 use tests::relay::TestRelay;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
 
 /// The code of the only event of a run that failed, with its exit code.
 fn failure(exit: &Exit) -> (Option<i32>, &str) {
@@ -213,7 +214,7 @@ async fn the_operators_page_in_a_browser() -> Outcome {
     let evil = "<script>document.title='owned'</script><img src=/healthz onerror=\"document.title='owned'\"><b id=own>x</b>";
     relay.operate(&["tunnel", "create", "my-tunnel", "--port", "3000", "--description", evil]).await?;
     let profile = TempDir::new()?;
-    let mut command = tokio::process::Command::new(browser);
+    let mut command = Command::new(browser);
     command.args([
         "--headless",
         "--no-sandbox",
@@ -241,7 +242,11 @@ async fn the_operators_page_in_a_browser() -> Outcome {
 
 /// A request, byte by byte; the first line of the answer.
 async fn ask(relay: &TestRelay, path: &str, headers: &str) -> Outcome<String> {
-    let mut stream = tests::endpoint::connect(relay.port).await?;
+    get(relay.port, path, headers).await
+}
+
+async fn get(port: u16, path: &str, headers: &str) -> Outcome<String> {
+    let mut stream = tests::endpoint::connect(port).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
@@ -301,6 +306,88 @@ async fn a_log_that_takes_nothing_ends_nothing() -> Outcome {
     ensure(relay.exit(STEP).await? == Some(0), || "the relay did not end well".into())
 }
 
+/// A relay whose disk is as full as its limit for the size of files says, which can be changed while it runs.
+fn on_a_disk(adit: &Adit, folder: &TempDir, full: bool) -> Command {
+    let mut inner = adit.command(["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir"]);
+    inner.arg(folder.path().join("data"));
+    let mut command = Command::new("sh");
+    let room = if full { "0" } else { "unlimited" };
+    command.arg("-c").arg(format!("trap '' XFSZ; ulimit -S -f {room} && exec \"$0\" \"$@\""));
+    command.arg(inner.as_std().get_program()).args(inner.as_std().get_args());
+    command
+}
+
+/// Row "disk full" of the threat model: the store goes on once there is room, and what was to be revoked is.
+#[tokio::test]
+async fn a_full_disk_ends_nothing_for_good() -> Outcome {
+    let (adit, folder) = (Adit::find().await?, TempDir::new()?);
+    let mut relay = Process::spawn("adit relay", &mut on_a_disk(&adit, &folder, false))?;
+    let port = tests::adit::port(&event(&mut relay, "listening").await?, "addr")?;
+    let url = format!("http://127.0.0.1:{port}");
+    let operate = async |arguments: &[&str]| {
+        let mut command = adit.command(arguments);
+        command.args(["--json", "--relay", &url, "--token-file"]).arg(folder.path().join("data/admin-token"));
+        run_to_end(&mut command, STEP).await
+    };
+    let is_ready = async || -> Outcome<bool> { Ok(get(port, "/readyz", "").await?.contains(" 200 ")) };
+    let full = |is_full: bool| -> Outcome {
+        let pid = relay.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let limit = Rlimit { current: is_full.then_some(0), maximum: None };
+        Ok(prlimit(pid, Resource::Fsize, limit).map(drop)?)
+    };
+    let made = operate(&["tunnel", "create", "my-tunnel"]).await?;
+    ensure(made.code == Some(0), || format!("{made:?}"))?;
+    let token = operate(&["token", "create", "--tunnel", "my-tunnel", "--scope", "connect"]).await?;
+    let token = token.events.first().cloned().unwrap_or_default();
+    let header = format!("Authorization: tunnel {}\r\n", text(&token, "token")?);
+    let allowed =
+        async || -> Outcome<bool> { Ok(get(port, "/tunnels/my-tunnel", &header).await?.contains(" 200 ")) };
+    ensure(is_ready().await? && allowed().await?, || "it does not work from the start".into())?;
+
+    full(true)?;
+    let revoke = ["token", "revoke", "--id", text(&token, "id")?];
+    let exit = operate(&revoke).await?;
+    ensure(exit.code != Some(0), || "there was no room, and it did not say so".into())?;
+    ensure(!allowed().await?, || "the token holds".into())?;
+    ensure(!is_ready().await?, || "it is ready without a store".into())?;
+    let log = relay.log();
+    let cause = std::io::Error::from(rustix::io::Errno::FBIG);
+    ensure(log.contains("the store failed") && log.contains(&cause.to_string()), || log)?;
+
+    full(false)?;
+    within(STEP, "that it is ready again", async {
+        while !is_ready().await? {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Ok(())
+    })
+    .await?;
+    for arguments in [&revoke[..], &["tunnel", "create", "another"]] {
+        let exit = operate(arguments).await?;
+        ensure(exit.code == Some(0), || format!("{exit:?}\n{}", relay.log()))?;
+    }
+    ensure(!allowed().await?, || "the token holds again".into())
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_no_half_of_a_token() -> Outcome {
+    let (adit, folder) = (Adit::find().await?, TempDir::new()?);
+    let exit = run_to_end(&mut on_a_disk(&adit, &folder, true), STEP).await?;
+    ensure(failure(&exit) == (Some(8), "file"), || format!("{exit:?}"))?;
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("data"))?.collect();
+    ensure(left.is_empty(), || format!("{left:?}"))?;
+    // What another program has left behind is named, with what to do.
+    std::fs::write(folder.path().join("data/admin-token"), "")?;
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(folder.path().join("data/admin-token"), private)?;
+    let exit = run_to_end(&mut on_a_disk(&adit, &folder, false), STEP).await?;
+    let told = serde_json::to_string(&exit.events)?;
+    ensure(exit.code == Some(8) && told.contains("delete the file"), || format!("{exit:?}"))?;
+    std::fs::remove_file(folder.path().join("data/admin-token"))?;
+    let mut relay = Process::spawn("adit relay", &mut on_a_disk(&adit, &folder, false))?;
+    event(&mut relay, "listening").await.map(drop)
+}
+
 /// Row "shutdown" of the threat model: who asks twice does not want to wait.
 #[tokio::test]
 async fn a_second_signal_ends_a_relay_where_it_stands() -> Outcome {
@@ -328,7 +415,7 @@ async fn a_relay_without_descriptors_serves_who_is_there() -> Outcome {
     let (adit, folder) = (Adit::find().await?, TempDir::new()?);
     let mut inner = adit.command(["relay", "--json", "--listen", "127.0.0.1:0", "--data-dir"]);
     inner.arg(folder.path().join("data")).arg("--log").arg(folder.path().join("log"));
-    let mut command = tokio::process::Command::new("sh");
+    let mut command = Command::new("sh");
     command.arg("-c").arg(format!("ulimit -n {DESCRIPTORS} && exec \"$0\" \"$@\""));
     command.arg(inner.as_std().get_program()).args(inner.as_std().get_args());
     let mut relay = Process::spawn("adit relay", &mut command)?;

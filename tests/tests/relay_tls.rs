@@ -130,6 +130,8 @@ async fn a_certificate_is_renewed_under_connections_that_stand() -> Outcome {
         .map_err(|failure| relay.explain(failure))?;
         ensure(shown(address).await? == "second", || "the broken file is in use".to_owned())?;
     }
+    // With what is wrong.
+    ensure(relay.log().contains("KeyMismatch"), || relay.log())?;
     install(folder, "first")?;
     until_shown(address, "first").await?;
     echo(&mut over_old, b"to the end").await?;

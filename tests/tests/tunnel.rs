@@ -284,6 +284,50 @@ async fn a_host_that_is_started_anew_is_found_again_with_its_ports() -> Outcome 
     ensure(mapping(&removed)?.0 == one.port, || removed.to_string())
 }
 
+/// What was open ends at once, and nobody says that it waits; the next host is found.
+async fn stopped(protocol: &str) -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let (arguments, port) = (on_relay(&relay), target.port.to_string());
+    let arguments = with(&[&port, "--tunnel", TUNNEL, "--protocol", protocol], &arguments);
+    let mut host = machine.host(&arguments).await?;
+    let mut client = machine.connect(&[&host.link, "--protocol", protocol]).await?;
+    let mut open = client.local(target.port)?.connect().await?;
+    let mut back = [0; 5];
+    open.write_all(b"there").await?;
+    within(STEP, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;
+    host.process.signal(Signal::TERM)?;
+    let ended = within(SOON, "that the stream ends", async { Ok(open.read(&mut back).await) }).await?;
+    let kind = ended.err().map(|error| error.kind());
+    ensure(kind == Some(std::io::ErrorKind::ConnectionReset), || format!("it ended with {kind:?}"))?;
+    ensure(host.process.exit(STEP).await? == Some(0), || "the host did not end well".into())?;
+    let _host = machine.host(&arguments).await?;
+    let local = client.local_port(target.port)?;
+    if protocol == "v1" {
+        let lost = event(&mut client.process, "disconnected").await?;
+        ensure(lost["resumable"] == false, || lost.to_string())?;
+        let resumed = within(COMEBACK, "coming back", event(&mut client.process, "resumed")).await?;
+        ensure(resumed["new_session"] == true, || resumed.to_string())?;
+    } else {
+        within(COMEBACK, "coming back", event(&mut client.process, "port_added")).await?;
+    }
+    exchange(Endpoint::Tcp(local).connect().await?, 1, 1024, Ending::HalfClose).await?;
+    client.stop().await
+}
+
+/// Far below the time after which somebody who says nothing is taken for lost.
+const SOON: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_host_that_stops_ends_what_is_open() -> Outcome {
+    stopped("v1").await
+}
+
+#[tokio::test]
+async fn a_host_of_the_second_version_that_stops_ends_what_is_open() -> Outcome {
+    stopped("v2").await
+}
+
 /// Without a relay of somebody else's, a name is enough to be found again, after whatever end.
 #[tokio::test]
 async fn a_tunnel_with_a_name_keeps_its_link() -> Outcome {
@@ -502,6 +546,45 @@ async fn ports_of_a_running_host_are_those_of_its_file() -> Outcome {
 #[tokio::test]
 async fn ports_of_a_running_host_of_the_second_version_are_those_of_its_file() -> Outcome {
     ports_by_file("v2").await
+}
+
+/// A port that comes later and is taken here is said, and ends nothing; it is there once it can be.
+async fn a_taken_port(protocol: &str) -> Outcome {
+    let (machine, one, two) = (Machine::new().await?, Target::echo().await?, Target::echo().await?);
+    let third = Target::echo().await?;
+    let file = machine.home.path().join("ports");
+    let name = file.display().to_string();
+    std::fs::write(&file, format!("{}\n", one.port))?;
+    let host =
+        machine.host(&["--ports-file", &name, "--listen", "127.0.0.1:0", "--protocol", protocol]).await?;
+    let (taken, wanted) = listen().await?;
+    let pair = format!("{wanted}:{}", two.port);
+    let mut client = machine.connect(&[&host.link, "-p", &pair, "--protocol", protocol]).await?;
+    let mut open = client.local(one.port)?.connect().await?;
+
+    std::fs::write(&file, format!("{}\n{}\n", one.port, two.port))?;
+    let failed = event(&mut client.process, "port_failed").await?;
+    ensure(mapping(&failed)? == (two.port, wanted), || failed.to_string())?;
+    ensure(text(&failed, "reason")?.contains("in use"), || failed.to_string())?;
+    open.write_all(b"still there").await?;
+    let mut back = [0; 11];
+    within(STEP, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await?;
+
+    drop(taken);
+    std::fs::write(&file, format!("{}\n{}\n{}\n", one.port, two.port, third.port))?;
+    let mut added = Vec::new();
+    for _ in 0..2 {
+        added.push(mapping(&event(&mut client.process, "port_added").await?)?);
+    }
+    ensure(added.contains(&(two.port, wanted)), || format!("{added:?}"))?;
+    exchange(Endpoint::Tcp(wanted).connect().await?, 1, 1024, Ending::HalfClose).await?;
+    client.stop().await
+}
+
+#[tokio::test]
+async fn a_port_that_comes_later_and_is_taken_here_ends_nothing() -> Outcome {
+    a_taken_port("v1").await?;
+    a_taken_port("v2").await
 }
 
 /// Beside ports of the command line, which stay; and the relay shows what there is.

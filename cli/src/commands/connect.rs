@@ -60,10 +60,7 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
         output
             .warning("without end-to-end encryption, whoever runs the relay can read and change everything");
     }
-    let map: BTreeMap<u16, u16> = args.port.iter().map(|pair| (pair.remote, pair.local)).collect();
-    if map.len() < args.port.len() {
-        return Err(CliError::usage("-p names a port of the host twice; it is listened on once"));
-    }
+    let map = port_map(args.port.iter().map(|pair| (pair.local, pair.remote)))?;
     let (for_events, wanted) = (output.clone(), map.keys().copied().collect::<Vec<_>>());
     let config = Config {
         url: link.client_url(),
@@ -108,6 +105,24 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
     };
     client.close().await;
     ended
+}
+
+/// Where the host's ports are wanted, from pairs of the port here and the host's.
+fn port_map(pairs: impl Iterator<Item = (u16, u16)>) -> Result<BTreeMap<u16, u16>, CliError> {
+    let (mut map, mut taken) = (BTreeMap::new(), BTreeMap::new());
+    for (local, remote) in pairs {
+        if map.insert(remote, local).is_some() {
+            return Err(CliError::usage(format!(
+                "-p names port {remote} of the host twice; it is listened on once"
+            )));
+        }
+        if let Some(other) = taken.insert(local, remote) {
+            return Err(CliError::usage(format!(
+                "-p {local}:{other} and -p {local}:{remote} want the same port here; give one of them another"
+            )));
+        }
+    }
+    Ok(map)
 }
 
 /// A relay does not answer before the host is there, for half a minute.
@@ -205,8 +220,11 @@ fn report(event: ClientEvent, chosen: &[u16], output: &Output) {
         }
         ClientEvent::PortAdded(mapping) => output.event(&Event::PortAdded(port(mapping))),
         ClientEvent::PortRemoved(mapping) => output.event(&Event::PortRemoved(port(mapping))),
-        ClientEvent::Disconnected { reason } => {
-            output.event(&Event::Disconnected { from: None, reason, resumable: true })
+        ClientEvent::PortFailed { remote, local, reason } => {
+            output.event(&Event::PortFailed { remote, local, reason });
+        }
+        ClientEvent::Disconnected { reason, streams_wait } => {
+            output.event(&Event::Disconnected { from: None, reason, resumable: streams_wait });
         }
         ClientEvent::Reconnecting { attempt, after } => {
             output.event(&Event::Reconnecting { attempt, delay_ms: millis(after) });
@@ -262,5 +280,25 @@ fn failed(error: &ClientError) -> CliError {
             format!("{error}; check the port, and what `adit host` offers"),
         ),
         error => CliError::new(Code::Internal, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_given_once_at_either_end() {
+        let map = |pairs: &[(u16, u16)]| port_map(pairs.iter().copied());
+        assert_eq!(map(&[(1, 80), (2, 81)]).unwrap(), BTreeMap::from([(80, 1), (81, 2)]));
+        for (pairs, named) in [
+            ([(1, 80), (2, 80)], &["port 80 "][..]),
+            ([(1, 80), (1, 80)], &["port 80 "]),
+            ([(1, 80), (1, 81)], &["-p 1:80", "-p 1:81"]),
+        ] {
+            let error = map(&pairs).unwrap_err();
+            assert_eq!(error.code, Code::Usage);
+            assert!(named.iter().all(|name| error.message.contains(name)), "{}", error.message);
+        }
     }
 }

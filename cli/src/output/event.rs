@@ -1,6 +1,7 @@
 //! What there is to say, as a line for people and as an object for scripts.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
@@ -60,6 +61,8 @@ pub(crate) enum Event<'a> {
     PortAdded(PortEvent),
     /// One is no more.
     PortRemoved(PortEvent),
+    /// One that has come later cannot be here.
+    PortFailed { remote: u16, local: SocketAddr, reason: String },
     /// The ports that a host offers from now on.
     Ports { ports: &'a [u16] },
     /// A client has come to a host.
@@ -192,6 +195,7 @@ impl Event<'_> {
             | Self::HostKey { .. }
             | Self::PortAdded(_)
             | Self::PortRemoved(_)
+            | Self::PortFailed { .. }
             | Self::ClientConnected { .. }
             | Self::ClientGone { .. }
             | Self::Warning { .. }
@@ -286,6 +290,10 @@ impl fmt::Display for Event<'_> {
             Self::PortRemoved(port) => {
                 write!(f, "adit: port {} of the host is no longer offered", port.remote)
             }
+            Self::PortFailed { remote, local, reason } => write!(
+                f,
+                "adit: cannot listen on {local} for port {remote} of the host: {reason}; it is tried again when the host's ports change"
+            ),
             Self::ClientConnected { client } => write!(f, "adit: client {client} has connected"),
             Self::ClientGone { client, reason } => write!(f, "adit: client {client} is gone: {reason}"),
             Self::HostKeyAdded { host, host_key, file } => {
@@ -323,7 +331,11 @@ impl fmt::Display for Event<'_> {
                 )
             }
             Self::Disconnected { from: None, reason, resumable: false } => {
-                write!(f, "adit: the connection was lost: {}; logging in again", without_lost(reason))
+                write!(
+                    f,
+                    "adit: the connection was lost: {}; open streams have ended, connecting again",
+                    without_lost(reason)
+                )
             }
             Self::Reconnecting { attempt, delay_ms } => {
                 write!(f, "adit: connecting again in {delay_ms} ms (attempt {attempt})")

@@ -106,10 +106,22 @@ pub enum Event {
     PortAdded(Mapping),
     /// One is no more.
     PortRemoved(Mapping),
-    /// The way to the host is lost; connections wait.
+    /// One that the host offers since [`Event::Ready`] cannot be listened on. It is tried again whenever the host's ports change,
+    /// and everything else goes on.
+    PortFailed {
+        /// The host's port.
+        remote: u16,
+        /// The address here that was wanted.
+        local: SocketAddr,
+        /// Why not.
+        reason: String,
+    },
+    /// The way to the host is lost.
     Disconnected {
         /// Why.
         reason: String,
+        /// Whether open connections wait for it. They have ended if the host has stopped.
+        streams_wait: bool,
     },
     /// It is tried for again.
     Reconnecting {
@@ -142,7 +154,7 @@ pub enum ClientError {
     /// The session with the host, or with the relay, failed.
     #[error("{0}")]
     Session(#[from] Error),
-    /// A port cannot be listened on.
+    /// A port that the host offers from the start cannot be listened on.
     #[error("cannot listen on port {port}: {error}")]
     Bind {
         /// The local one.

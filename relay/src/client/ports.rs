@@ -33,12 +33,20 @@ pub(super) struct Ports {
 }
 
 struct Row {
-    /// None with [`PortPolicy::Nowhere`].
-    listening: Option<Listening>,
+    place: Place,
     /// Not offered by this session yet.
     stale: bool,
+}
+
+/// Where a port of the host is listened on.
+enum Place {
+    There(Listening),
+    /// With [`PortPolicy::Nowhere`].
+    Nowhere,
     /// Its number is taken, and it gets another one when all ports are known.
-    waits: bool,
+    Waits,
+    /// It cannot be listened on, which was said; it is tried again whenever the host's ports change.
+    Failed,
 }
 
 struct Listening {
@@ -59,19 +67,11 @@ impl Ports {
     /// The session has offered what it had.
     ///
     /// # Errors
-    /// If a port cannot be listened on.
+    /// If a port cannot be listened on, before [`Event::Ready`].
     pub(super) async fn settle(&mut self, shared: &Arc<Shared>) -> Result<(), ClientError> {
         self.is_settled = true;
-        let waiting: Vec<u16> =
-            self.rows.iter().filter(|(_, row)| row.waits).map(|(port, _)| *port).collect();
-        for port in waiting {
-            let listening = self.listen(shared, port, true).await?;
-            if let Some(row) = self.rows.get_mut(&port) {
-                (row.listening, row.waits) = (listening, false);
-                if let (Some(mapping), true) = (row.mapping(port), self.announced) {
-                    shared.tell(Event::PortAdded(mapping));
-                }
-            }
+        for (port, has_failed) in self.without_a_place() {
+            self.place(shared, port, has_failed).await?;
         }
         let gone: Vec<u16> = self.rows.iter().filter(|(_, row)| row.stale).map(|(port, _)| *port).collect();
         for port in gone {
@@ -84,26 +84,64 @@ impl Ports {
         Ok(())
     }
 
-    /// Listens for a port of the host; none if nothing is to be listened on, or not under this number and no other will do.
-    async fn listen(
-        &self,
-        shared: &Arc<Shared>,
-        port: u16,
-        elsewhere: bool,
-    ) -> Result<Option<Listening>, ClientError> {
-        let offered: Vec<u16> = self.rows.keys().copied().collect();
-        match bind(&shared.config.ports, port, elsewhere, &offered).await {
-            Ok(bound) => Ok(bound.map(|(local, sockets)| Listening::start(shared, port, local, sockets))),
-            Err((local, error)) => {
-                Err(ClientError::Bind { port: local, kind: error.kind(), error: (&error).into() })
+    /// The host's ports have changed, and others may have gone with them that were in the way.
+    async fn try_again(&mut self, shared: &Arc<Shared>, changed: u16) -> Result<(), ClientError> {
+        for (port, has_failed) in self.without_a_place() {
+            if port != changed && has_failed {
+                self.place(shared, port, has_failed).await?;
             }
         }
+        Ok(())
+    }
+
+    /// The ports that have none yet, and whether it was said that they cannot have one.
+    fn without_a_place(&self) -> Vec<(u16, bool)> {
+        let wanted = |(port, row): (&u16, &Row)| match row.place {
+            Place::Waits => Some((*port, false)),
+            Place::Failed => Some((*port, true)),
+            Place::There(_) | Place::Nowhere => None,
+        };
+        self.rows.iter().filter_map(wanted).collect()
+    }
+
+    /// Gives a port of the host its place, where it can have one now.
+    ///
+    /// # Errors
+    /// If it cannot be listened on, and [`Event::Ready`] has not been told. Later that is an event: others are in use.
+    async fn place(&mut self, shared: &Arc<Shared>, port: u16, has_failed: bool) -> Result<(), ClientError> {
+        let offered: Vec<u16> = self.rows.keys().copied().collect();
+        // The next free number may be that of a port which has not been heard of yet.
+        let bound = bind(&shared.config.ports, port, self.is_settled, &offered).await;
+        let place = match bound {
+            Ok(Some((local, sockets))) => Place::There(Listening::start(shared, port, local, sockets)),
+            Ok(None) if matches!(shared.config.ports, PortPolicy::Nowhere) => Place::Nowhere,
+            Ok(None) => Place::Waits,
+            Err((local, error)) if !self.announced => {
+                return Err(ClientError::Bind { port: local, kind: error.kind(), error: (&error).into() });
+            }
+            Err((local, error)) => {
+                if !has_failed {
+                    shared.tell(Event::PortFailed {
+                        remote: port,
+                        local: (Ipv4Addr::LOCALHOST, local).into(),
+                        reason: error.to_string(),
+                    });
+                }
+                Place::Failed
+            }
+        };
+        let row = self.rows.entry(port).or_insert(Row { place: Place::Waits, stale: false });
+        row.place = place;
+        if let (Some(mapping), true) = (row.mapping(port), self.announced) {
+            shared.tell(Event::PortAdded(mapping));
+        }
+        Ok(())
     }
 
     /// Serves the host's requests.
     ///
     /// # Errors
-    /// If a port cannot be listened on where it has to be.
+    /// If a port cannot be listened on where it has to be, before [`Event::Ready`].
     pub(super) async fn on_request(
         &mut self,
         shared: &Arc<Shared>,
@@ -119,15 +157,18 @@ impl Ports {
         match request.name() {
             "tcpip-forward" => match self.offer(shared, port).await? {
                 true => request.accept(&u32::from(port).to_be_bytes()),
-                false => request.refuse(),
+                false => {
+                    request.refuse();
+                    return Ok(());
+                }
             },
-            "cancel-tcpip-forward" => match self.remove(shared, port) {
-                true => request.accept(&[]),
-                false => request.refuse(),
-            },
-            _ => request.refuse(),
+            "cancel-tcpip-forward" if self.remove(shared, port) => request.accept(&[]),
+            _ => {
+                request.refuse();
+                return Ok(());
+            }
         }
-        Ok(())
+        self.try_again(shared, port).await
     }
 
     /// Whether the port is taken.
@@ -137,16 +178,7 @@ impl Ports {
             Some(row) if row.stale => row.stale = false,
             Some(_) => return Ok(false),
             None if is_full => return Ok(false),
-            None => {
-                // The next free number may be that of a port which has not been heard of yet.
-                let listening = self.listen(shared, port, self.is_settled).await?;
-                let waits = listening.is_none() && !matches!(shared.config.ports, PortPolicy::Nowhere);
-                let row = Row { listening, stale: false, waits };
-                if let (Some(mapping), true) = (row.mapping(port), self.announced) {
-                    shared.tell(Event::PortAdded(mapping));
-                }
-                self.rows.insert(port, row);
-            }
+            None => self.place(shared, port, false).await?,
         }
         shared.offered.send_modify(|ports| {
             ports.insert(port);
@@ -168,7 +200,10 @@ impl Ports {
 
 impl Row {
     fn mapping(&self, remote: u16) -> Option<Mapping> {
-        self.listening.as_ref().map(|listening| Mapping { remote, local: listening.local })
+        match &self.place {
+            Place::There(listening) => Some(Mapping { remote, local: listening.local }),
+            Place::Nowhere | Place::Waits | Place::Failed => None,
+        }
     }
 }
 

@@ -128,8 +128,11 @@ async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
         if !ended.is_temporary() {
             return ended;
         }
+        // In v2 this was the session with the relay; those with the host look for their own way back.
+        let streams_kept = shared.config.protocol == Protocol::V2 && shared.config.end_to_end;
         if !told {
-            shared.tell(Event::Disconnected { reason: ended.to_string() });
+            let reason = ended.to_string();
+            shared.tell(Event::Disconnected { reason, streams_wait: streams_kept });
         }
         let mut backoff = Backoff::new(shared.news.subscribe());
         link = loop {
@@ -146,8 +149,6 @@ async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
                 None => {}
             }
         };
-        // In v2 this was the session with the relay; those with the host look for their own way back.
-        let streams_kept = shared.config.protocol == Protocol::V2 && shared.config.end_to_end;
         shared.tell(Event::Resumed { streams_kept });
     }
 }
@@ -182,7 +183,7 @@ async fn serve(
             Some(event) = events.next() => match event {
                 SessionEvent::Disconnected(error) => {
                     told = true;
-                    shared.tell(Event::Disconnected { reason: error.to_string() });
+                    shared.tell(Event::Disconnected { reason: error.to_string(), streams_wait: true });
                 }
                 SessionEvent::Reconnecting { attempt, after } => {
                     shared.tell(Event::Reconnecting { attempt, after });

@@ -144,8 +144,28 @@ struct Shared {
     leg: Mutex<Option<Session>>,
     /// This machine has come to another network.
     news: watch::Sender<()>,
-    clients: Mutex<HashMap<u64, Session>>,
+    sessions: Mutex<Sessions>,
     next: AtomicU64,
+}
+
+/// The sessions with the other end: in v1 those with clients, in v2 those inside connections.
+#[derive(Default)]
+struct Sessions {
+    by_number: HashMap<u64, Session>,
+    /// The host stops: there are to be no more.
+    is_closing: bool,
+}
+
+/// A session that is told when the host stops, until this is dropped.
+struct Registered {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.shared.sessions.lock().by_number.remove(&self.number);
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -173,7 +193,7 @@ impl Host {
             for_connections,
             leg: Mutex::new(None),
             news: watch::Sender::default(),
-            clients: Mutex::default(),
+            sessions: Mutex::default(),
             next: AtomicU64::new(1),
         });
         let leg = shared.open().await?;
@@ -199,11 +219,16 @@ impl Host {
 
     /// Tells clients and relay, and stops.
     pub async fn close(mut self) {
-        let clients: Vec<Session> = self.shared.clients.lock().values().cloned().collect();
-        for client in &clients {
-            client.disconnect(DisconnectReason::BY_APPLICATION, STOPS);
+        let sessions: Vec<Session> = {
+            let mut sessions = self.shared.sessions.lock();
+            // Who is quick would come back to a host that goes.
+            sessions.is_closing = true;
+            sessions.by_number.values().cloned().collect()
+        };
+        for session in &sessions {
+            session.disconnect(DisconnectReason::BY_APPLICATION, STOPS);
         }
-        if !clients.is_empty() {
+        if !sessions.is_empty() {
             tokio::time::sleep(FAREWELL).await;
         }
         let leg = self.shared.leg.lock().take();
@@ -220,8 +245,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for client in self.shared.clients.lock().values() {
-            client.close();
+        for session in self.shared.sessions.lock().by_number.values() {
+            session.close();
         }
         self.task.abort();
     }
@@ -292,8 +317,20 @@ impl Shared {
         (self.config.on_event)(event);
     }
 
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    /// Takes a new session in; none if the host stops, which the other end is told.
+    fn register(self: &Arc<Self>, session: &Session) -> Option<Registered> {
+        let mut sessions = self.sessions.lock();
+        if sessions.is_closing {
+            session.disconnect(DisconnectReason::BY_APPLICATION, STOPS);
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        sessions.by_number.insert(number, session.clone());
+        Some(Registered { shared: Arc::clone(self), number })
+    }
+
+    fn is_closing(&self) -> bool {
+        self.sessions.lock().is_closing
     }
 }
 

@@ -52,6 +52,9 @@ pub(super) async fn run(shared: &Arc<Shared>, leg: &Session) -> Error {
 fn on_channel(shared: &Arc<Shared>, channel: IncomingChannel) {
     let shared_too = Arc::clone(shared);
     match channel.kind() {
+        CLIENT_STREAM | FORWARDED if shared.is_closing() => {
+            channel.reject(OpenFailureReason::CONNECT_FAILED, super::STOPS);
+        }
         CLIENT_STREAM => {
             if let Ok(stream) = channel.accept() {
                 tokio::spawn(async move { client(&shared_too, stream).await });
@@ -78,8 +81,8 @@ async fn client(shared: &Arc<Shared>, stream: Channel) {
         Ok(session) => session,
         Err(error) => return not_through(shared, error),
     };
-    let number = shared.number();
-    shared.clients.lock().insert(number, session.clone());
+    let Some(registered) = shared.register(&session) else { return };
+    let number = registered.number;
     shared.tell(Event::ClientConnected { number });
     let mut connections = JoinSet::new();
     let mut incoming = session.incoming();
@@ -115,7 +118,7 @@ async fn client(shared: &Arc<Shared>, stream: Channel) {
         }
     }
     let reason = session.closed().await.to_string();
-    shared.clients.lock().remove(&number);
+    drop(registered);
     shared.tell(Event::ClientGone { number, reason });
 }
 
@@ -189,6 +192,7 @@ async fn connection_v2(shared: &Arc<Shared>, channel: IncomingChannel) {
         Ok(session) => session,
         Err(error) => return not_through(shared, error),
     };
+    let Some(_registered) = shared.register(&session) else { return };
     let Ok(offer) = session.next_channel(Some("session")).await else { return };
     // What the relay was asked for is the relay's word; in here it is the client's own. An SDK client does not say it.
     let named = (!offer.fields().is_empty()).then(|| Forward::decode(offer.fields()).map(|named| named.port));

@@ -34,6 +34,14 @@ pub(super) fn read_public(path: &Path, limit: usize) -> Result<Option<Zeroizing<
     }
 }
 
+/// Writes a file that only its owner may read, whole or not at all: a disk that is full leaves nothing behind.
+///
+/// # Errors
+/// [`KeyFileError::Io`], and [`KeyFileError::Exists`] with [`Overwrite::Refuse`].
+pub fn write_private(path: &Path, content: &[u8], overwrite: Overwrite) -> Result<(), KeyFileError> {
+    write_whole(path, content, 0o600, overwrite)
+}
+
 /// Writes a file through a temporary one beside it, so that there is never half a file under its name.
 pub(super) fn write_whole(
     path: &Path,

@@ -67,7 +67,7 @@ pub use certificate::{
     MAX_CERTIFICATE_LEN,
 };
 pub use error::{KeyFileError, KeyFormatError};
-pub use files::Overwrite;
+pub use files::{Overwrite, write_private};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use format::{Half, KeyFormat, UnknownFormatName};
 pub use forward_permit::{ForwardPermit, PermitHost};

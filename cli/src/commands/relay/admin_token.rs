@@ -1,12 +1,12 @@
 //! The operator's secret: made on the first start, kept in the data directory.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use relay::config::AdminToken;
+use ssh_core::keys::{KeyFileError, Overwrite, write_private};
 use zeroize::Zeroizing;
 
 use crate::commands::session::PROVIDER;
@@ -25,40 +25,40 @@ pub(super) fn load(data_dir: &Path) -> Result<(AdminToken, PathBuf, bool), CliEr
     if !made {
         check_mode(&file)?;
     }
-    let token = AdminToken::new(token_file::read(&file)?.as_str()).ok_or_else(|| {
-        let shown = file.display();
-        CliError::new(
-            Code::File,
-            format!("the token in {shown} has under 16 characters; delete the file to have one made"),
-        )
+    let shown = file.display();
+    let held = token_file::read(&file)
+        .map_err(|error| CliError::new(error.code, format!("{}, or {DELETE}", error.message)))?;
+    let token = AdminToken::new(held.as_str()).ok_or_else(|| {
+        CliError::new(Code::File, format!("the token in {shown} has under 16 characters; {DELETE}"))
     })?;
     Ok((token, file, made))
 }
 
+const DELETE: &str = "delete the file to have one made";
+
 /// Makes the file unless it is there.
 fn make(file: &Path) -> Result<bool, CliError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let failed = |error: io::Error| {
-        let shown = file.display();
-        CliError::new(Code::File, format!("cannot write {shown}: {error}; check that you may write there"))
-    };
-    match options.open(file) {
-        Ok(mut opened) => {
-            let mut secret = Zeroizing::new([0; 32]);
-            PROVIDER
-                .random
-                .fill(&mut *secret)
-                .map_err(|_| CliError::new(Code::Internal, "the system gives no randomness"))?;
-            let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*secret));
-            opened.write_all(text.as_bytes()).and_then(|()| opened.write_all(b"\n")).map_err(failed)?;
-            opened.sync_all().map_err(failed)?;
-            Ok(true)
+    // What cannot be looked at is not replaced either.
+    if !matches!(file.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        return Ok(false);
+    }
+    let mut secret = Zeroizing::new([0; 32]);
+    PROVIDER
+        .random
+        .fill(&mut *secret)
+        .map_err(|_| CliError::new(Code::Internal, "the system gives no randomness"))?;
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    URL_SAFE_NO_PAD.encode_string(*secret, &mut text);
+    text.push('\n');
+    match write_private(file, text.as_bytes(), Overwrite::Refuse) {
+        Ok(()) => Ok(true),
+        Err(KeyFileError::Exists { .. }) => Ok(false),
+        Err(KeyFileError::Io { source, .. }) => {
+            let shown = file.display();
+            let remedy = "check that you may write there, and that the disk has room";
+            Err(CliError::new(Code::File, format!("cannot write {shown}: {source}; {remedy}")))
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(CliError::file(&error)),
     }
 }
 

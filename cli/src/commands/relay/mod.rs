@@ -174,7 +174,7 @@ async fn sweep(relay: Arc<Relay>) {
         let relay = Arc::clone(&relay);
         let swept = tokio::task::spawn_blocking(move || relay.expire()).await;
         if let Ok(Err(error)) = swept {
-            tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+            error.log();
         }
     }
 }
