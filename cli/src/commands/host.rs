@@ -19,12 +19,11 @@ use super::api::Api;
 use super::connect::millis;
 use super::serve::host_keys;
 use super::session::PROVIDER;
-use super::tunnel::print;
 use super::tunnel_ends::{End, dial_error, dialer};
 use crate::Ended;
 use crate::args::{HostArgs, NamedPort};
 use crate::error::{CliError, Code, chain};
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, print};
 use crate::signals;
 
 /// The key's file in the data directory. Its kind is one that SDK clients know.
