@@ -65,3 +65,37 @@ async fn files_that_do_not_come() {
         ends(home.start(command), Signal::TERM, command[0]).await;
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_closed_terminal_ends_a_forward_which_leaves_nothing_behind() {
+    let home = Home::new();
+    let (_server, address) = home.serve(&[]).await;
+    let (target, socket) = (format!("ada@{address}"), home.text("socket"));
+    let (known, local) = (home.text("known_hosts"), format!("{socket}:127.0.0.1:9"));
+    let arguments = ["forward", &target, "--known-hosts", &known, "--accept-new", "-L", &local];
+    let secret = [("ADIT_PASSWORD", "secret")];
+    let mut client = home.start_with(&arguments, &secret);
+    client.event("ready").await;
+    assert!(home.path("socket").exists());
+    let mut second = home.command(&arguments);
+    let refused = second.env("ADIT_PASSWORD", "secret").output().await.unwrap();
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(6) && why.contains("remove the file"), "{why}");
+    client.signal(Signal::HUP);
+    assert_eq!(client.event("closed").await["reason"], "SIGHUP");
+    assert_eq!(client.exit_code().await, Some(0));
+    assert!(!home.path("socket").exists());
+
+    // As nohup starts it.
+    let mut command = tokio::process::Command::new("nohup");
+    command.arg(env!("CARGO_BIN_EXE_adit")).args(arguments).arg("--json").envs(secret);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut kept = Running::of(command.spawn().unwrap());
+    kept.event("ready").await;
+    kept.signal(Signal::HUP);
+    tokio::time::sleep(STARTED).await;
+    assert!(kept.child.try_wait().unwrap().is_none());
+    kept.signal(Signal::TERM);
+    assert_eq!(kept.event("closed").await["reason"], "SIGTERM");
+}

@@ -71,9 +71,7 @@ impl Home {
     pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied());
-        let mut child = command.arg("--json").stderr(Stdio::inherit()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Running { child, lines }
+        Running::of(command.arg("--json").stderr(Stdio::inherit()).spawn().unwrap())
     }
 
     /// A server that knows the user `ada` by the password `secret`; and the address it listens on.
@@ -88,6 +86,12 @@ impl Home {
 }
 
 impl Running {
+    /// A command that was started some other way, with a pipe for stdout.
+    pub(crate) fn of(mut child: Child) -> Self {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
     /// The next event of this name; others are passed over.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
         loop {
