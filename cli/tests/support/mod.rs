@@ -47,7 +47,9 @@ impl Home {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
         command.args(arguments).env("HOME", self.0.path()).kill_on_drop(true);
-        for name in ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "XDG_DATA_HOME"] {
+        for name in
+            ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "XDG_DATA_HOME", "ADIT_RELAY", "ADIT_TOKEN"]
+        {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
