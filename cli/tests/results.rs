@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "this file does not use everything that the helpers can do")]
 
 mod support;
+mod web_server;
 
 use std::fs::File;
 use std::process::Stdio;
@@ -12,33 +13,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::Home;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpListener;
-
-/// What answers every request with this head and body; its URL.
-async fn web_server(head: &str, body: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let length = body.len();
-    let answer = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                let mut request = Vec::new();
-                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                    if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
-                        return;
-                    }
-                }
-                let _ = stream.write_all(answer.as_bytes()).await;
-                // The end of the connection is the client's, so that nothing is lost by a reset.
-                let _ = stream.read_buf(&mut request).await;
-            });
-        }
-    });
-    url
-}
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use web_server::web_server;
 
 /// A relay with more tunnels than a pipe holds.
 async fn relay_of(count: usize) -> String {
