@@ -11,10 +11,9 @@ use crate::error::{CliError, Code};
 /// How relays are reached: with the certificates of the file, if there is one, and by the proxies of the environment.
 ///
 /// # Errors
-/// The file or the environment makes no sense.
+/// The file makes no sense.
 pub(crate) fn dialer(ca_file: Option<&Path>) -> Result<Dialer, CliError> {
-    let proxies = Proxies::from_environment().map_err(|error| CliError::usage(error.to_string()))?;
-    Dialer::new(ca_file, proxies).map_err(|error| dial_error(&error, End::Host))
+    Dialer::new(ca_file, Proxies::from_environment()).map_err(|error| dial_error(&error, End::Host))
 }
 
 /// Which end asks.
@@ -31,6 +30,11 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
         End::Client => "ask whoever runs the host for a new link, or give a token with --token-file FILE",
     };
     let (code, remedy) = match error {
+        DialError::Proxy(_) => (Code::Usage, ""),
+        DialError::Authority { .. } => (
+            Code::Network,
+            "let it have one that an authority has signed, or make one with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`",
+        ),
         DialError::BadUrl(_) => (Code::Usage, "give one that begins with http:// or https://"),
         DialError::CaFile { .. } => (Code::File, ""),
         DialError::Unreachable { .. } => {

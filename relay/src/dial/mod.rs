@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -82,6 +82,18 @@ pub enum DialError {
         /// What is wrong with it.
         why: String,
     },
+    /// The relay's certificate is an authority's, which no server may use for itself. Openssl makes such ones unless told
+    /// otherwise.
+    #[error(
+        "the certificate of the relay at {at} is an authority's (CA:TRUE), with which no server may show up"
+    )]
+    Authority {
+        /// The relay's address.
+        at: String,
+    },
+    /// The environment names something else than a proxy to reach the relay by.
+    #[error(transparent)]
+    Proxy(#[from] BadProxy),
     /// The relay answered, and not with a WebSocket.
     #[error("{}", refusal(*status, detail))]
     Refused {
@@ -260,7 +272,7 @@ impl Dialer {
     async fn connect(&self, target: &Target) -> Result<Box<dyn Transport>, DialError> {
         let unreachable =
             |at: &str, error: io::Error| DialError::Unreachable { at: at.to_owned(), why: error.to_string() };
-        let tcp = match self.proxies.for_target(target.is_tls, &target.host) {
+        let tcp = match self.proxies.for_target(target.is_tls, &target.host)? {
             None => TcpStream::connect((target.bare_host(), target.port))
                 .await
                 .map_err(|error| unreachable(&target.to_string(), error))?,
@@ -298,6 +310,12 @@ fn not_shaken(at: String, why: String, error: Option<&rustls::Error>) -> DialErr
         None => DialError::Unreachable { at, why },
         Some(rustls::Error::InvalidMessage(_)) => {
             DialError::NoRelay { at, why: "it does not speak TLS".into() }
+        }
+        // The error has no type that we could name.
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            DialError::Authority { at }
         }
         Some(_) => DialError::Certificate { at, why },
     }
