@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::{Listing, Place, lifetime};
 use crate::args::{ApiArgs, HostArgs, NamedPort, Who};
 use crate::commands::api::Api;
+use crate::commands::blocking::blocking;
 use crate::commands::tunnel::{entries, items, path, random_id};
 use crate::error::{CliError, Code};
 use crate::output::Output;
@@ -31,7 +32,8 @@ pub(super) async fn prepare(
         token_file: args.token_file.as_ref().map(PathBuf::from),
         ca_file: args.ca_file.clone(),
     };
-    let api = Api::new(&api_args)?;
+    let of_api = api_args.clone();
+    let api = blocking(move || Api::new(&of_api)).await?;
     let known = match &args.tunnel {
         Some(name) => match api.ask(Method::GET, &path(name), None).await {
             Ok(tunnel) => Some(tunnel),
