@@ -310,6 +310,37 @@ async fn a_tunnel_with_a_name_keeps_its_link() -> Outcome {
     exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await
 }
 
+/// Who looks for a host by an old link finds it once its port is free again, and is not left in the dark before.
+#[tokio::test]
+async fn a_port_that_is_taken_is_said_and_not_forgotten() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let arguments = [&*target.port.to_string(), "--tunnel", "my-tunnel"];
+    let stop = async |mut process: Process| -> Outcome {
+        process.signal(Signal::TERM)?;
+        ensure(process.exit(STEP).await? == Some(0), || "the host did not end well".into())
+    };
+    let place = |link: &str| link.split("&t=").next().unwrap_or_default().to_owned();
+    let first = machine.host(&arguments).await?;
+    let old = place(&first.link);
+    let address = old.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    stop(first.process).await?;
+
+    let taken = std::net::TcpListener::bind(address)?;
+    let mut second = Process::spawn("adit host", machine.command(&["host", "--json"]).args(arguments))?;
+    let warned = event(&mut second, "warning").await?;
+    ensure(text(&warned, "message")?.contains(address), || warned.to_string())?;
+    let ready = event(&mut second, "ready").await?;
+    ensure(!text(&ready, "link")?.contains(address), || ready.to_string())?;
+    let client = machine.connect(&[text(&ready, "link")?]).await?;
+    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await?;
+    client.stop().await?;
+    stop(second).await?;
+
+    drop(taken);
+    let third = machine.host(&arguments).await?;
+    ensure(place(&third.link) == old, || format!("{} is not {old}", third.link))
+}
+
 /// A proxy that takes every name for this machine. It says how it was asked.
 async fn proxy() -> Outcome<(u16, tokio::sync::mpsc::UnboundedReceiver<&'static str>)> {
     let (listener, port) = listen().await?;

@@ -51,7 +51,7 @@ pub(super) async fn prepare(
         (Some(kept), StoreError::Open(_)) => kept.unusable(&tunnel, &chain(&error)),
         _ => broken(error),
     })?;
-    let server = bind(args, &relay, kept.as_ref()).await?;
+    let (server, is_substitute) = bind(args, &relay, kept.as_ref(), output).await?;
     let bound = server.local_addr().map_err(|error| CliError::new(Code::Internal, error.to_string()))?;
     let shown =
         if bound.ip().is_unspecified() { SocketAddr::new(own_address(), bound.port()) } else { bound };
@@ -82,7 +82,7 @@ pub(super) async fn prepare(
         ports: ports.iter().map(shown_as).collect(),
         ..Tunnel::default()
     };
-    if let Some(kept) = &kept {
+    if let Some(kept) = kept.filter(|_| !is_substitute) {
         kept.remember_port(bound.port());
     }
     let record = Record { tunnel: record, owner: OWNER.into(), used: relay.now() };
@@ -175,18 +175,33 @@ impl Kept {
     }
 }
 
-/// Listens, where it is not said otherwise on the port of the last time if that is still free.
-async fn bind(args: &HostArgs, relay: &Arc<Relay>, kept: Option<&Kept>) -> Result<Server, CliError> {
+/// Listens, where it is not said otherwise on the port of the last time; whether another had to stand in for that.
+async fn bind(
+    args: &HostArgs,
+    relay: &Arc<Relay>,
+    kept: Option<&Kept>,
+    output: &Output,
+) -> Result<(Server, bool), CliError> {
     let address = address(args).await?;
+    let mut taken = None;
     if let (None, Some(port)) = (&args.listen, kept.and_then(Kept::port)) {
-        let again = Server::bind(Arc::clone(relay), SocketAddr::new(address.ip(), port)).await;
-        if let Ok(server) = again {
-            return Ok(server);
+        let again = SocketAddr::new(address.ip(), port);
+        match Server::bind(Arc::clone(relay), again).await {
+            Ok(server) => return Ok((server, false)),
+            Err(error) => taken = Some(format!("cannot listen on {again} as the last time: {error}")),
         }
     }
-    Server::bind(Arc::clone(relay), address)
+    let server = Server::bind(Arc::clone(relay), address)
         .await
-        .map_err(|error| CliError::bind(&format!("cannot listen on {address}: {error}"), &error))
+        .map_err(|error| CliError::bind(&format!("cannot listen on {address}: {error}"), &error))?;
+    let is_substitute = taken.is_some();
+    if let Some(taken) = taken {
+        output.warning(format!(
+            "{taken}; links of before do not lead here until what uses that port is stopped and this is started again, and the \
+             new link leads here until then"
+        ));
+    }
+    Ok((server, is_substitute))
 }
 
 async fn address(args: &HostArgs) -> Result<SocketAddr, CliError> {
