@@ -341,6 +341,63 @@ async fn a_port_that_is_taken_is_said_and_not_forgotten() -> Outcome {
     ensure(place(&third.link) == old, || format!("{} is not {old}", third.link))
 }
 
+/// What a host allows lasts as long as a host says so; the rules that others have made stay, and are said where they count.
+#[tokio::test]
+async fn rules_are_their_makers() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let (port, arguments) = (target.port.to_string(), on_relay(&relay));
+    let arguments = with(&[&port, "--tunnel", TUNNEL], &arguments);
+    let rules = async || -> Outcome<Vec<String>> {
+        let shown = relay.operate(&["tunnel", "access", TUNNEL]).await?;
+        let entries = shown["entries"].as_array().cloned().unwrap_or_default();
+        Ok(entries.iter().map(|rule| format!("{} {}", rule["isDeny"] == true, rule["type"])).collect())
+    };
+    let (others, ours) = (["false \"Users\"", "true \"IPAddressRanges\""], "false \"Anonymous\"");
+    relay.operate(&["tunnel", "create", TUNNEL]).await?;
+    let theirs = ["tunnel", "access", TUNNEL, "--allow", "user:bob", "--deny", "192.0.2.0/24"];
+    relay.operate(&theirs).await?;
+    let host = machine.host(&[&arguments[..], &["--allow", "anonymous"]].concat()).await?;
+    let found = rules().await?;
+    ensure(found == [others[0], others[1], ours], || format!("with --allow: {found:?}"))?;
+    machine.connect(&[&host.link]).await?.stop().await?;
+    drop(host);
+    let host = machine.host(&arguments).await?;
+    let found = rules().await?;
+    ensure(found == others, || format!("without --allow: {found:?}"))?;
+    let (open, _) = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?;
+    let (exit, _) = machine.refused(&[open]).await?;
+    ensure(exit.code == Some(3), || format!("without a token: {exit:?}"))?;
+    drop(host);
+
+    // Said twice it is one rule.
+    for _ in 0..2 {
+        relay.operate(&["tunnel", "access", TUNNEL, "--allow", "anonymous"]).await?;
+    }
+    let mut host = Process::spawn("adit host", machine.command(&["host", "--json"]).args(&arguments))?;
+    let warned = event(&mut host, "warning").await?;
+    let message = text(&warned, "message")?;
+    ensure(message.contains("everybody") && message.contains("adit tunnel access"), || warned.to_string())?;
+    event(&mut host, "ready").await?;
+    let found = rules().await?;
+    ensure(found == [others[0], others[1], ours], || format!("by somebody else: {found:?}"))
+}
+
+/// The same without a relay of somebody else's, where all rules are the host's.
+#[tokio::test]
+async fn a_tunnel_with_a_name_is_as_private_as_it_looks() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let port = target.port.to_string();
+    let arguments = [&*port, "--tunnel", "my-tunnel", "--listen", "127.0.0.1:0"];
+    let host = machine.host(&[&arguments[..], &["--allow", "anonymous"]].concat()).await?;
+    machine.connect(&[&host.link]).await?.stop().await?;
+    drop(host);
+    let host = machine.host(&arguments).await?;
+    let (open, _) = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?;
+    let (exit, _) = machine.refused(&[open]).await?;
+    ensure(exit.code == Some(3), || format!("without a token: {exit:?}"))
+}
+
 /// A proxy that takes every name for this machine. It says how it was asked.
 async fn proxy() -> Outcome<(u16, tokio::sync::mpsc::UnboundedReceiver<&'static str>)> {
     let (listener, port) = listen().await?;

@@ -36,7 +36,8 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "FILE", requires = "relay")]
     pub(crate) ca_file: Option<PathBuf>,
 
-    /// Who may connect without the token of the link: `anonymous`, user:NAME or an address range
+    /// Who may connect without the token of the link: `anonymous`, user:NAME or an address range. That holds until the
+    /// tunnel is hosted without it; rules of `adit tunnel access` stay as they are
     #[arg(long, value_name = "anonymous|user:NAME|CIDR")]
     pub(crate) allow: Vec<Who>,
 

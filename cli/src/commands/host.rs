@@ -3,6 +3,7 @@
 mod embedded;
 mod ports;
 mod published;
+mod rules;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -112,8 +112,11 @@ async fn access(args: TunnelAccessArgs, output: &Output) -> Result<(), CliError>
     let mut control = api.ask(Method::GET, &path, None).await?;
     if args.clear || !args.allow.is_empty() || !args.deny.is_empty() {
         let mut rules = if args.clear { Vec::new() } else { items(&control, "entries").to_vec() };
-        rules.extend(entries(&args.allow, false));
-        rules.extend(entries(&args.deny, true));
+        for rule in entries(&args.allow, false).into_iter().chain(entries(&args.deny, true)) {
+            // Also one that a host has made for as long as it says so: from now on it stays.
+            rules.retain(|known| !is_same_rule(known, &rule));
+            rules.push(rule);
+        }
         control = api.ask(Method::PUT, &path, Some(json!({ "entries": rules }))).await?;
     }
     if output.is_json() {
@@ -166,6 +169,14 @@ pub(crate) fn entries(rules: &[Who], is_deny: bool) -> Vec<Value> {
         json!({ "type": kind, "subjects": subjects, "scopes": ["connect"], "isDeny": is_deny })
     };
     rules.iter().map(entry).collect()
+}
+
+/// Whether two rules say the same, whatever else they bear.
+pub(crate) fn is_same_rule(one: &Value, other: &Value) -> bool {
+    let is = |rule: &Value, name: &str| rule.get(name).and_then(Value::as_bool).unwrap_or(false);
+    one.get("type") == other.get("type")
+        && ["subjects", "scopes"].iter().all(|name| items(one, name) == items(other, name))
+        && ["isDeny", "isInverse"].iter().all(|name| is(one, name) == is(other, name))
 }
 
 pub(crate) fn path(tunnel: &str) -> String {

@@ -15,11 +15,11 @@ use relay::tokens::{Grant, MAX_LIFETIME};
 use relay::{Config, Relay, Server};
 use serde_json::json;
 
-use super::{Listing, Place, lifetime};
+use super::{Listing, Place, lifetime, rules};
 use crate::args::{HostArgs, NamedPort, Who};
 use crate::commands::paths;
 use crate::commands::relay::make_private_folder;
-use crate::commands::tunnel::{entries, random_id};
+use crate::commands::tunnel::{items, random_id};
 use crate::error::{CliError, Code, chain};
 use crate::output::Output;
 
@@ -72,8 +72,10 @@ pub(super) async fn prepare(
         host_relay_uri: Some(host_url.clone()),
         client_relay_uri: Some(client_url),
     };
-    let rules: Option<AccessControl> =
-        serde_json::from_value(json!({ "entries": entries(&args.allow, false) })).ok();
+    let old = relay.store().tunnel(&tunnel).and_then(|old| old.tunnel.access_control.clone());
+    let old = serde_json::to_value(old.unwrap_or_default()).unwrap_or_default();
+    let rules = rules::with_allowed(items(&old, "entries"), &args.allow);
+    let rules: Option<AccessControl> = serde_json::from_value(json!({ "entries": rules })).ok();
     let record = Tunnel {
         tunnel_id: tunnel.clone(),
         cluster_id: CLUSTER.into(),
@@ -86,7 +88,7 @@ pub(super) async fn prepare(
         kept.remember_port(bound.port());
     }
     let record = Record { tunnel: record, owner: OWNER.into(), used: relay.now() };
-    // What it was the last time is what it was then.
+    // But for its rules, what it was the last time is what it was then.
     relay.store().delete(&tunnel).map_err(broken)?;
     relay.store().create(record).map_err(broken)?;
     let issue = |scope: Scope, lifetime: Duration| {

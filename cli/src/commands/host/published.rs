@@ -11,10 +11,10 @@ use relay::dial::http::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Listing, Place, lifetime};
+use super::{Listing, Place, lifetime, rules};
 use crate::args::{ApiArgs, HostArgs, NamedPort, Who};
 use crate::commands::api::Api;
-use crate::commands::tunnel::{entries, items, path, random_id};
+use crate::commands::tunnel::{items, path, random_id};
 use crate::error::{CliError, Code};
 use crate::output::Output;
 
@@ -43,7 +43,7 @@ pub(super) async fn prepare(
     let id = match &known {
         Some(tunnel) => {
             let id = tunnel.get("tunnelId").and_then(Value::as_str).unwrap_or_default().to_owned();
-            take_over(&api, args, ports, &id, tunnel).await?;
+            take_over(&api, args, ports, &id, tunnel, output).await?;
             id
         }
         None => make(&api, args, ports).await?,
@@ -91,25 +91,36 @@ async fn make(api: &Api, args: &HostArgs, ports: &[NamedPort]) -> Result<String,
             fields.insert("customExpiration".into(), json!(expires.0));
         }
         if !args.allow.is_empty() {
-            fields.insert("accessControl".into(), json!({ "entries": entries(&args.allow, false) }));
+            let rules = rules::with_allowed(&[], &args.allow);
+            fields.insert("accessControl".into(), json!({ "entries": rules }));
         }
     }
     api.ask_if(Method::PUT, &path(&id), Some(body), Some("if-none-match")).await?;
     Ok(id)
 }
 
-/// Makes its ports ours. Rules are changed only if some were given, for which the right to host is not enough.
+/// Makes its ports and rules ours. Rules are touched only if there is something to change, for which the right to host is
+/// not enough; who has no other does not see them either.
 async fn take_over(
     api: &Api,
     args: &HostArgs,
     ports: &[NamedPort],
     id: &str,
     tunnel: &Value,
+    output: &Output,
 ) -> Result<(), CliError> {
     change_ports(api, id, items(tunnel, "ports"), ports).await?;
-    if !args.allow.is_empty() {
-        let rules = json!({ "entries": entries(&args.allow, false) });
-        api.ask(Method::PUT, &format!("{}/access", path(id)), Some(rules)).await?;
+    let old = tunnel.get("accessControl").map_or(&[][..], |control| items(control, "entries"));
+    let rules = rules::with_allowed(old, &args.allow);
+    if rules != old {
+        let control = json!({ "entries": rules });
+        api.ask(Method::PUT, &format!("{}/access", path(id)), Some(control)).await?;
+    }
+    if args.allow.is_empty() && rules::let_everybody_in(&rules) {
+        output.warning(format!(
+            "everybody may connect to {id} without the token of the link, by a rule of the tunnel; `adit tunnel access {id}` \
+             shows its rules, and --clear takes them back"
+        ));
     }
     Ok(())
 }
