@@ -398,6 +398,46 @@ async fn a_tunnel_with_a_name_is_as_private_as_it_looks() -> Outcome {
     ensure(exit.code == Some(3), || format!("without a token: {exit:?}"))
 }
 
+/// A tunnel that nobody has named is of no use to anybody once its host is gone.
+#[tokio::test]
+async fn a_tunnel_without_a_name_goes_with_its_host() -> Outcome {
+    const DAYS: u64 = 24 * 3600;
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let (port, operator) = (target.port.to_string(), on_relay(&relay));
+    let listed = async || -> Outcome<Vec<serde_json::Value>> {
+        let exit =
+            run_to_end(&mut machine.command(&with(&["tunnel", "list", "--json"], &operator)), STEP).await?;
+        Ok(exit.events)
+    };
+    let mut host = machine.host(&with(&[&port], &operator)).await?;
+    let tunnels = listed().await?;
+    let expires = tunnels.first().and_then(|shown| shown.pointer("/tunnel/customExpiration")?.as_u64());
+    ensure(tunnels.len() == 1 && expires.is_some_and(|seconds| seconds <= 3 * DAYS), || {
+        format!("{tunnels:?}")
+    })?;
+    host.process.signal(Signal::TERM)?;
+    ensure(host.process.exit(STEP).await? == Some(0), || "the host did not end well".into())?;
+    let tunnels = listed().await?;
+    ensure(tunnels.is_empty(), || format!("after the end: {tunnels:?}"))?;
+
+    // A start that fails half-way.
+    let token = relay.operate(&["token", "create", "--subject", "ada", "--scope", "create,manage"]).await?;
+    let file = machine.home.path().join("token");
+    std::fs::write(&file, text(&token, "token")?)?;
+    let maker = ["host", "--json", &port, "--relay", &relay.url(), "--token-file", &file.to_string_lossy()];
+    let exit = run_to_end(&mut machine.command(&maker), STEP).await?;
+    ensure(exit.code == Some(3) && relay.log().contains("\"tunnel made\""), || format!("{exit:?}"))?;
+    let tunnels = listed().await?;
+    ensure(tunnels.is_empty(), || format!("after a start that failed: {tunnels:?}"))?;
+
+    // Its name was chosen to be kept.
+    let mut host = machine.host(&with(&[&port, "--tunnel", TUNNEL], &operator)).await?;
+    host.process.signal(Signal::TERM)?;
+    ensure(host.process.exit(STEP).await? == Some(0), || "the host did not end well".into())?;
+    ensure(listed().await?.len() == 1, || "a tunnel with a name is gone".into())
+}
+
 /// A proxy that takes every name for this machine. It says how it was asked.
 async fn proxy() -> Outcome<(u16, tokio::sync::mpsc::UnboundedReceiver<&'static str>)> {
     let (listener, port) = listen().await?;

@@ -23,8 +23,8 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "URL", env = "ADIT_RELAY")]
     pub(crate) relay: Option<String>,
 
-    /// The tunnel's id or name at the relay; it is made if there is none. One is chosen unless given. Without --relay, what
-    /// has a name is kept: its links hold when it is started again
+    /// The tunnel's id or name at the relay; it is made if there is none, and stays. Unless given, an id is chosen, and the
+    /// tunnel goes with the command. Without --relay, what has a name is kept: its links hold when it is started again
     #[arg(long, value_name = "NAME")]
     pub(crate) tunnel: Option<String>,
 

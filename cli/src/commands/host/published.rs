@@ -1,6 +1,5 @@
 //! A tunnel at somebody's relay: made or taken over by its management API.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use relay::dial::http::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::wanted::Wanted;
 use super::{Listing, Place, lifetime, rules};
 use crate::args::{ApiArgs, HostArgs, NamedPort, Who};
 use crate::commands::api::Api;
-use crate::commands::tunnel::{items, path, random_id};
+use crate::commands::tunnel::{items, path};
 use crate::error::{CliError, Code};
 use crate::output::Output;
 
@@ -22,23 +22,20 @@ use crate::output::Output;
 pub(super) async fn prepare(
     args: &HostArgs,
     ports: &[NamedPort],
-    relay: &str,
+    wanted: &Wanted,
     key: &[u8],
     output: &Output,
 ) -> Result<Place, CliError> {
-    let api_args = ApiArgs {
-        relay: relay.to_owned(),
-        token_file: args.token_file.as_ref().map(PathBuf::from),
-        ca_file: args.ca_file.clone(),
-    };
-    let api = Api::new(&api_args)?;
-    let known = match &args.tunnel {
-        Some(name) => match api.ask(Method::GET, &path(name), None).await {
+    let relay = &wanted.api.relay;
+    let api = Api::new(&wanted.api)?;
+    let known = if wanted.is_named {
+        match api.ask(Method::GET, &path(&wanted.id), None).await {
             Ok(tunnel) => Some(tunnel),
             Err(error) if error.code == Code::RemoteRefused => None,
             Err(error) => return Err(error),
-        },
-        None => None,
+        }
+    } else {
+        None
     };
     let id = match &known {
         Some(tunnel) => {
@@ -46,7 +43,10 @@ pub(super) async fn prepare(
             take_over(&api, args, ports, &id, tunnel, output).await?;
             id
         }
-        None => make(&api, args, ports).await?,
+        None => {
+            wanted.make(make(&api, args, ports, wanted)).await?;
+            wanted.id.clone()
+        }
     };
     let endpoint = json!({
         "id": format!("{id}-relay"),
@@ -61,8 +61,8 @@ pub(super) async fn prepare(
     })?;
     let lifetime = lifetime(args);
     let host_token = host_token(&api, &id, lifetime).await?.map(|token| {
-        let id = id.clone();
-        AccessToken::renewed_by(token, move || another_host_token(api_args.clone(), id.clone(), lifetime))
+        let (api, id) = (wanted.api.clone(), id.clone());
+        AccessToken::renewed_by(token, move || another_host_token(api.clone(), id.clone(), lifetime))
     });
     let everybody = args.allow.contains(&Who::Anonymous);
     let connect_token = if everybody { None } else { token(&api, &id, "connect", lifetime).await? };
@@ -79,24 +79,20 @@ pub(super) async fn prepare(
     })
 }
 
-async fn make(api: &Api, args: &HostArgs, ports: &[NamedPort]) -> Result<String, CliError> {
-    let id = match &args.tunnel {
-        Some(id) => id.clone(),
-        None => random_id()?,
-    };
+async fn make(api: &Api, args: &HostArgs, ports: &[NamedPort], wanted: &Wanted) -> Result<(), CliError> {
     let ports: Vec<Value> = ports.iter().map(port).collect();
-    let mut body = json!({ "tunnelId": id, "ports": ports });
+    let mut body = json!({ "tunnelId": wanted.id, "ports": ports });
     if let Some(fields) = body.as_object_mut() {
-        if let Some(expires) = args.expires {
-            fields.insert("customExpiration".into(), json!(expires.0));
+        if let Some(seconds) = wanted.expiration(args) {
+            fields.insert("customExpiration".into(), json!(seconds));
         }
         if !args.allow.is_empty() {
             let rules = rules::with_allowed(&[], &args.allow);
             fields.insert("accessControl".into(), json!({ "entries": rules }));
         }
     }
-    api.ask_if(Method::PUT, &path(&id), Some(body), Some("if-none-match")).await?;
-    Ok(id)
+    api.ask_if(Method::PUT, &path(&wanted.id), Some(body), Some("if-none-match")).await?;
+    Ok(())
 }
 
 /// Makes its ports and rules ours. Rules are touched only if there is something to change, for which the right to host is
