@@ -177,9 +177,7 @@ impl Event<'_> {
                 | Self::Ready { .. }
                 | Self::Connected { .. }
                 | Self::HostKey { .. }
-                | Self::Disconnected { .. }
                 | Self::Reconnecting { .. }
-                | Self::Resumed { .. }
                 | Self::Closed { .. }
         )
     }
