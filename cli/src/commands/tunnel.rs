@@ -83,7 +83,19 @@ async fn create(args: TunnelCreateArgs, output: &Output) -> Result<(), CliError>
 
 async fn ports(args: TunnelPortsArgs, output: &Output) -> Result<(), CliError> {
     let api = Api::new(&args.api)?;
-    let base = format!("{}/ports", path(&args.tunnel));
+    let tunnel = path(&args.tunnel);
+    let base = format!("{tunnel}/ports");
+    let shown = api.ask(Method::GET, &tunnel, None).await?;
+    let number = |port: &Value| port.get("portNumber").and_then(Value::as_u64);
+    let is_listed =
+        |wanted: u16| items(&shown, "ports").iter().any(|port| number(port) == Some(wanted.into()));
+    // Before anything is changed.
+    if let Some(missing) = args.remove.iter().find(|port| !is_listed(**port) && !args.add.contains(*port)) {
+        return Err(CliError::new(
+            Code::RemoteRefused,
+            format!("{} has no port {missing}; `adit tunnel ports {0}` shows those that it has", args.tunnel),
+        ));
+    }
     for port in &args.add {
         let body = json!({ "portNumber": port, "protocol": "auto" });
         api.ask(Method::PUT, &format!("{base}/{port}"), Some(body)).await?;
@@ -92,14 +104,27 @@ async fn ports(args: TunnelPortsArgs, output: &Output) -> Result<(), CliError> {
         api.ask(Method::DELETE, &format!("{base}/{port}"), None).await?;
     }
     let answer = api.ask(Method::GET, &base, None).await?;
+    list_ports(&answer, output)?;
+    let hosts = shown.pointer("/status/hostConnectionCount").and_then(Value::as_u64).unwrap_or(0);
+    if hosts > 0 && !(args.add.is_empty() && args.remove.is_empty()) {
+        output.warning(format!(
+            "{} has a host now, which offers what it offered before: this changes only what the relay lists; `adit host \
+             --ports-file FILE` lets a running host's ports be changed",
+            args.tunnel
+        ));
+    }
+    Ok(())
+}
+
+fn list_ports(answer: &Value, output: &Output) -> Result<(), CliError> {
     if output.is_json() {
-        for port in items(&answer, "value") {
+        for port in items(answer, "value") {
             output.event(&Event::Port { port });
         }
         return Ok(());
     }
     let mut text = String::new();
-    for port in items(&answer, "value") {
+    for port in items(answer, "value") {
         let number = port.get("portNumber").and_then(Value::as_u64).unwrap_or(0);
         let _ = writeln!(text, "{number}\t{}\t{}", word(port, "protocol"), word(port, "name"));
     }
