@@ -29,7 +29,7 @@ pub(crate) use serve::ServeArgs;
 pub(crate) use session::{Policy, SessionArgs};
 pub(crate) use token::{TokenAction, TokenArgs, TokenCreateArgs, TokenRevokeArgs};
 pub(crate) use tunnel::{TunnelAccessArgs, TunnelAction, TunnelArgs, TunnelCreateArgs, TunnelPortsArgs};
-pub(crate) use values::{ApiArgs, RelayProtocol, Who};
+pub(crate) use values::{ApiArgs, RELAY_VARIABLE, RelayProtocol, Who};
 
 /// SSH tunnels: forward ports, serve forwards, make keys.
 #[derive(Debug, Parser)]

@@ -21,7 +21,7 @@ pub(crate) struct CliError {
 ///
 /// | Exit code | JSON             | Meaning                                                      |
 /// |-----------|------------------|--------------------------------------------------------------|
-/// | 0         |                  | ended as it should, also by SIGINT or SIGTERM                |
+/// | 0         |                  | ended as it should, also by SIGINT, SIGTERM or SIGHUP        |
 /// | 1         | `internal`       | anything else                                                |
 /// | 2         | `usage`          | the command line makes no sense                              |
 /// | 3         | `auth`           | the server refused to let us in                              |
@@ -47,7 +47,7 @@ pub(crate) enum Code {
 /// The table of [`Code`] for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  ended as it should, also by SIGINT or SIGTERM
+  0  ended as it should, also by SIGINT, SIGTERM or SIGHUP
   1  anything else                                          (JSON code: internal)
   2  the command line makes no sense                        (usage)
   3  the server refused to let us in                        (auth)
@@ -111,6 +111,16 @@ impl CliError {
             }
             io::ErrorKind::PermissionDenied => "choose a port from 1024 on, which need no privileges",
             _ => "choose another address or port",
+        };
+        Self::new(Code::Bind, format!("{what}; {remedy}"))
+    }
+
+    /// The path of a Unix socket that cannot be made; `what` names it and the reason.
+    pub(crate) fn bind_path(what: &str, reason: &io::Error) -> Self {
+        let remedy = match reason.kind() {
+            io::ErrorKind::AddrInUse => "remove the file if nothing listens there, or choose another path",
+            io::ErrorKind::PermissionDenied => "choose a path in a directory that you may write to",
+            _ => "choose another path",
         };
         Self::new(Code::Bind, format!("{what}; {remedy}"))
     }

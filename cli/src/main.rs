@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod command_line;
 mod commands;
 mod error;
 mod lines;
@@ -11,15 +12,12 @@ mod signals;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser as _};
-
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::args::{Cli, Command};
+use crate::args::Command;
 use crate::commands::relay::AuditLog;
 use crate::error::{CliError, Code};
 use crate::output::{Event, Log, Output};
@@ -33,9 +31,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Starts up, runs the command, and turns its end into an exit code; see [`Code`] for the table.
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match command_line::parse(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return refuse_command_line(&error, &arguments),
+        Err(error) => return command_line::refuse(&error, &arguments),
     };
     disable_core_dumps();
     let stdio = match &cli.command {
@@ -118,54 +116,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     // One thread: a session's tasks then wake each other without a system call. `serve` starts more of these.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| CliError::new(Code::Internal, format!("cannot start the runtime: {error}")))
-}
-
-/// clap prints help and versions; a mistake becomes one line, or an event for those who asked for JSON.
-fn refuse_command_line(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    ) {
-        // A closed pipe is no failure.
-        let _ = error.print();
-        let asked = error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-        return if asked { ExitCode::SUCCESS } else { ExitCode::from(Code::Usage.exit_code()) };
-    }
-    let text = error.to_string();
-    let mut lines: Vec<&str> = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        // What follows repeats the line before in other words.
-        if ["Usage:", "tip:", "For more information"].iter().any(|start| line.starts_with(start)) {
-            break;
-        }
-        lines.push(line.strip_prefix("error: ").unwrap_or(line));
-    }
-    let json = arguments.iter().any(|argument| argument == "--json");
-    let meant = suggestion(error).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
-    let command = Cli::command();
-    let mut words = arguments.iter().skip(1).filter_map(|argument| argument.to_str());
-    let more = match words.find(|word| command.find_subcommand(word).is_some()) {
-        Some(name) => format!("`adit {name} --help` tells more"),
-        None => "`adit --help` tells more".into(),
-    };
-    let message = format!("{}{meant} ({more})", lines.join(" "));
-    let error = CliError::usage(message);
-    let output = Output::new(json, false);
-    output.error(&error);
-    output.flush();
-    ExitCode::from(error.code.exit_code())
-}
-
-/// What looks like the word that clap does not know.
-fn suggestion(error: &clap::Error) -> Option<String> {
-    let kinds = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
-    kinds.into_iter().find_map(|kind| match error.get(kind)? {
-        ContextValue::String(name) => Some(name.clone()),
-        ContextValue::Strings(names) if !names.is_empty() => Some(names.join(" or ")),
-        _ => None,
-    })
 }
 
 /// Silent unless asked for, except for what a relay takes down: events and errors go another way.

@@ -3,13 +3,13 @@
 mod event;
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use event::json;
 pub(crate) use event::{Event, Kind, PortEvent, quoted};
 
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::lines::{self, Lines, Stream, Weight};
 
 /// Where events go. They are written in the background: see [`Lines`].
@@ -62,6 +62,24 @@ impl Output {
         self.write(stream, line, event.weight());
     }
 
+    /// Says what a command was run for, which ends by itself: nothing of it is left out, however slow its reader is.
+    ///
+    /// # Errors
+    /// As for [`print`].
+    pub(crate) fn result(&self, event: &Event<'_>) -> Result<(), CliError> {
+        match self.form.line(event) {
+            (Stream::Stdout, line) => {
+                // What was said before comes first.
+                self.flush();
+                print(line)
+            }
+            (stream, line) => {
+                self.write(stream, line, event.weight());
+                Ok(())
+            }
+        }
+    }
+
     pub(crate) fn warning(&self, message: impl Into<String>) {
         self.event(&Event::Warning { message: message.into() });
     }
@@ -90,6 +108,20 @@ impl Output {
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Output").field("form", &self.form).finish_non_exhaustive()
+    }
+}
+
+/// Writes results to stdout, and waits until they are taken. Who has read enough may close the pipe: that is no failure.
+///
+/// # Errors
+/// They cannot be written, to a full disk for example.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::new(Code::Internal, format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -35,6 +35,55 @@ async fn a_typing_error_is_answered_with_what_was_meant() {
 }
 
 #[tokio::test]
+async fn help_is_where_the_command_is_that_was_meant() {
+    let home = Home::new();
+    for (arguments, page) in [
+        (&["tunnel", "list"][..], "`adit tunnel list --help`"),
+        (&["--json", "token", "-vv", "create"], "`adit token create --help`"),
+        (&["keygen", "sign"], "`adit keygen sign --help`"),
+        (&["keygen", "-f", "sign", "--frobnicate"], "`adit keygen --help`"),
+    ] {
+        let exit = home.run(arguments).await;
+        assert_eq!(exit.code, Some(2), "{exit:?}");
+        assert!((exit.stdout.clone() + &exit.stderr).contains(page), "{arguments:?} {exit:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_of_the_environment_is_named_and_an_empty_one_is_none() {
+    let home = Home::new();
+    let host = ["host", "3000", "--listen", "127.0.0.1:0"];
+    let mut hosting = home.start_with(&host, &[("ADIT_RELAY", "")]);
+    hosting.event("ready").await;
+    let run = async |arguments: &[&str], url: &str| {
+        let ended = home.command(arguments).env("ADIT_RELAY", url).output().await.unwrap();
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, why) = run(&host, "http://127.0.0.1:9").await;
+    assert!(code == Some(2) && why.contains("ADIT_RELAY"), "{why}");
+    let (code, why) = run(&["tunnel", "list"], "").await;
+    assert!(code == Some(2) && why.contains("required"), "{why}");
+    let (code, why) = run(&["tunnel", "list"], "http://127.0.0.1:9").await;
+    assert_eq!(code, Some(5), "{why}");
+}
+
+#[tokio::test]
+async fn arguments_that_are_long_or_strange_are_shown_as_far_as_they_help() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let home = Home::new();
+    let exit = home.run(&["connect", "link", "-p", &"x".repeat(100_000)]).await;
+    assert!(exit.stderr.contains("xxx") && exit.stderr.len() < 2000, "{}", exit.stderr.len());
+    let mut command = home.command(&["connect", "link", "--relay"]);
+    let ended = command.arg(std::ffi::OsStr::from_bytes(b"ab\xffcd")).output().await.unwrap();
+    let why = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(2) && why.contains("ab\u{fffd}cd"), "{why}");
+    // Stdout carries a stream there.
+    let exit = home.run(&["connect", "link", "--json", "-Wnowhere"]).await;
+    assert!(exit.stdout.is_empty() && exit.stderr.starts_with('{'), "{exit:?}");
+}
+
+#[tokio::test]
 async fn shells_and_man_get_what_they_read() {
     let home = Home::new();
     for (arguments, parts) in [

@@ -365,3 +365,24 @@ async fn an_ipv4_client_of_a_server_on_all_interfaces_has_an_ipv4_address() {
     let from = server.event("logged_in").await["from"].as_str().unwrap().to_owned();
     assert!(from.starts_with("127.0.0.1:"), "{from}");
 }
+
+#[tokio::test]
+async fn secrets_of_the_environment_may_have_a_line_end_as_those_of_files() {
+    let home = Home::new();
+    let (_server, address) = home.serve(&[]).await;
+    let target = format!("ada@{address}");
+    let known = home.text("known_hosts");
+    let arguments = ["forward", &target, "--known-hosts", &known, "--accept-new"];
+    let mut client = home.start_with(&arguments, &[("ADIT_PASSWORD", "secret\n")]);
+    client.event("ready").await;
+
+    let ask = async |token: &str| {
+        let mut command = home.command(&["tunnel", "list", "--relay", "http://127.0.0.1:9"]);
+        let ended = command.env("ADIT_TOKEN", token).output().await.unwrap();
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, why) = ask("abc\n").await;
+    assert_eq!(code, Some(5), "it is asked: {why}");
+    let (code, why) = ask("abc\ndef").await;
+    assert!(code == Some(2) && why.contains("ADIT_TOKEN") && !why.contains("abc"), "{code:?} {why}");
+}

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
 /// The certificate chain and its key, as PEM.
 #[derive(Debug, Clone)]
@@ -25,14 +26,14 @@ pub struct TlsFiles {
 #[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read, or holds nothing of the kind.
-    #[error("cannot use {}: {source}; it has to hold {wanted} as PEM", file.display())]
+    #[error("cannot use {}: {why}; it has to hold {wanted} as PEM", file.display())]
     File {
         /// Which file.
         file: PathBuf,
         /// What it should hold.
         wanted: &'static str,
         /// What is wrong.
-        source: rustls::pki_types::pem::Error,
+        why: String,
     },
     /// The key and the certificate do not belong together, or cannot be used.
     #[error("the certificate and the key cannot be used together")]
@@ -105,14 +106,16 @@ impl Tls {
 }
 
 fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let failed = |file: &PathBuf, wanted: &'static str| {
-        let file = file.clone();
-        move |source| TlsError::File { file, wanted, source }
-    };
-    let chain = CertificateDer::pem_file_iter(&files.certificates)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(failed(&files.certificates, "certificates"))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(failed(&files.key, "a private key"))?;
+    let chain = certificates(&files.certificates).map_err(|why| TlsError::File {
+        file: files.certificates.clone(),
+        wanted: "certificates",
+        why,
+    })?;
+    let key = private_key(&files.key).map_err(|why| TlsError::File {
+        file: files.key.clone(),
+        wanted: "a private key",
+        why,
+    })?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -120,4 +123,26 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     // WebSockets here are HTTP/1.1's.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = std::fs::read(file).map_err(|error| error.to_string())?;
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    if chain.is_empty() { Err("there is no certificate in it".into()) } else { Ok(chain) }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = Zeroizing::new(std::fs::read(file).map_err(|error| error.to_string())?);
+    // PKCS #8 (RFC 5958) says so in the frame, the forms before it in a header (RFC 1421).
+    let marks: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+    if marks.iter().any(|mark| text.windows(mark.len()).any(|part| part == *mark)) {
+        return Err("it is encrypted, and nobody is asked for its passphrase; \
+                    `openssl pkey` writes it without one"
+            .into());
+    }
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        PemError::NoItemsFound => "there is no private key in it".into(),
+        error => error.to_string(),
+    })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::values::{RelayProtocol, port_number};
+use super::values::{RELAY_VARIABLE, RelayProtocol, port_number};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
@@ -13,7 +13,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) tunnel: String,
 
     /// The relay, where it is not in the link
-    #[arg(long, value_name = "URL", env = "ADIT_RELAY")]
+    #[arg(long, value_name = "URL", env = RELAY_VARIABLE)]
     pub(crate) relay: Option<String>,
 
     /// A file with a token of the relay, instead of the one in the link. Where neither is, the environment variable

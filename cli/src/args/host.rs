@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::values::{Length, RelayProtocol, Who, port_number};
+use super::values::{Length, RELAY_VARIABLE, RelayProtocol, Who, port_number};
 use crate::commands::forward::DynamicSpec;
 
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(crate) struct HostArgs {
     pub(crate) ports_file: Option<PathBuf>,
 
     /// The relay. Unless given, this machine is the relay too, as long as the command runs
-    #[arg(long, value_name = "URL", env = "ADIT_RELAY")]
+    #[arg(long, value_name = "URL", env = RELAY_VARIABLE)]
     pub(crate) relay: Option<String>,
 
     /// The tunnel's id or name at the relay; it is made if there is none, and stays. Unless given, an id is chosen, and the

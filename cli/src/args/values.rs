@@ -6,11 +6,14 @@ use clap::{Args, ValueEnum};
 
 use crate::commands::keygen::duration;
 
+/// Names the relay where --relay does not.
+pub(crate) const RELAY_VARIABLE: &str = "ADIT_RELAY";
+
 /// Which relay is asked, and by what right.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ApiArgs {
     /// The relay
-    #[arg(long, value_name = "URL", env = "ADIT_RELAY")]
+    #[arg(long, value_name = "URL", env = RELAY_VARIABLE)]
     pub(crate) relay: String,
 
     /// A file with a token. Otherwise the environment variable ADIT_TOKEN is used

@@ -1,16 +1,16 @@
 //! The management API of a relay, from the other end.
 
 use bytes::Bytes;
-use relay::dial::Dialer;
 use relay::dial::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use relay::dial::http::{self, HeaderValue, Method, Request, StatusCode};
+use relay::dial::http::{self, HeaderValue, Method, Request};
+use relay::dial::{DialError, Dialer};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::token_file;
-use super::tunnel_ends::{End, dial_error, dialer};
+use super::tunnel_ends::{End, code_of, dial_error, dialer, try_again};
 use crate::args::ApiArgs;
-use crate::error::{CliError, Code};
+use crate::error::CliError;
 
 /// A relay, and by what right it is asked.
 #[derive(Clone)]
@@ -77,22 +77,23 @@ impl Api {
         body: Option<Value>,
         condition: Option<&'static str>,
     ) -> Result<Value, CliError> {
+        let is_get = method == Method::GET;
         let request = self.request(method, path, body, condition);
         let request = request.map_err(|error| CliError::usage(format!("{}: {error}", self.base)))?;
         let asked = self.dialer.request(request, MAX_ANSWER).await;
         let (head, body) = asked.map_err(|error| dial_error(&error, End::Host))?.into_parts();
-        let text = Zeroizing::new(String::from_utf8_lossy(&body).into_owned());
         if !head.status.is_success() {
-            return Err(self.refused(head.status, &text));
+            let error = DialError::of_answer(self.base.clone(), head.status, &head.headers, &body);
+            return Err(self.refused(&error));
         }
-        if text.is_empty() {
+        let text = Zeroizing::new(String::from_utf8_lossy(&body).into_owned());
+        // Who asks for something is told of it.
+        if text.is_empty() && !is_get {
             return Ok(Value::Null);
         }
         serde_json::from_str(&text).map_err(|_| {
-            CliError::new(
-                Code::Protocol,
-                format!("{} is no Adit relay: it does not answer in JSON", self.base),
-            )
+            let why = "it does not answer in JSON".to_owned();
+            dial_error(&DialError::NoRelay { at: self.base.clone(), why }, End::Host)
         })
     }
 
@@ -120,23 +121,22 @@ impl Api {
         }
     }
 
-    fn refused(&self, status: StatusCode, body: &str) -> CliError {
-        let problem: Value = serde_json::from_str(body).unwrap_or_default();
-        let detail = problem.get("detail").and_then(Value::as_str).unwrap_or("it did not say why");
-        let code = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Code::Auth,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                Code::Network
-            }
-            _ if status.is_client_error() => Code::RemoteRefused,
-            _ => Code::Protocol,
+    fn refused(&self, error: &DialError) -> CliError {
+        let DialError::Refused { status, detail, .. } = error else { return dial_error(error, End::Host) };
+        let detail = match detail.split_once(": ") {
+            // What it is called on the command line.
+            Some(("expiresIn" | "customExpiration", rest)) => format!("--expires {rest}"),
+            _ if detail.is_empty() => "it did not say why".into(),
+            _ => detail.clone(),
         };
+        let (code, again) = (code_of(*status), try_again(*status, &detail));
         let hint = match status {
-            _ if code == Code::Auth && self.token.is_none() => "; give --token-file FILE or set ADIT_TOKEN",
-            StatusCode::NOT_FOUND => "; `adit tunnel list` shows those that there are",
-            _ => "",
+            401 | 403 if self.token.is_none() => "; give --token-file FILE or set ADIT_TOKEN",
+            404 => "; `adit tunnel list` shows those that there are",
+            _ if again.is_empty() => "",
+            _ => "; ",
         };
-        CliError::new(code, format!("the relay refuses: {} ({}){hint}", printable(detail), status.as_u16()))
+        CliError::new(code, format!("the relay refuses: {detail} ({status}){hint}{again}"))
     }
 }
 

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use relay::AccessToken;
 use relay::client::{Client, ClientError, Config, Event as ClientEvent, Mapping, Pin, PortPolicy, Protocol};
+use relay::dial::Dialer;
 use relay::link::{Link, is_name};
 use ssh_core::Error;
 use zeroize::Zeroizing;
 
+use super::blocking::blocking;
 use super::session::PROVIDER;
 use super::token_file;
 use super::tunnel_ends::{End, dial_error, dialer};
@@ -33,7 +35,11 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
     tokio::pin!(signal);
-    let link = link(&args)?;
+    let is_asked = !output.is_json();
+    let Given { args, link, token, dialer } = tokio::select! {
+        name = &mut signal => return Ok(Ended::Closed(name)),
+        given = blocking(move || Given::read(args, is_asked)) => given?,
+    };
     if args.no_e2e && Protocol::from(args.protocol) == Protocol::V1 {
         return Err(CliError::usage("v1 is always encrypted between the ends; --no-e2e needs --protocol v2"));
     }
@@ -67,11 +73,11 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
     let (for_events, wanted) = (output.clone(), map.keys().copied().collect::<Vec<_>>());
     let config = Config {
         url: link.client_url(),
-        token: token(&args, &link)?,
+        token,
         pin,
         protocol: args.protocol.into(),
         end_to_end: !args.no_e2e,
-        dialer: dialer(args.ca_file.as_deref())?,
+        dialer,
         provider: PROVIDER,
         ports: match (args.stdio, args.same_ports) {
             (Some(_), _) => PortPolicy::Nowhere,
@@ -144,10 +150,32 @@ async fn stdio(client: &mut Client, port: u16) -> Result<Ended, CliError> {
 /// For the end of a connection to turn out as the end of everything.
 const WHOLE: Duration = Duration::from_millis(300);
 
-fn link(args: &ConnectArgs) -> Result<Link, CliError> {
+/// The command line, and what was read for it.
+struct Given {
+    args: ConnectArgs,
+    link: Link,
+    token: Option<AccessToken>,
+    dialer: Dialer,
+}
+
+impl Given {
+    /// This may wait for somebody to write.
+    fn read(args: ConnectArgs, is_asked: bool) -> Result<Self, CliError> {
+        let link = link(&args, is_asked)?;
+        let token = token(&args, &link)?;
+        let dialer = dialer(args.ca_file.as_deref())?;
+        Ok(Self { args, link, token, dialer })
+    }
+}
+
+fn link(args: &ConnectArgs, is_asked: bool) -> Result<Link, CliError> {
     let mut text = Zeroizing::new(args.tunnel.clone());
     if *text == "-" {
         text.clear();
+        if is_asked && io::stdin().is_terminal() {
+            // Without it the link is waited for all the same.
+            let _ = io::stderr().write_all(b"Link that `adit host` printed: ");
+        }
         // What follows the line is for the host, with -W.
         let read = io::stdin().lock().take(MAX_LINK).read_line(&mut text);
         read.map_err(|error| CliError::usage(format!("cannot read a link from stdin: {error}; pipe it in")))?;

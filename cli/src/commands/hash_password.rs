@@ -1,6 +1,6 @@
 //! `adit hash-password`: turns a password into a line for `adit serve --user`.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _};
 
 use ssh_core::passwords::{MAX_PASSWORD_LEN, PasswordHash};
 use zeroize::Zeroizing;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::hidden;
 use super::session::PROVIDER;
 use crate::error::{CliError, Code, chain};
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, print};
 
 /// Asks for a password twice, or reads the first line of stdin if that is no terminal, and prints its Argon2id hash.
 ///
@@ -37,11 +37,9 @@ pub(crate) fn run(output: &Output) -> Result<(), CliError> {
         .map_err(|error| CliError::new(Code::Internal, error.to_string()))?
         .to_text();
     if output.is_json() {
-        output.event(&Event::PasswordHash { hash: &hash });
-        return Ok(());
+        return output.result(&Event::PasswordHash { hash: &hash });
     }
-    writeln!(std::io::stdout().lock(), "{}", *hash)
-        .map_err(|error| CliError::new(Code::Internal, format!("cannot write to stdout: {error}")))
+    print(format!("{}\n", *hash))
 }
 
 fn ask() -> Result<Zeroizing<String>, CliError> {

@@ -19,15 +19,15 @@ use zeroize::Zeroizing;
 use self::ports::Offer;
 use self::wanted::Wanted;
 use super::api::Api;
+use super::blocking::blocking;
 use super::connect::millis;
 use super::serve::host_keys;
 use super::session::PROVIDER;
-use super::tunnel::print;
 use super::tunnel_ends::{End, dial_error, dialer};
 use crate::Ended;
 use crate::args::{HostArgs, NamedPort};
 use crate::error::{CliError, Code, chain};
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, print};
 use crate::signals;
 
 /// The key's file in the data directory. Its kind is one that SDK clients know.
@@ -95,7 +95,11 @@ async fn host(args: &HostArgs, wanted: Option<&Wanted>, output: &Output) -> Resu
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
     tokio::pin!(signal);
-    let mut offer = Offer::load(&args.port, args.ports_file.as_deref())?;
+    let (ports, file) = (args.port.clone(), args.ports_file.clone());
+    let mut offer = tokio::select! {
+        name = &mut signal => return Ok(Ended::Closed(name)),
+        offer = blocking(move || Offer::load(&ports, file.as_deref())) => offer?,
+    };
     let key = host_key(args, output)?;
     let fingerprint = key.public_key().fingerprint();
     let blob = key.public_key().to_blob();

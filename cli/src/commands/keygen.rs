@@ -9,7 +9,6 @@ mod convert;
 mod passphrase;
 mod source;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ssh_core::keys::{
@@ -26,7 +25,7 @@ pub(crate) use times::{Validity, duration};
 use self::certificate::Shown;
 use crate::args::{KeyType, KeygenAction, KeygenArgs};
 use crate::error::{CliError, Code};
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, print};
 
 /// Makes or shows a key.
 ///
@@ -66,35 +65,25 @@ pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
     key.write_file(&file, passphrase, Overwrite::Refuse).map_err(|error| CliError::file(&error))?;
     key.write_public_file(&public, Overwrite::Refuse).map_err(|error| CliError::file(&error))?;
     let line = key.public_line();
-    output.event(&event(&line, &file));
-    Ok(())
+    output.result(&event(&line, &file))
 }
 
 /// As `ssh-keygen -l` prints it, on stdout.
 fn show(file: &Path, args: &KeygenArgs, output: &Output) -> Result<(), CliError> {
     if let Some(line) = read(file).and_then(|text| CertificateLine::parse(&text).ok()) {
         if output.is_json() {
-            output.event(&certificate::event(&line.certificate, file));
-            return Ok(());
+            return output.result(&certificate::event(&line.certificate, file));
         }
-        return print(&Shown { certificate: &line.certificate, file }.to_string());
+        return print(Shown { certificate: &line.certificate, file }.to_string());
     }
     let line = public_half(file, args, output)?;
     if output.is_json() {
-        output.event(&event(&line, file));
-        return Ok(());
+        return output.result(&event(&line, file));
     }
     let (key, comment) = (&line.key, &line.comment);
     let comment = if comment.is_empty() { "no comment" } else { comment };
     let text = format!("{} {} {comment} ({})\n", key.bits(), key.fingerprint(), short_name(key.kind()));
     print(&text)
-}
-
-fn print(text: &str) -> Result<(), CliError> {
-    std::io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| CliError::new(Code::Internal, format!("cannot write to stdout: {error}")))
 }
 
 fn event<'a>(line: &'a PublicLine, file: &Path) -> Event<'a> {

@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 pub(crate) mod api;
+pub(crate) mod blocking;
 pub(crate) mod connect;
 pub(crate) mod forward;
 pub(crate) mod hash_password;

@@ -1,4 +1,4 @@
-//! Passwords in files.
+//! Passwords in files and in the environment.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -29,12 +29,32 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, CliError> {
     if content.len() > MAX_FILE {
         return Err(failed(&format!("it is over {MAX_FILE} bytes"), "check that it is the right file"));
     }
+    first_line(&content).map_err(|why| failed(&why, "write the password on the first line"))
+}
+
+/// The password of an environment variable, by the rules for files. One that is empty counts as if it was not set.
+///
+/// # Errors
+/// It holds something that is no password; the error names the variable.
+pub(crate) fn of_environment(variable: &str) -> Result<Option<Zeroizing<String>>, CliError> {
+    match std::env::var(variable).map(Zeroizing::new) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => first_line(text.as_bytes()).map(Some),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err("its first line is not UTF-8"),
+    }
+    .map_err(|why| {
+        CliError::usage(format!("cannot read a password from the environment variable {variable}: {why}"))
+    })
+}
+
+fn first_line(content: &[u8]) -> Result<Zeroizing<String>, &'static str> {
     let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match std::str::from_utf8(line) {
-        Ok("") => Err(failed(&"its first line is empty", "write the password on the first line")),
+        Ok("") => Err("its first line is empty"),
         Ok(line) => Ok(Zeroizing::new(line.to_owned())),
-        Err(_) => Err(failed(&"its first line is not UTF-8", "check that it is the right file")),
+        Err(_) => Err("its first line is not UTF-8"),
     }
 }
 

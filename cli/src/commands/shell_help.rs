@@ -1,13 +1,13 @@
 //! `adit completions` and `adit man`: the command line as shells and `man` want to read it.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use crate::args::Cli;
 use crate::error::{CliError, Code};
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// Prints what a shell reads to complete Adit's command lines.
 ///
@@ -38,7 +38,9 @@ pub(crate) fn man(names: &[String], output: &Output) -> Result<(), CliError> {
     }
     let mut text = Vec::new();
     let page = clap_mangen::Man::new(command.clone()).source(concat!("adit ", env!("CARGO_PKG_VERSION")));
-    page.render(&mut text).map_err(|error| failed(&error))?;
+    page.render(&mut text).map_err(|error: io::Error| {
+        CliError::new(Code::Internal, format!("cannot write the page: {error}"))
+    })?;
     print(&text, output)
 }
 
@@ -46,13 +48,5 @@ fn print(text: &[u8], output: &Output) -> Result<(), CliError> {
     if output.is_json() {
         return Err(CliError::usage("this is no JSON; leave --json out"));
     }
-    match io::stdout().lock().write_all(text) {
-        // Who has read enough may close the pipe.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(&error)),
-        _ => Ok(()),
-    }
-}
-
-fn failed(error: &io::Error) -> CliError {
-    CliError::new(Code::Internal, format!("cannot write to stdout: {error}"))
+    output::print(text)
 }

@@ -1,7 +1,5 @@
 //! `adit token`: makes tokens of a relay, takes them back, and shows what one says.
 
-use std::io::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use relay::dial::http::Method;
@@ -13,7 +11,7 @@ use super::api::{Api, printable, segment};
 use super::{session, token_file};
 use crate::args::{TokenAction, TokenCreateArgs, TokenRevokeArgs};
 use crate::error::{CliError, Code};
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, print};
 
 /// What it takes to make tunnels and to do everything with them.
 const OWNER: [&str; 5] = ["create", "manage", "manage:ports", "host", "connect"];
@@ -53,7 +51,7 @@ async fn create(args: TokenCreateArgs, output: &Output) -> Result<(), CliError> 
         return Err(CliError::new(Code::Protocol, "the relay's answer holds no token; check its version"));
     }
     if output.is_json() {
-        output.event(&Event::Token {
+        return output.result(&Event::Token {
             token: Some(field("token")),
             id: field("id"),
             tunnel: made.get("tunnelId").and_then(Value::as_str),
@@ -61,10 +59,8 @@ async fn create(args: TokenCreateArgs, output: &Output) -> Result<(), CliError> 
             subject: field("subject"),
             expires: field("expiration").to_owned(),
         });
-        return Ok(());
     }
-    writeln!(std::io::stdout().lock(), "{}", field("token"))
-        .map_err(|error| CliError::new(Code::Internal, format!("cannot write to stdout: {error}")))
+    print(format!("{}\n", field("token")))
 }
 
 /// What the token on stdin says. Nobody is asked, so nothing is said about whether it holds.
@@ -83,7 +79,7 @@ fn inspect(output: &Output) -> Result<(), CliError> {
     let now = session::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let tunnel = claims.get("tunnelId").and_then(Value::as_str);
     if output.is_json() {
-        output.event(&Event::Token {
+        return output.result(&Event::Token {
             token: None,
             id: field("jti"),
             tunnel,
@@ -91,7 +87,6 @@ fn inspect(output: &Output) -> Result<(), CliError> {
             subject: field("sub"),
             expires: rfc3339(expires),
         });
-        return Ok(());
     }
     let left = match expires.checked_sub(now) {
         Some(left) if left > 0 => format!("in {left} s"),
@@ -105,7 +100,7 @@ fn inspect(output: &Output) -> Result<(), CliError> {
         printable(field("sub")),
         rfc3339(expires),
     );
-    super::tunnel::print(&text)
+    print(&text)
 }
 
 async fn revoke(args: TokenRevokeArgs, output: &Output) -> Result<(), CliError> {
@@ -123,8 +118,7 @@ async fn revoke(args: TokenRevokeArgs, output: &Output) -> Result<(), CliError> 
             "the token".to_owned()
         }
     };
-    output.event(&Event::Done { what: format!("revoked {id}") });
-    Ok(())
+    output.result(&Event::Done { what: format!("revoked {id}") })
 }
 
 /// The token in a link, where somebody gives that as a host has printed it.

@@ -38,15 +38,27 @@ pub(crate) fn read_stdin() -> Result<Zeroizing<String>, CliError> {
         .map_err(|why| CliError::usage(format!("cannot read a token from stdin: {why}; pipe it in")))
 }
 
-/// The token of the file, else that of the environment.
+/// The token of the file, else that of the environment, where one that is empty counts as if it was not set.
 ///
 /// # Errors
-/// As for [`read`].
+/// As for [`read`]; or the variable holds no token.
 pub(crate) fn given(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, CliError> {
     match file {
         Some(file) => read(file).map(Some),
-        None => Ok(std::env::var(VARIABLE).ok().map(Zeroizing::new).filter(|token| !token.is_empty())),
+        None => of_environment(),
     }
+}
+
+fn of_environment() -> Result<Option<Zeroizing<String>>, CliError> {
+    match std::env::var(VARIABLE).map(Zeroizing::new) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => read_from(text.as_bytes()).map(Some),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err("it is no text".to_owned()),
+    }
+    .map_err(|why| {
+        CliError::usage(format!("cannot read a token from the environment variable {VARIABLE}: {why}"))
+    })
 }
 
 fn read_from(source: impl io::Read) -> Result<Zeroizing<String>, String> {

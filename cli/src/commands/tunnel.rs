@@ -1,7 +1,6 @@
 //! `adit tunnel`: the tunnels of a relay.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use relay::dial::http::Method;
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use super::api::{Api, printable, segment};
 use crate::args::{TunnelAccessArgs, TunnelAction, TunnelCreateArgs, TunnelPortsArgs, Who};
 use crate::error::{CliError, Code};
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, print};
 
 /// # Errors
 /// The relay cannot be reached, or refuses.
@@ -23,8 +22,7 @@ pub(crate) async fn run(action: TunnelAction, output: &Output) -> Result<(), Cli
         TunnelAction::Create(args) => create(args, output).await,
         TunnelAction::Delete(args) => {
             Api::new(&args.api)?.ask(Method::DELETE, &path(&args.tunnel), None).await?;
-            output.event(&Event::Done { what: format!("deleted {}", args.tunnel) });
-            Ok(())
+            output.result(&Event::Done { what: format!("deleted {}", args.tunnel) })
         }
         TunnelAction::Ports(args) => ports(args, output).await,
         TunnelAction::Access(args) => access(args, output).await,
@@ -37,7 +35,7 @@ async fn list(api: &Api, output: &Output) -> Result<(), CliError> {
     let tunnels: Vec<&Value> = regions.iter().flat_map(|region| items(region, "value")).collect();
     if output.is_json() {
         for tunnel in tunnels {
-            output.event(&Event::Tunnel { tunnel });
+            output.result(&Event::Tunnel { tunnel })?;
         }
         return Ok(());
     }
@@ -119,7 +117,7 @@ async fn ports(args: TunnelPortsArgs, output: &Output) -> Result<(), CliError> {
 fn list_ports(answer: &Value, output: &Output) -> Result<(), CliError> {
     if output.is_json() {
         for port in items(answer, "value") {
-            output.event(&Event::Port { port });
+            output.result(&Event::Port { port })?;
         }
         return Ok(());
     }
@@ -145,8 +143,7 @@ async fn access(args: TunnelAccessArgs, output: &Output) -> Result<(), CliError>
         control = api.ask(Method::PUT, &path, Some(json!({ "entries": rules }))).await?;
     }
     if output.is_json() {
-        output.event(&Event::Access { tunnel: &args.tunnel, entries: items(&control, "entries") });
-        return Ok(());
+        return output.result(&Event::Access { tunnel: &args.tunnel, entries: items(&control, "entries") });
     }
     let mut text = String::new();
     for entry in items(&control, "entries") {
@@ -166,8 +163,7 @@ async fn access(args: TunnelAccessArgs, output: &Output) -> Result<(), CliError>
 
 fn show(tunnel: &Value, output: &Output) -> Result<(), CliError> {
     if output.is_json() {
-        output.event(&Event::Tunnel { tunnel });
-        return Ok(());
+        return output.result(&Event::Tunnel { tunnel });
     }
     let count =
         |name| tunnel.get("status").and_then(|status| status.get(name)).and_then(Value::as_u64).unwrap_or(0);
@@ -234,14 +230,6 @@ pub(crate) fn random_id() -> Result<String, CliError> {
     random.fill(&mut bytes).map_err(|_| CliError::new(Code::Internal, "the system gives no randomness"))?;
     let letter = |byte: &u8| LETTERS.get(usize::from(byte & 31)).copied().map_or('x', char::from);
     Ok(bytes.iter().map(letter).collect())
-}
-
-/// Results go to stdout.
-pub(crate) fn print(text: &str) -> Result<(), CliError> {
-    std::io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| CliError::new(Code::Internal, format!("cannot write to stdout: {error}")))
 }
 
 #[cfg(test)]

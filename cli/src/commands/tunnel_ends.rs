@@ -11,10 +11,9 @@ use crate::error::{CliError, Code};
 /// How relays are reached: with the certificates of the file, if there is one, and by the proxies of the environment.
 ///
 /// # Errors
-/// The file or the environment makes no sense.
+/// The file makes no sense.
 pub(crate) fn dialer(ca_file: Option<&Path>) -> Result<Dialer, CliError> {
-    let proxies = Proxies::from_environment().map_err(|error| CliError::usage(error.to_string()))?;
-    Dialer::new(ca_file, proxies).map_err(|error| dial_error(&error, End::Host))
+    Dialer::new(ca_file, Proxies::from_environment()).map_err(|error| dial_error(&error, End::Host))
 }
 
 /// Which end asks.
@@ -31,6 +30,11 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
         End::Client => "ask whoever runs the host for a new link, or give a token with --token-file FILE",
     };
     let (code, remedy) = match error {
+        DialError::Proxy(_) => (Code::Usage, ""),
+        DialError::Authority { .. } => (
+            Code::Network,
+            "let it have one that an authority has signed, or make one with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`",
+        ),
         DialError::BadUrl(_) => (Code::Usage, "give one that begins with http:// or https://"),
         DialError::CaFile { .. } => (Code::File, ""),
         DialError::Unreachable { .. } => {
@@ -39,14 +43,15 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
         DialError::Certificate { .. } => {
             (Code::Network, "check the URL, or give the authority's certificate with --ca-file FILE")
         }
-        DialError::Refused { status: 401 | 403, .. } => (Code::Auth, token),
-        DialError::Refused { status: 404, .. } => {
-            (Code::RemoteRefused, "check the name; the tunnel may have been deleted or have expired")
+        DialError::Refused { status, detail, .. } => {
+            let remedy = match status {
+                401 | 403 => token,
+                404 => "check the name; the tunnel may have been deleted or have expired",
+                400 | 426 => "try the other --protocol",
+                _ => try_again(*status, detail),
+            };
+            (code_of(*status), remedy)
         }
-        DialError::Refused { status: 400 | 426, .. } => (Code::RemoteRefused, "try the other --protocol"),
-        DialError::Refused { status: 503, detail, .. } if detail.contains("try again") => (Code::Network, ""),
-        DialError::Refused { status: 408 | 429 | 500.., .. } => (Code::Network, "try again in a moment"),
-        DialError::Refused { .. } => (Code::RemoteRefused, ""),
         DialError::NoRelay { .. } => {
             (Code::Protocol, "check the URL, also whether it has to begin with http:// or with https://")
         }
@@ -54,6 +59,23 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
     };
     let separator = if remedy.is_empty() { "" } else { "; " };
     CliError::new(code, format!("{error}{separator}{remedy}"))
+}
+
+/// What the status of a refusal comes to, whatever was asked for.
+pub(crate) fn code_of(status: u16) -> Code {
+    match status {
+        401 | 403 => Code::Auth,
+        408 | 425 | 429 | 500.. => Code::Network,
+        _ => Code::RemoteRefused,
+    }
+}
+
+/// What to do about a refusal that may not last, unless it says so itself.
+pub(crate) fn try_again(status: u16, detail: &str) -> &'static str {
+    match code_of(status) {
+        Code::Network if !detail.contains("try again") => "try again in a moment",
+        _ => "",
+    }
 }
 
 impl From<RelayProtocol> for Protocol {

@@ -47,7 +47,9 @@ impl Home {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
         command.args(arguments).env("HOME", self.0.path()).kill_on_drop(true);
-        for name in ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "XDG_DATA_HOME"] {
+        for name in
+            ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "XDG_DATA_HOME", "ADIT_RELAY", "ADIT_TOKEN"]
+        {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -71,9 +73,7 @@ impl Home {
     pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied());
-        let mut child = command.arg("--json").stderr(Stdio::inherit()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Running { child, lines }
+        Running::of(command.arg("--json").stderr(Stdio::inherit()).spawn().unwrap())
     }
 
     /// A server that knows the user `ada` by the password `secret`; and the address it listens on.
@@ -88,6 +88,12 @@ impl Home {
 }
 
 impl Running {
+    /// A command that was started some other way, with a pipe for stdout.
+    pub(crate) fn of(mut child: Child) -> Self {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
     /// The next event of this name; others are passed over.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
         loop {

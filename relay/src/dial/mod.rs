@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -82,6 +82,18 @@ pub enum DialError {
         /// What is wrong with it.
         why: String,
     },
+    /// The relay's certificate is an authority's, which no server may use for itself. Openssl makes such ones unless told
+    /// otherwise.
+    #[error(
+        "the certificate of the relay at {at} is an authority's (CA:TRUE), with which no server may show up"
+    )]
+    Authority {
+        /// The relay's address.
+        at: String,
+    },
+    /// The environment names something else than a proxy to reach the relay by.
+    #[error(transparent)]
+    Proxy(#[from] BadProxy),
     /// The relay answered, and not with a WebSocket.
     #[error("{}", refusal(*status, detail))]
     Refused {
@@ -103,6 +115,31 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// What an answer from `at` says that is not what was asked for. Relays redirect nobody and show no pages, so what does
+    /// is none, except where it keeps somebody out: a proxy before a relay may do so with a page.
+    #[must_use]
+    pub fn of_answer(at: String, status: http::StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let number = status.as_u16();
+        let is_page = header(http::header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
+        let why = match (number, header(http::header::LOCATION)) {
+            (300..400, Some(location)) => {
+                format!("it sends us on to {} ({number})", crate::printable(location))
+            }
+            (..400, _) => format!("its answer is not that of one ({number})"),
+            (400 | 404 | 405, _) if is_page => format!("it shows a web page ({number})"),
+            _ => {
+                let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+                return Self::Refused {
+                    status: number,
+                    detail: crate::printable(&problem.text()),
+                    retry_after: retry_after(headers),
+                };
+            }
+        };
+        Self::NoRelay { at, why }
+    }
+
     /// Whether another try may end better.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
@@ -235,7 +272,7 @@ impl Dialer {
     async fn connect(&self, target: &Target) -> Result<Box<dyn Transport>, DialError> {
         let unreachable =
             |at: &str, error: io::Error| DialError::Unreachable { at: at.to_owned(), why: error.to_string() };
-        let tcp = match self.proxies.for_target(target.is_tls, &target.host) {
+        let tcp = match self.proxies.for_target(target.is_tls, &target.host)? {
             None => TcpStream::connect((target.bare_host(), target.port))
                 .await
                 .map_err(|error| unreachable(&target.to_string(), error))?,
@@ -273,6 +310,12 @@ fn not_shaken(at: String, why: String, error: Option<&rustls::Error>) -> DialErr
         None => DialError::Unreachable { at, why },
         Some(rustls::Error::InvalidMessage(_)) => {
             DialError::NoRelay { at, why: "it does not speak TLS".into() }
+        }
+        // The error has no type that we could name.
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            DialError::Authority { at }
         }
         Some(_) => DialError::Certificate { at, why },
     }
@@ -322,12 +365,7 @@ fn not_upgraded(at: String, error: tungstenite::Error) -> DialError {
     match error {
         tungstenite::Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
-            let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
-            DialError::Refused {
-                status: response.status().as_u16(),
-                detail: crate::printable(&problem.detail),
-                retry_after: retry_after(response.headers()),
-            }
+            DialError::of_answer(at, response.status(), response.headers(), body)
         }
         tungstenite::Error::Io(error) => DialError::Unreachable { at, why: error.to_string() },
         // It may be about to stop.
@@ -366,11 +404,56 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[serde(default)]
 struct Problem {
     detail: String,
+    /// What is wrong with which field of the request.
+    errors: serde_json::Value,
+}
+
+impl Problem {
+    /// The detail, with the field that it is about where it does not name that itself.
+    fn text(&self) -> String {
+        match self.errors.as_object().and_then(|fields| fields.keys().next()) {
+            Some(field) if !self.detail.contains(field.as_str()) => format!("{field}: {}", self.detail),
+            _ => self.detail.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_answers_otherwise_than_a_relay_is_none() {
+        let answer = |status: u16, headers: &[(&'static str, &'static str)], body: &str| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, HeaderValue::from_static(value));
+            }
+            let status = http::StatusCode::from_u16(status).unwrap();
+            DialError::of_answer("x:1".into(), status, &map, body.as_bytes())
+        };
+        let page = [("content-type", "text/html; charset=utf-8")];
+        for error in [
+            answer(200, &page, "<html>"),
+            answer(301, &[("location", "https://x/")], ""),
+            answer(302, &[], ""),
+            answer(404, &page, "<html>"),
+        ] {
+            assert!(matches!(error, DialError::NoRelay { .. }), "{error}");
+        }
+        for (status, is_temporary) in [(401, false), (403, false), (429, true), (500, true), (503, true)] {
+            let error = answer(status, &page, "<html>");
+            assert!(matches!(error, DialError::Refused { .. }), "{error}");
+            assert_eq!(error.is_temporary(), is_temporary, "{status}");
+        }
+        let body = r#"{"title":"Bad Request","status":400,"detail":"has to be less","errors":{"expiresIn":["has to be less"]}}"#;
+        assert!(answer(400, &[], body).to_string().ends_with("(400): expiresIn: has to be less"));
+        // Whatever is in there.
+        assert!(answer(400, &[], r#"{"detail":"no","errors":[1]}"#).to_string().ends_with(": no"));
+        for odd in [r#"{"detail":1}"#, "[]", ""] {
+            assert!(matches!(answer(400, &[], odd), DialError::Refused { .. }), "{odd}");
+        }
+    }
 
     #[test]
     fn a_time_to_come_back_is_a_number_of_seconds() {

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 /// Which connections go by which proxy.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
-    plain: Option<Proxy>,
-    tls: Option<Proxy>,
+    plain: Option<Result<Proxy, BadProxy>>,
+    tls: Option<Result<Proxy, BadProxy>>,
     /// Hosts and domains that are reached without one.
     except: Vec<String>,
 }
@@ -46,37 +46,40 @@ const MAX_ANSWER: usize = 8192;
 
 impl Proxies {
     /// Those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case. `HTTP_PROXY` counts in lower case
-    /// alone, as elsewhere: a web server's CGI sets the other one.
-    ///
-    /// # Errors
-    /// [`BadProxy`].
-    pub fn from_environment() -> Result<Self, BadProxy> {
+    /// alone, as elsewhere: a web server's CGI sets the other one. What names no proxy is an error once one is needed.
+    #[must_use]
+    pub fn from_environment() -> Self {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, BadProxy> {
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let find = |names: &[&'static str]| {
             let set = names.iter().find_map(|name| {
                 variable(name).filter(|value| !value.is_empty()).map(|value| (*name, value))
             });
-            set.map(|(name, value)| Proxy::parse(&value).ok_or(BadProxy { variable: name })).transpose()
+            set.map(|(name, value)| Proxy::parse(&value).ok_or(BadProxy { variable: name }))
         };
         let all = ["all_proxy", "ALL_PROXY"];
         let except = variable("no_proxy").or_else(|| variable("NO_PROXY")).unwrap_or_default();
-        Ok(Self {
-            plain: find(&["http_proxy", all[0], all[1]])?,
-            tls: find(&["https_proxy", "HTTPS_PROXY", all[0], all[1]])?,
+        Self {
+            plain: find(&["http_proxy", all[0], all[1]]),
+            tls: find(&["https_proxy", "HTTPS_PROXY", all[0], all[1]]),
             except: except
                 .split(',')
                 .map(|name| name.trim().to_ascii_lowercase())
                 .filter(|name| !name.is_empty())
                 .collect(),
-        })
+        }
     }
 
-    pub(super) fn for_target(&self, is_tls: bool, host: &str) -> Option<&Proxy> {
+    /// # Errors
+    /// There should be one, and the variable names none.
+    pub(super) fn for_target(&self, is_tls: bool, host: &str) -> Result<Option<&Proxy>, BadProxy> {
         let proxy = if is_tls { &self.tls } else { &self.plain };
-        proxy.as_ref().filter(|_| !self.is_exempt(host))
+        match proxy {
+            Some(proxy) if !self.is_exempt(host) => proxy.as_ref().map(Some).map_err(Clone::clone),
+            _ => Ok(None),
+        }
     }
 
     /// This machine is never reached by a proxy.
@@ -97,7 +100,8 @@ impl Proxy {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         let kind = match scheme {
             "http" => Kind::Http,
-            "socks5" | "socks5h" => Kind::Socks5,
+            // The bare one is what desktops set.
+            "socks5" | "socks5h" | "socks" => Kind::Socks5,
             _ => return None,
         };
         let rest = rest.trim_end_matches('/');
@@ -247,7 +251,7 @@ fn decode(text: &str) -> Option<Zeroizing<String>> {
 mod tests {
     use super::*;
 
-    fn proxies(variables: &[(&str, &str)]) -> Result<Proxies, BadProxy> {
+    fn proxies(variables: &[(&str, &str)]) -> Proxies {
         Proxies::from_variables(|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
@@ -259,19 +263,26 @@ mod tests {
             ("https_proxy", "http://a:b%40@proxy.example:3128/"),
             ("all_proxy", "socks5://[::1]:1"),
             ("no_proxy", ".corp.example, other"),
-        ])
-        .unwrap();
-        let shown = |tls, host| set.for_target(tls, host).map(|proxy| format!("{proxy:?}"));
+        ]);
+        let shown = |tls, host| set.for_target(tls, host).unwrap().map(|proxy| format!("{proxy:?}"));
         assert_eq!(shown(true, "relay.example").as_deref(), Some("Http proxy.example:3128"));
         assert_eq!(shown(false, "relay.example").as_deref(), Some("Socks5 ::1:1"));
         for exempt in ["localhost", "127.0.0.1", "[::1]", "x.corp.example", "corp.example", "OTHER"] {
             assert_eq!(shown(true, exempt), None, "{exempt}");
         }
         assert!(shown(true, "notcorp.example").is_some());
-        assert_eq!(*set.tls.as_ref().unwrap().login.as_ref().unwrap().1, "b@");
-        assert!(proxies(&[]).unwrap().for_target(true, "x").is_none());
-        for bad in ["ftp://x", "http://", "http://x:y", "socks5://a%zz@x"] {
-            assert_eq!(proxies(&[("HTTPS_PROXY", bad)]).unwrap_err().variable, "HTTPS_PROXY", "{bad}");
+        let proxy = set.for_target(true, "relay.example").unwrap().unwrap();
+        assert_eq!(*proxy.login.as_ref().unwrap().1, "b@");
+        assert!(proxies(&[]).for_target(true, "x").unwrap().is_none());
+        for bad in ["ftp://x", "http://", "http://x:y", "socks5://a%zz@x", "https://x:1"] {
+            let set = proxies(&[("HTTPS_PROXY", bad)]);
+            assert_eq!(set.for_target(true, "x").unwrap_err().variable, "HTTPS_PROXY", "{bad}");
+            // What it is not for works all the same.
+            assert!(set.for_target(false, "x").unwrap().is_none());
+            assert!(set.for_target(true, "127.0.0.1").unwrap().is_none());
         }
+        let set = proxies(&[("all_proxy", "socks://127.0.0.1:1080/")]);
+        let proxy = set.for_target(false, "relay.example").unwrap();
+        assert_eq!(format!("{proxy:?}"), "Some(Socks5 127.0.0.1:1080)");
     }
 }

@@ -10,8 +10,9 @@ use super::key_files::KeyFiles;
 use super::prompts::{Asker, GivenPassword, MAX_PROMPTS};
 use super::terminal::Terminal;
 use crate::args::ForwardArgs;
+use crate::commands::blocking::blocking;
 use crate::commands::{password_file, paths};
-use crate::error::{CliError, Code};
+use crate::error::CliError;
 use crate::output::Output;
 
 /// What there is to log in with, as often as it takes.
@@ -99,22 +100,9 @@ async fn agent_keys(args: &ForwardArgs, output: &Output) -> Vec<Identity> {
 /// The environment variable stays where it is: to take it out is not safe while other threads may read it.
 async fn password(args: &ForwardArgs) -> Result<Option<Zeroizing<String>>, CliError> {
     if let Some(file) = args.password_file.clone() {
-        // It may be a pipe that nobody writes to, and a signal is to be heard all the same.
-        let read = tokio::task::spawn_blocking(move || password_file::read(&file)).await;
-        return read
-            .unwrap_or_else(|error| {
-                Err(CliError::new(Code::Internal, format!("cannot read the password file: {error}")))
-            })
-            .map(Some);
+        return blocking(move || password_file::read(&file)).await.map(Some);
     }
-    match std::env::var(PASSWORD_VARIABLE) {
-        Ok(password) if password.is_empty() => Ok(None),
-        Ok(password) => Ok(Some(Zeroizing::new(password))),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(CliError::usage(format!("the environment variable {PASSWORD_VARIABLE} is not UTF-8")))
-        }
-    }
+    password_file::of_environment(PASSWORD_VARIABLE)
 }
 
 const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];

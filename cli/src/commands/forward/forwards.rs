@@ -409,6 +409,10 @@ fn failure(link: &Link, error: &ForwardError) -> Failure {
 
 fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
     match error {
+        // No host has a slash in its name.
+        ForwardError::Bind { bind, source } if bind.contains('/') => {
+            CliError::bind_path(&chain(error), source)
+        }
         ForwardError::Bind { source, .. } => CliError::bind(&chain(error), source),
         ForwardError::RefusedByPeer { .. } | ForwardError::NoPort { .. } => {
             CliError::new(Code::RemoteRefused, format!("{}: {error}", link.peer))

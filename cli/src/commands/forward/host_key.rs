@@ -14,6 +14,7 @@ use ssh_core::keys::{
 use super::terminal::Terminal;
 use super::{Target, spec::joined};
 use crate::args::ForwardArgs;
+use crate::commands::blocking::blocking;
 use crate::commands::paths;
 use crate::commands::session::{self, PROVIDER};
 use crate::error::CliError;
@@ -57,7 +58,7 @@ enum Decision {
 impl Verifier {
     /// # Errors
     /// A file of known hosts cannot be read.
-    pub(super) fn new(
+    pub(super) async fn new(
         args: &ForwardArgs,
         terminal: Option<Terminal>,
         output: &Output,
@@ -70,8 +71,9 @@ impl Verifier {
             };
             // Files that were named are the only ones.
             let of_all = args.known_hosts.is_empty().then(|| PathBuf::from(GLOBAL_KNOWN_HOSTS));
+            let files: Vec<_> = own.iter().chain(&of_all).cloned().collect();
             let hosts =
-                KnownHosts::load(own.iter().chain(&of_all)).map_err(|error| CliError::file(&error))?;
+                blocking(move || KnownHosts::load(&files).map_err(|error| CliError::file(&error))).await?;
             for warning in hosts.warnings() {
                 output.warning(warning.to_string());
             }

@@ -85,7 +85,7 @@ impl Login {
         let user = args.target.user()?;
         let peer = format!("{user}@{}", args.target);
         let terminal = Terminal::find(output, args.stdio.is_some());
-        let verifier = Verifier::new(args, terminal.clone(), output)?;
+        let verifier = Verifier::new(args, terminal.clone(), output).await?;
         let mut algorithms = session::algorithms(&args.session)?;
         if verifier.may_expect(KeyKind::Ecdsa(Curve::P521)) {
             algorithms = session::with_p521(algorithms, &args.session);

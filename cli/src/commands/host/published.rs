@@ -14,6 +14,7 @@ use super::wanted::Wanted;
 use super::{Listing, Place, lifetime, rules};
 use crate::args::{ApiArgs, HostArgs, NamedPort, Who};
 use crate::commands::api::Api;
+use crate::commands::blocking::blocking;
 use crate::commands::tunnel::{items, path};
 use crate::error::{CliError, Code};
 use crate::output::Output;
@@ -27,7 +28,8 @@ pub(super) async fn prepare(
     output: &Output,
 ) -> Result<Place, CliError> {
     let relay = &wanted.api.relay;
-    let api = Api::new(&wanted.api)?;
+    let of_api = wanted.api.clone();
+    let api = blocking(move || Api::new(&of_api)).await?;
     let known = if wanted.is_named {
         match api.ask(Method::GET, &path(&wanted.id), None).await {
             Ok(tunnel) => Some(tunnel),

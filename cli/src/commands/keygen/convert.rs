@@ -1,6 +1,5 @@
 //! Writing a key in another format.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use ssh_core::keys::{Half, KeyFileError, KeyFormat, KeyFormatError, Overwrite, PublicLine};
@@ -10,7 +9,7 @@ use super::source::{Opened, Source};
 use crate::args::KeygenArgs;
 use crate::commands::password_file;
 use crate::error::{CliError, Code};
-use crate::output::Output;
+use crate::output::{Output, print};
 
 /// Writes the key of `file` as `format`, to a file or to stdout.
 pub(super) fn run(
@@ -75,8 +74,7 @@ fn private(
         Some(out) => {
             let written = opened.pair.write_file_as(out, format, passphrase, Overwrite::Refuse);
             written.map_err(|error| CliError::file(&error))?;
-            output.event(&super::event(&opened.pair.public_line(), out));
-            Ok(())
+            output.result(&super::event(&opened.pair.public_line(), out))
         }
         None => print(&opened.pair.encode(format, passphrase).map_err(refused)?),
     }
@@ -96,8 +94,7 @@ fn public(
     match &args.out {
         Some(out) => {
             line.write_file(out, format, Overwrite::Refuse).map_err(|error| CliError::file(&error))?;
-            output.event(&super::event(line, out));
-            Ok(())
+            output.result(&super::event(line, out))
         }
         None => print(&line.encode(format).map_err(|source| refused(file, source))?),
     }
@@ -105,12 +102,4 @@ fn public(
 
 fn refused(file: &Path, source: KeyFormatError) -> CliError {
     CliError::file(&KeyFileError::Format { path: file.into(), source })
-}
-
-fn print(text: &str) -> Result<(), CliError> {
-    let mut stdout = std::io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|error| CliError::new(Code::Internal, format!("cannot write to stdout: {error}")))
 }

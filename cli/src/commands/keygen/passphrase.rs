@@ -43,8 +43,7 @@ pub(super) fn change(file: &Path, args: &KeygenArgs, output: &Output) -> Result<
     };
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_bytes());
     opened.pair.replace_file(file, format, passphrase).map_err(|error| CliError::file(&error))?;
-    output.event(&super::event(&opened.pair.public_line(), file));
-    Ok(())
+    output.result(&super::event(&opened.pair.public_line(), file))
 }
 
 /// The passphrase for a key that is made. Without a terminal and a word about it, there is none.

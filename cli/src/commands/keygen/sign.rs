@@ -48,8 +48,7 @@ pub(super) fn run(args: &SignArgs, output: &Output) -> Result<(), CliError> {
     let written = CertificateLine::new(certificate, &line.comment);
     let overwrite = if args.overwrite { Overwrite::Allow } else { Overwrite::Refuse };
     written.write_file(&target, overwrite).map_err(|error| CliError::file(&error))?;
-    output.event(&event(&written.certificate, &target));
-    Ok(())
+    output.result(&event(&written.certificate, &target))
 }
 
 fn kind(args: &SignArgs) -> CertificateKind {

@@ -16,6 +16,7 @@ use relay::{Config, Relay, Server};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::log::AuditLog;
+use super::blocking::blocking;
 use super::forward::Listen;
 use super::paths;
 use crate::Ended;
@@ -40,6 +41,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliError> {
     let internal = |what: &str, error: io::Error| CliError::new(Code::Internal, format!("{what}: {error}"));
     let signal = signals::first().map_err(|error| internal("cannot listen to signals", error))?;
+    tokio::pin!(signal);
     let limits = limits(&args.limit)?;
     let data_dir = match &args.data_dir {
         Some(folder) => folder.clone(),
@@ -50,7 +52,11 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificates), Some(key)) => {
             let files = TlsFiles { certificates: certificates.clone(), key: key.clone() };
-            Some(Tls::load(files).map_err(|error| CliError::file(&error))?)
+            let load = blocking(move || Tls::load(files).map_err(|error| CliError::file(&error)));
+            Some(tokio::select! {
+                name = &mut signal => return Ok(Ended::Closed(name)),
+                tls = load => tls?,
+            })
         }
         _ => None,
     };
@@ -96,7 +102,7 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     };
     let listener = runtime.spawn(server.run());
     runtime.spawn(sweep(Arc::clone(&relay)));
-    let name = signal.await;
+    let name = (&mut signal).await;
     relay.stop_admitting();
     tokio::time::sleep(READINESS).await;
     // A refused connection is tried again after a second; a 503 after six.

@@ -39,6 +39,7 @@ use self::penalties::Penalties;
 use self::shards::Shards;
 use self::source_log::SourceLog;
 use self::users::Users;
+use super::blocking::blocking;
 use super::forward::Listen;
 use super::session::{self, FAREWELL, PROVIDER};
 use crate::Ended;
@@ -55,9 +56,9 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
     tokio::pin!(signal);
-    let listen = args.listen.listen.clone();
+    let (listen, for_warnings) = (args.listen.listen.clone(), output.clone());
     let start = async {
-        let configured = configured(args, output.clone()).await?;
+        let configured = blocking(move || configure(&args, &for_warnings)).await?;
         Ok::<_, CliError>((configured, bind(&listen).await?))
     };
     let ((server, made_key, warnings), listener) = tokio::select! {
@@ -93,15 +94,6 @@ pub(crate) async fn run(args: ServeArgs, output: &Output) -> Result<Ended, CliEr
 /// The server, the event of the host key that was made for it, if one was, and what should be better about the command line
 /// and its files.
 type Configured = (Server, Option<Event<'static>>, Vec<String>);
-
-/// As [`configure`], on another thread: a file may be a pipe that nobody writes to, and a signal is to be heard all the
-/// same.
-async fn configured(args: ServeArgs, output: Output) -> Result<Configured, CliError> {
-    let configured = tokio::task::spawn_blocking(move || configure(&args, &output)).await;
-    configured.unwrap_or_else(|error| {
-        Err(CliError::new(Code::Internal, format!("cannot read the configuration: {error}")))
-    })
-}
 
 fn configure(args: &ServeArgs, output: &Output) -> Result<Configured, CliError> {
     let mut algorithms = session::algorithms(&args.session)?;

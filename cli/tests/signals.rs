@@ -1,0 +1,101 @@
+//! A signal ends a command that waits for somebody to write to its input.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(dead_code, reason = "this file does not use everything that the helpers can do")]
+
+mod support;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use support::{Home, Running};
+
+/// Whoever starts has its signal handlers by then, on any machine that runs tests.
+const STARTED: Duration = Duration::from_secs(1);
+/// A drain takes none of it.
+const ENDED: Duration = Duration::from_secs(5);
+
+/// A pipe that nobody writes to.
+fn pipe(home: &Home, name: &str) -> String {
+    let path = home.text(name);
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
+}
+
+async fn ends(mut running: Running, signal: Signal, what: &str) {
+    tokio::time::sleep(STARTED).await;
+    running.signal(signal);
+    let ended = tokio::time::timeout(ENDED, running.exit_code()).await;
+    assert_eq!(ended.expect(what), Some(0), "{what}");
+}
+
+#[tokio::test]
+async fn a_link_that_does_not_come() {
+    let home = Home::new();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = home.command(&["connect", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        tokio::time::sleep(STARTED).await;
+        let id = i32::try_from(child.id().unwrap()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), signal).unwrap();
+        let ended = tokio::time::timeout(ENDED, child.wait()).await;
+        assert_eq!(ended.expect("it does not end").unwrap().code(), Some(0), "{signal:?}");
+        drop(stdin);
+    }
+}
+
+#[tokio::test]
+async fn files_that_do_not_come() {
+    let home = Home::new();
+    let link = "http://127.0.0.1:9/t/abc";
+    let file = pipe(&home, "pipe");
+    let key = home.write("key.pem", "");
+    let commands: [&[&str]; 6] = [
+        &["connect", link, "--allow-unpinned-host", "--token-file", &file],
+        &["host", "--ports-file", &file],
+        &["host", "3000", "--relay", "http://127.0.0.1:9", "--token-file", &file],
+        &["relay", "--listen", "127.0.0.1:0", "--tls-cert", &file, "--tls-key", &key],
+        &["forward", "ada@127.0.0.1:9", "--known-hosts", &file],
+        &["serve", "--listen", "127.0.0.1:0", "--permit-open", "any", "--authorized-keys", &file],
+    ];
+    for command in commands {
+        ends(home.start(command), Signal::TERM, command[0]).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_closed_terminal_ends_a_forward_which_leaves_nothing_behind() {
+    let home = Home::new();
+    let (_server, address) = home.serve(&[]).await;
+    let (target, socket) = (format!("ada@{address}"), home.text("socket"));
+    let (known, local) = (home.text("known_hosts"), format!("{socket}:127.0.0.1:9"));
+    let arguments = ["forward", &target, "--known-hosts", &known, "--accept-new", "-L", &local];
+    let secret = [("ADIT_PASSWORD", "secret")];
+    let mut client = home.start_with(&arguments, &secret);
+    client.event("ready").await;
+    assert!(home.path("socket").exists());
+    let mut second = home.command(&arguments);
+    let refused = second.env("ADIT_PASSWORD", "secret").output().await.unwrap();
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(6) && why.contains("remove the file"), "{why}");
+    client.signal(Signal::HUP);
+    assert_eq!(client.event("closed").await["reason"], "SIGHUP");
+    assert_eq!(client.exit_code().await, Some(0));
+    assert!(!home.path("socket").exists());
+
+    // As nohup starts it.
+    let mut command = tokio::process::Command::new("nohup");
+    command.arg(env!("CARGO_BIN_EXE_adit")).args(arguments).arg("--json").envs(secret);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut kept = Running::of(command.spawn().unwrap());
+    kept.event("ready").await;
+    kept.signal(Signal::HUP);
+    tokio::time::sleep(STARTED).await;
+    assert!(kept.child.try_wait().unwrap().is_none());
+    kept.signal(Signal::TERM);
+    assert_eq!(kept.event("closed").await["reason"], "SIGTERM");
+}
