@@ -46,7 +46,7 @@ pub(super) async fn prepare(
             id
         }
         None => {
-            wanted.make(make(&api, args, ports, wanted)).await?;
+            wanted.make(&api, make(&api, args, ports, wanted)).await?;
             wanted.id.clone()
         }
     };

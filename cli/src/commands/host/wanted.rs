@@ -1,7 +1,7 @@
 //! Which tunnel of a relay is hosted. One whose id was made up here goes with its host: nobody knows it by a name, and an
 //! owner may have only so many.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use relay::dial::http::Method;
 
 use crate::args::{ApiArgs, HostArgs};
 use crate::commands::api::Api;
+use crate::commands::blocking::blocking;
 use crate::commands::tunnel::{path, random_id};
 use crate::error::{CliError, Code};
 
@@ -24,7 +25,8 @@ pub(super) struct Wanted {
     pub(super) id: String,
     /// Whether somebody has named it, so that it is kept.
     pub(super) is_named: bool,
-    is_to_go: Cell<bool>,
+    /// By what right it was made, if it is to go with its host.
+    made_by: RefCell<Option<Api>>,
 }
 
 impl Wanted {
@@ -40,7 +42,7 @@ impl Wanted {
             Some(name) => (name.clone(), true),
             None => (random_id()?, false),
         };
-        Ok(Self { api, id, is_named, is_to_go: Cell::new(false) })
+        Ok(Self { api, id, is_named, made_by: RefCell::default() })
     }
 
     /// Seconds without a host after which the relay forgets it; the relay's own if there are none.
@@ -53,30 +55,41 @@ impl Wanted {
     ///
     /// # Errors
     /// Those of `making`.
-    pub(super) async fn make<T>(
+    pub(super) async fn make(
         &self,
-        making: impl Future<Output = Result<T, CliError>>,
-    ) -> Result<T, CliError> {
-        self.is_to_go.set(!self.is_named);
+        api: &Api,
+        making: impl Future<Output = Result<(), CliError>>,
+    ) -> Result<(), CliError> {
+        if !self.is_named {
+            self.made_by.replace(Some(api.clone()));
+        }
         making.await.inspect_err(|error| {
             if error.code != Code::Network {
-                self.is_to_go.set(false);
+                self.give_up();
             }
         })
     }
 
     /// Leaves it to the host that has it now.
     pub(super) fn give_up(&self) {
-        self.is_to_go.set(false);
+        self.made_by.replace(None);
     }
 
     /// Deletes it if it was made up and made here. What fails is left to the relay.
     pub(super) async fn delete(&self) {
-        if !self.is_to_go.replace(false) {
-            return;
-        }
-        // The token in the file may be another one by now.
-        let deleted = async { Api::new(&self.api)?.ask(Method::DELETE, &path(&self.id), None).await };
+        let Some(api) = self.made_by.take() else { return };
+        let path = path(&self.id);
+        let deleted = async {
+            match api.ask(Method::DELETE, &path, None).await {
+                // The token in the file may be another one by now.
+                Err(error) if error.code == Code::Auth => {
+                    let args = self.api.clone();
+                    let api = blocking(move || Api::new(&args)).await?;
+                    api.ask(Method::DELETE, &path, None).await
+                }
+                done => done,
+            }
+        };
         match tokio::time::timeout(PATIENCE, deleted).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the tunnel is left to its expiration"),
