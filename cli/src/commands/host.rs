@@ -150,7 +150,7 @@ async fn host(args: &HostArgs, wanted: Option<&Wanted>, output: &Output) -> Resu
         output.flush();
         // Quoted, since shells take `&` for their own.
         let quote = if link.token.is_some() { "'" } else { "" };
-        print(&format!("adit connect {quote}{}{quote}\n", *text))?;
+        print(format!("adit connect {quote}{}{quote}\n", *text))?;
     }
     let over = async {
         match args.expires {
