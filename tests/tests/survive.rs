@@ -13,7 +13,7 @@ use tests::keys::{KeyFile, KeyKind};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::peers::openssh::OpenSsh;
 use tests::peers::{
-    ClientSettings, Host, Keyring, Login, Peer, RunningClient, RunningServer, ServerSettings,
+    ClientSettings, Host, Keyring, Login, Peer, RunningClient, RunningServer, ServerSettings, USER,
 };
 use tests::process::Process;
 use tests::traffic::{Ending, Target, exchange};
@@ -346,6 +346,34 @@ async fn either_side_may_do_without() -> Outcome {
     wire.cut();
     let resumed = event(&mut client.process, "resumed").await?;
     ensure(resumed["new_session"] == true && resumed["streams_lost"] == 1, || resumed.to_string())
+}
+
+/// An OpenSSH that it is the ProxyCommand of hears of a loss by its end alone, and people by what it says.
+#[tokio::test]
+async fn a_server_that_stays_away_has_an_end_for_standard_input() -> Outcome {
+    let world = World::new().await?;
+    let server = world.serve(&[]).await?;
+    let wire = Wire::to(server.port).await?;
+    let (target, peer) =
+        (format!("127.0.0.1:{}", world.echo.port), format!("{USER}@127.0.0.1:{}", wire.port));
+    let mut command = world.adit.command(["forward", &peer, "-W", &target, "--resume-timeout", "5"]);
+    command.arg("-i").arg(&world.user_key()?.path);
+    command.args(["--host-key", &world.keys.host(KeyKind::Ed25519)?.fingerprint]);
+    let mut client = Process::spawn("adit forward -W", &mut command)?;
+    let lost = |log: &str| log.matches("the connection was lost").count();
+    for losses in 1..=2 {
+        client.say("there and back").await?;
+        let back = client.next_line(STEP).await?;
+        ensure(back.as_deref() == Some("there and back"), || format!("{back:?}"))?;
+        wire.refuse(true);
+        wire.cut();
+        client.wait_log("the loss", |log| (lost(log) == losses).then_some(())).await?;
+        wire.refuse(losses == 2);
+    }
+    let code = client.exit(STEP).await?;
+    let log = client.log();
+    ensure(code == Some(5) && log.contains("not back after 5 s"), || format!("{code:?}: {log}"))?;
+    ensure(!log.contains("attempt"), || log)
 }
 
 #[tokio::test]

@@ -230,9 +230,10 @@ async fn a_token_that_is_taken_back_ends_what_goes_on_with_it() -> Outcome {
     let host = machine.host(&with(&[&target.port.to_string(), "--tunnel", TUNNEL], &arguments)).await?;
     let mut client = machine.connect(&[&host.link]).await?;
     let mut open = client.local(target.port)?.connect().await?;
-    let token = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?.1;
+    // As the host has printed it: nobody has to find the token in it.
     let mut revoke = machine.command(&with(&["token", "revoke"], &arguments));
-    tests::process::pipe_through("adit token revoke", &mut revoke, token.into(), STEP).await?;
+    let link = format!("'{}'\n", host.link).into_bytes();
+    tests::process::pipe_through("adit token revoke", &mut revoke, link, STEP).await?;
     let code = client.process.exit(COMEBACK).await?;
     ensure(code == Some(3), || format!("adit connect ended with {code:?}"))?;
     let ended = within(STEP, "the end of the connection", async { Ok(open.read_u8().await) }).await?;
@@ -351,6 +352,134 @@ async fn a_tunnel_with_a_name_keeps_its_link() -> Outcome {
     // The token of the first link, too, is what it was.
     let client = machine.connect(&[&first_link]).await?;
     exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await
+}
+
+/// Who looks for a host by an old link finds it once its port is free again, and is not left in the dark before.
+#[tokio::test]
+async fn a_port_that_is_taken_is_said_and_not_forgotten() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let arguments = [&*target.port.to_string(), "--tunnel", "my-tunnel"];
+    let stop = async |mut process: Process| -> Outcome {
+        process.signal(Signal::TERM)?;
+        ensure(process.exit(STEP).await? == Some(0), || "the host did not end well".into())
+    };
+    let place = |link: &str| link.split("&t=").next().unwrap_or_default().to_owned();
+    let first = machine.host(&arguments).await?;
+    let old = place(&first.link);
+    let address = old.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    stop(first.process).await?;
+
+    let taken = std::net::TcpListener::bind(address)?;
+    let mut second = Process::spawn("adit host", machine.command(&["host", "--json"]).args(arguments))?;
+    let warned = event(&mut second, "warning").await?;
+    ensure(text(&warned, "message")?.contains(address), || warned.to_string())?;
+    let ready = event(&mut second, "ready").await?;
+    ensure(!text(&ready, "link")?.contains(address), || ready.to_string())?;
+    let client = machine.connect(&[text(&ready, "link")?]).await?;
+    exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::HalfClose).await?;
+    client.stop().await?;
+    stop(second).await?;
+
+    drop(taken);
+    let third = machine.host(&arguments).await?;
+    ensure(place(&third.link) == old, || format!("{} is not {old}", third.link))
+}
+
+/// What a host allows lasts as long as a host says so; the rules that others have made stay, and are said where they count.
+#[tokio::test]
+async fn rules_are_their_makers() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let (port, arguments) = (target.port.to_string(), on_relay(&relay));
+    let arguments = with(&[&port, "--tunnel", TUNNEL], &arguments);
+    let rules = async || -> Outcome<Vec<String>> {
+        let shown = relay.operate(&["tunnel", "access", TUNNEL]).await?;
+        let entries = shown["entries"].as_array().cloned().unwrap_or_default();
+        Ok(entries.iter().map(|rule| format!("{} {}", rule["isDeny"] == true, rule["type"])).collect())
+    };
+    let (others, ours) = (["false \"Users\"", "true \"IPAddressRanges\""], "false \"Anonymous\"");
+    relay.operate(&["tunnel", "create", TUNNEL]).await?;
+    let theirs = ["tunnel", "access", TUNNEL, "--allow", "user:bob", "--deny", "192.0.2.0/24"];
+    relay.operate(&theirs).await?;
+    let host = machine.host(&[&arguments[..], &["--allow", "anonymous"]].concat()).await?;
+    let found = rules().await?;
+    ensure(found == [others[0], others[1], ours], || format!("with --allow: {found:?}"))?;
+    machine.connect(&[&host.link]).await?.stop().await?;
+    drop(host);
+    let host = machine.host(&arguments).await?;
+    let found = rules().await?;
+    ensure(found == others, || format!("without --allow: {found:?}"))?;
+    let (open, _) = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?;
+    let (exit, _) = machine.refused(&[open]).await?;
+    ensure(exit.code == Some(3), || format!("without a token: {exit:?}"))?;
+    drop(host);
+
+    // Said twice it is one rule.
+    for _ in 0..2 {
+        relay.operate(&["tunnel", "access", TUNNEL, "--allow", "anonymous"]).await?;
+    }
+    let mut host = Process::spawn("adit host", machine.command(&["host", "--json"]).args(&arguments))?;
+    let warned = event(&mut host, "warning").await?;
+    let message = text(&warned, "message")?;
+    ensure(message.contains("everybody") && message.contains("adit tunnel access"), || warned.to_string())?;
+    event(&mut host, "ready").await?;
+    let found = rules().await?;
+    ensure(found == [others[0], others[1], ours], || format!("by somebody else: {found:?}"))
+}
+
+/// The same without a relay of somebody else's, where all rules are the host's.
+#[tokio::test]
+async fn a_tunnel_with_a_name_is_as_private_as_it_looks() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let port = target.port.to_string();
+    let arguments = [&*port, "--tunnel", "my-tunnel", "--listen", "127.0.0.1:0"];
+    let host = machine.host(&[&arguments[..], &["--allow", "anonymous"]].concat()).await?;
+    machine.connect(&[&host.link]).await?.stop().await?;
+    drop(host);
+    let host = machine.host(&arguments).await?;
+    let (open, _) = host.link.split_once("&t=").ok_or_else(|| Failure::new("no token in the link"))?;
+    let (exit, _) = machine.refused(&[open]).await?;
+    ensure(exit.code == Some(3), || format!("without a token: {exit:?}"))
+}
+
+/// A tunnel that nobody has named is of no use to anybody once its host is gone.
+#[tokio::test]
+async fn a_tunnel_without_a_name_goes_with_its_host() -> Outcome {
+    const DAYS: u64 = 24 * 3600;
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let (port, operator) = (target.port.to_string(), on_relay(&relay));
+    let listed = async || -> Outcome<Vec<serde_json::Value>> {
+        let exit =
+            run_to_end(&mut machine.command(&with(&["tunnel", "list", "--json"], &operator)), STEP).await?;
+        Ok(exit.events)
+    };
+    let mut host = machine.host(&with(&[&port], &operator)).await?;
+    let tunnels = listed().await?;
+    let expires = tunnels.first().and_then(|shown| shown.pointer("/tunnel/customExpiration")?.as_u64());
+    ensure(tunnels.len() == 1 && expires.is_some_and(|seconds| seconds <= 3 * DAYS), || {
+        format!("{tunnels:?}")
+    })?;
+    host.process.signal(Signal::TERM)?;
+    ensure(host.process.exit(STEP).await? == Some(0), || "the host did not end well".into())?;
+    let tunnels = listed().await?;
+    ensure(tunnels.is_empty(), || format!("after the end: {tunnels:?}"))?;
+
+    // A start that fails half-way.
+    let token = relay.operate(&["token", "create", "--subject", "ada", "--scope", "create,manage"]).await?;
+    let file = machine.home.path().join("token");
+    std::fs::write(&file, text(&token, "token")?)?;
+    let maker = ["host", "--json", &port, "--relay", &relay.url(), "--token-file", &file.to_string_lossy()];
+    let exit = run_to_end(&mut machine.command(&maker), STEP).await?;
+    ensure(exit.code == Some(3) && relay.log().contains("\"tunnel made\""), || format!("{exit:?}"))?;
+    let tunnels = listed().await?;
+    ensure(tunnels.is_empty(), || format!("after a start that failed: {tunnels:?}"))?;
+
+    // Its name was chosen to be kept.
+    let mut host = machine.host(&with(&[&port, "--tunnel", TUNNEL], &operator)).await?;
+    host.process.signal(Signal::TERM)?;
+    ensure(host.process.exit(STEP).await? == Some(0), || "the host did not end well".into())?;
+    ensure(listed().await?.len() == 1, || "a tunnel with a name is gone".into())
 }
 
 /// A proxy that takes every name for this machine. It says how it was asked.
@@ -483,7 +612,9 @@ async fn tls_by_an_authority_of_ones_own_and_through_proxies() -> Outcome {
             format!("a host asked {asked:?}")
         })?;
     }
-    let mut command = machine.command(&["tunnel", "list", "--json", "--relay", &url]);
+    // One that makes no sense counts where a proxy would be asked.
+    let by_name = format!("https://{NAME}");
+    let mut command = machine.command(&["tunnel", "list", "--json", "--relay", &by_name]);
     let exit = run_to_end(command.env("https_proxy", "ftp://127.0.0.1"), STEP).await?;
     ensure(exit.code == Some(2), || format!("{exit:?}"))
 }

@@ -68,6 +68,10 @@ pub(crate) struct ForwardArgs {
     #[arg(long, value_name = "SECS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) connect_timeout: u64,
 
+    /// With -W, give up when a lost connection is not back after this long. 300 is how long `adit serve` keeps the session
+    #[arg(long, value_name = "SECS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) resume_timeout: u64,
+
     #[command(flatten)]
     pub(crate) session: SessionArgs,
 }

@@ -23,8 +23,8 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "URL", env = RELAY_VARIABLE)]
     pub(crate) relay: Option<String>,
 
-    /// The tunnel's id or name at the relay; it is made if there is none. One is chosen unless given. Without --relay, what
-    /// has a name is kept: its links hold when it is started again
+    /// The tunnel's id or name at the relay; it is made if there is none, and stays. Unless given, an id is chosen, and the
+    /// tunnel goes with the command. Without --relay, what has a name is kept: its links hold when it is started again
     #[arg(long, value_name = "NAME")]
     pub(crate) tunnel: Option<String>,
 
@@ -36,7 +36,8 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "FILE", requires = "relay")]
     pub(crate) ca_file: Option<PathBuf>,
 
-    /// Who may connect without the token of the link: `anonymous`, user:NAME or an address range
+    /// Who may connect without the token of the link: `anonymous`, user:NAME or an address range. That holds until the
+    /// tunnel is hosted without it; rules of `adit tunnel access` stay as they are
     #[arg(long, value_name = "anonymous|user:NAME|CIDR")]
     pub(crate) allow: Vec<Who>,
 

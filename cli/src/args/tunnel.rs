@@ -20,7 +20,8 @@ pub(crate) enum TunnelAction {
     Create(TunnelCreateArgs),
     /// Delete a tunnel, and end what goes on in it
     Delete(TunnelOnlyArgs),
-    /// Show the ports of a tunnel, after adding and removing some
+    /// Show the ports that the relay lists for a tunnel, after changing that list. What a running host offers is its own
+    /// matter: `adit host --ports-file` changes it
     Ports(TunnelPortsArgs),
     /// Show who may connect to a tunnel beside the holders of tokens, after changing it
     Access(TunnelAccessArgs),
@@ -65,11 +66,11 @@ pub(crate) struct TunnelPortsArgs {
     /// The tunnel's id or name
     pub(crate) tunnel: String,
 
-    /// Offer this port too
+    /// List this port too; a host that runs offers it no sooner
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) add: Vec<u16>,
 
-    /// Offer this port no more
+    /// List this port no more; a host that runs goes on offering it
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) remove: Vec<u16>,
 

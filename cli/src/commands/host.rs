@@ -3,6 +3,8 @@
 mod embedded;
 mod ports;
 mod published;
+mod rules;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use ssh_core::keys::{Curve, KeyKind, SigningKey};
 use zeroize::Zeroizing;
 
 use self::ports::Offer;
+use self::wanted::Wanted;
 use super::api::Api;
 use super::blocking::blocking;
 use super::connect::millis;
@@ -79,6 +82,16 @@ impl Listing {
 /// # Errors
 /// The relay cannot be reached, or refuses.
 pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliError> {
+    let wanted = args.relay.as_ref().map(|relay| Wanted::new(&args, relay)).transpose()?;
+    let ended = host(&args, wanted.as_ref(), output).await;
+    if let Some(wanted) = &wanted {
+        wanted.delete().await;
+    }
+    ended
+}
+
+/// `wanted` is the tunnel of somebody's relay, if there is one.
+async fn host(args: &HostArgs, wanted: Option<&Wanted>, output: &Output) -> Result<Ended, CliError> {
     let signal = signals::first()
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
     tokio::pin!(signal);
@@ -87,21 +100,21 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         name = &mut signal => return Ok(Ended::Closed(name)),
         offer = blocking(move || Offer::load(&ports, file.as_deref())) => offer?,
     };
-    let key = host_key(&args, output)?;
+    let key = host_key(args, output)?;
     let fingerprint = key.public_key().fingerprint();
     let blob = key.public_key().to_blob();
-    let (place, dialer) = match &args.relay {
-        Some(relay) => {
+    let (place, dialer) = match wanted {
+        Some(wanted) => {
             let place = tokio::select! {
                 name = &mut signal => return Ok(Ended::Closed(name)),
-                place = published::prepare(&args, offer.now(), relay, &blob, output) => place?,
+                place = published::prepare(args, offer.now(), wanted, &blob, output) => place?,
             };
             (place, dialer(args.ca_file.as_deref())?)
         }
         None => {
             let direct =
                 Dialer::new(None, Proxies::default()).map_err(|error| dial_error(&error, End::Host))?;
-            (embedded::prepare(&args, offer.now(), &blob, output).await?, direct)
+            (embedded::prepare(args, offer.now(), &blob, output).await?, direct)
         }
     };
     let for_events = output.clone();
@@ -137,7 +150,7 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         output.flush();
         // Quoted, since shells take `&` for their own.
         let quote = if link.token.is_some() { "'" } else { "" };
-        print(&format!("adit connect {quote}{}{quote}\n", *text))?;
+        print(format!("adit connect {quote}{}{quote}\n", *text))?;
     }
     let over = async {
         match args.expires {
@@ -150,7 +163,12 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         tokio::select! {
             name = &mut signal => break Ok(Ended::Closed(name)),
             () = &mut over => break Ok(Ended::Closed("the time is over")),
-            error = host.ended() => break Err(failed(&error)),
+            error = host.ended() => {
+                if let (HostError::Replaced, Some(wanted)) = (&error, wanted) {
+                    wanted.give_up();
+                }
+                break Err(failed(&error));
+            }
             changed = offer.changed() => match changed {
                 Ok(()) => {
                     // Clients hear it from here. The relay is told for those who ask it what there is.

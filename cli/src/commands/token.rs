@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use relay::dial::http::Method;
+use relay::link::Link;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::api::{Api, printable, segment};
 use super::{session, token_file};
@@ -109,7 +111,7 @@ async fn revoke(args: TokenRevokeArgs, output: &Output) -> Result<(), CliError> 
             id.clone()
         }
         None => {
-            let token = token_file::read_stdin()?;
+            let token = of_link(token_file::read_stdin()?);
             // Whoever has nothing else may give back their own.
             let api = if api.has_token() { api } else { api.with_token(token.clone()) };
             api.ask(Method::POST, "/tokens/revoke", Some(json!({ "token": *token }))).await?;
@@ -117,6 +119,12 @@ async fn revoke(args: TokenRevokeArgs, output: &Output) -> Result<(), CliError> 
         }
     };
     output.result(&Event::Done { what: format!("revoked {id}") })
+}
+
+/// The token in a link, where somebody gives that as a host has printed it.
+fn of_link(text: Zeroizing<String>) -> Zeroizing<String> {
+    let link: Option<Link> = text.trim_matches(['\'', '"']).parse().ok();
+    link.and_then(|link| link.token).unwrap_or(text)
 }
 
 fn rfc3339(seconds: u64) -> String {

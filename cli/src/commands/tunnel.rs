@@ -81,7 +81,19 @@ async fn create(args: TunnelCreateArgs, output: &Output) -> Result<(), CliError>
 
 async fn ports(args: TunnelPortsArgs, output: &Output) -> Result<(), CliError> {
     let api = Api::new(&args.api)?;
-    let base = format!("{}/ports", path(&args.tunnel));
+    let tunnel = path(&args.tunnel);
+    let base = format!("{tunnel}/ports");
+    let shown = api.ask(Method::GET, &tunnel, None).await?;
+    let number = |port: &Value| port.get("portNumber").and_then(Value::as_u64);
+    let is_listed =
+        |wanted: u16| items(&shown, "ports").iter().any(|port| number(port) == Some(wanted.into()));
+    // Before anything is changed.
+    if let Some(missing) = args.remove.iter().find(|port| !is_listed(**port) && !args.add.contains(*port)) {
+        return Err(CliError::new(
+            Code::RemoteRefused,
+            format!("{} has no port {missing}; `adit tunnel ports {0}` shows those that it has", args.tunnel),
+        ));
+    }
     for port in &args.add {
         let body = json!({ "portNumber": port, "protocol": "auto" });
         api.ask(Method::PUT, &format!("{base}/{port}"), Some(body)).await?;
@@ -90,14 +102,27 @@ async fn ports(args: TunnelPortsArgs, output: &Output) -> Result<(), CliError> {
         api.ask(Method::DELETE, &format!("{base}/{port}"), None).await?;
     }
     let answer = api.ask(Method::GET, &base, None).await?;
+    list_ports(&answer, output)?;
+    let hosts = shown.pointer("/status/hostConnectionCount").and_then(Value::as_u64).unwrap_or(0);
+    if hosts > 0 && !(args.add.is_empty() && args.remove.is_empty()) {
+        output.warning(format!(
+            "{} has a host now, which offers what it offered before: this changes only what the relay lists; `adit host \
+             --ports-file FILE` lets a running host's ports be changed",
+            args.tunnel
+        ));
+    }
+    Ok(())
+}
+
+fn list_ports(answer: &Value, output: &Output) -> Result<(), CliError> {
     if output.is_json() {
-        for port in items(&answer, "value") {
+        for port in items(answer, "value") {
             output.result(&Event::Port { port })?;
         }
         return Ok(());
     }
     let mut text = String::new();
-    for port in items(&answer, "value") {
+    for port in items(answer, "value") {
         let number = port.get("portNumber").and_then(Value::as_u64).unwrap_or(0);
         let _ = writeln!(text, "{number}\t{}\t{}", word(port, "protocol"), word(port, "name"));
     }
@@ -110,8 +135,11 @@ async fn access(args: TunnelAccessArgs, output: &Output) -> Result<(), CliError>
     let mut control = api.ask(Method::GET, &path, None).await?;
     if args.clear || !args.allow.is_empty() || !args.deny.is_empty() {
         let mut rules = if args.clear { Vec::new() } else { items(&control, "entries").to_vec() };
-        rules.extend(entries(&args.allow, false));
-        rules.extend(entries(&args.deny, true));
+        for rule in entries(&args.allow, false).into_iter().chain(entries(&args.deny, true)) {
+            // Also one that a host has made for as long as it says so: from now on it stays.
+            rules.retain(|known| !is_same_rule(known, &rule));
+            rules.push(rule);
+        }
         control = api.ask(Method::PUT, &path, Some(json!({ "entries": rules }))).await?;
     }
     if output.is_json() {
@@ -162,6 +190,14 @@ pub(crate) fn entries(rules: &[Who], is_deny: bool) -> Vec<Value> {
         json!({ "type": kind, "subjects": subjects, "scopes": ["connect"], "isDeny": is_deny })
     };
     rules.iter().map(entry).collect()
+}
+
+/// Whether two rules say the same, whatever else they bear.
+pub(crate) fn is_same_rule(one: &Value, other: &Value) -> bool {
+    let is = |rule: &Value, name: &str| rule.get(name).and_then(Value::as_bool).unwrap_or(false);
+    one.get("type") == other.get("type")
+        && ["subjects", "scopes"].iter().all(|name| items(one, name) == items(other, name))
+        && ["isDeny", "isInverse"].iter().all(|name| is(one, name) == is(other, name))
 }
 
 pub(crate) fn path(tunnel: &str) -> String {

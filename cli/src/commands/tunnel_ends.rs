@@ -73,7 +73,9 @@ pub(crate) fn code_of(status: u16) -> Code {
 /// What to do about a refusal that may not last, unless it says so itself.
 pub(crate) fn try_again(status: u16, detail: &str) -> &'static str {
     match code_of(status) {
-        Code::Network if !detail.contains("try again") => "try again in a moment",
+        // A limit says what makes room: time, or something else.
+        Code::Network if detail.contains("try again") || detail.starts_with("the limit `") => "",
+        Code::Network => "try again in a moment",
         _ => "",
     }
 }
@@ -83,6 +85,22 @@ impl From<RelayProtocol> for Protocol {
         match protocol {
             RelayProtocol::V1 => Self::V1,
             RelayProtocol::V2 => Self::V2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_wait_is_advised_where_it_helps_and_is_not_said_already() {
+        for (detail, advice) in [
+            ("the limit `tunnels_per_owner` of 100 is reached; `adit tunnel delete` makes room", ""),
+            ("the limit `requests_per_minute` of 600 is reached; try again in 7 s", ""),
+            ("too many requests", "try again in a moment"),
+        ] {
+            assert_eq!(try_again(429, detail), advice, "{detail}");
         }
     }
 }

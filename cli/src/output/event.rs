@@ -180,9 +180,7 @@ impl Event<'_> {
                 | Self::Ready { .. }
                 | Self::Connected { .. }
                 | Self::HostKey { .. }
-                | Self::Disconnected { .. }
                 | Self::Reconnecting { .. }
-                | Self::Resumed { .. }
                 | Self::Closed { .. }
         )
     }

@@ -123,6 +123,12 @@ async fn on_disk<T: Send + 'static>(
     Ok(done?)
 }
 
+/// 429: `limit` is reached, and what makes room is a deed, not time.
+fn full(limit: &str, value: u32, remedy: &str) -> Problem {
+    let detail = format!("the limit `{limit}` of {value} is reached; {remedy}");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+}
+
 /// A tunnel as answers show it. Its rules name people and networks, so they are for those who may change them.
 fn shown(relay: &Relay, caller: &Caller, record: &Record) -> Tunnel {
     let mut tunnel = record.tunnel.clone();

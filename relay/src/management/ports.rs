@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -10,7 +9,7 @@ use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 
 use super::caller::RequestCaller;
-use super::{READ, on_disk, shown};
+use super::{READ, full, on_disk, shown};
 use crate::model::{List, Port};
 use crate::problem::Problem;
 use crate::relay::Relay;
@@ -108,7 +107,7 @@ pub(super) async fn delete(
 pub(super) fn check_list(relay: &Relay, ports: &[Port]) -> Result<(), Problem> {
     let limit = relay.config.limits.ports_per_tunnel;
     if ports.len() > limit as usize {
-        return Err(Problem::limited("ports_per_tunnel", limit.into(), Duration::from_secs(3600)));
+        return Err(full("ports_per_tunnel", limit, "offer fewer, or spread them over more tunnels"));
     }
     let mut numbers = HashSet::new();
     for port in ports {

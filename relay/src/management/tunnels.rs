@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::caller::RequestCaller;
-use super::{READ, on_disk, ports, shown};
+use super::{READ, full, on_disk, ports, shown};
 use crate::access::{Credential, parse_range};
 use crate::model::{AccessControl, CLUSTER, Port, Tunnel, is_tunnel_id};
 use crate::problem::Problem;
@@ -169,7 +168,7 @@ async fn create(
     let limit = relay.config.limits.tunnels_per_owner;
     let owned = relay.store.tunnels().iter().filter(|record| record.owner == owner).count();
     if owned >= limit as usize {
-        return Err(Problem::limited("tunnels_per_owner", limit.into(), TUNNELS_COME_AND_GO));
+        return Err(full("tunnels_per_owner", limit, "`adit tunnel delete` makes room"));
     }
     let now = relay.now();
     let mut tunnel = Tunnel {
@@ -310,5 +309,3 @@ const MAX_LIST: usize = 1000;
 const MAX_RULES: usize = 40;
 /// Principals or ranges of a rule.
 const MAX_SUBJECTS: usize = 100;
-/// When it is worth looking again whether there is room for another tunnel.
-const TUNNELS_COME_AND_GO: Duration = Duration::from_secs(3600);

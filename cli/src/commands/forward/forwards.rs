@@ -8,6 +8,8 @@ use std::net::TcpListener as StdListener;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::OptionFuture;
+use ssh_core::Error;
 use ssh_core::network::NetworkWatch;
 #[cfg(unix)]
 use ssh_core::services::port_forward::SocketForward;
@@ -16,7 +18,6 @@ use ssh_core::services::port_forward::{
     RemoteForward, Target,
 };
 use ssh_core::session::SessionEvent;
-use ssh_core::{Error, Session};
 use tokio::net::TcpListener;
 
 use super::login::{Link, reconnecting};
@@ -90,12 +91,13 @@ impl<'a> Forwarder<'a> {
             .on_event(move |event| report(&event, &output))
             .start();
         let is_told = Cell::new(false);
-        let watching = watch(&link.session, self.output, &is_told);
+        let patience = self.args.stdio.as_ref().map(|_| Duration::from_secs(self.args.resume_timeout));
+        let watching = watch(link, self.output, &is_told, patience);
         let ended = tokio::select! {
             biased;
             ended = self.forward(link, &forwarding) => ended,
             error = forwarding.closed() => Err(Failure::Session(error)),
-            never = watching => match never {},
+            given_up = watching => Err(Failure::Other(given_up)),
             never = roam(link) => match never {},
         };
         match ended {
@@ -301,25 +303,43 @@ async fn stdio(link: &Link, forwarding: &PortForwarding, target: &Endpoint) -> R
 }
 
 /// Tells what becomes of the session's connection, for as long as it may come back. `is_told` is whether the connection is
-/// gone and that was said.
-async fn watch(session: &Session, output: &Output, is_told: &Cell<bool>) -> Infallible {
-    let mut events = session.events();
-    while let Some(event) = events.next().await {
+/// gone and that was said. Ends once it has been gone for longer than `patience`.
+async fn watch(link: &Link, output: &Output, is_told: &Cell<bool>, patience: Option<Duration>) -> CliError {
+    let mut events = link.session.events();
+    let hopeless = OptionFuture::from(None);
+    tokio::pin!(hopeless);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            Some(()) = &mut hopeless => {
+                let waited = patience.unwrap_or_default().as_secs();
+                return CliError::new(
+                    Code::Network,
+                    format!(
+                        "lost the connection to {}: it is not back after {waited} s, when the server has given the session up; \
+                         check that the server runs and can be reached, and connect anew",
+                        link.peer
+                    ),
+                );
+            }
+        };
         match event {
-            SessionEvent::Disconnected(cause) => {
+            Some(SessionEvent::Disconnected(cause)) => {
                 is_told.set(true);
                 output.event(&Event::Disconnected { from: None, reason: cause.to_string(), resumable: true });
+                hopeless.set(patience.map(tokio::time::sleep).into());
             }
-            SessionEvent::Reconnecting { attempt, after } => reconnecting(output, attempt, after),
-            SessionEvent::Reconnected => {
+            Some(SessionEvent::Reconnecting { attempt, after }) => reconnecting(output, attempt, after),
+            Some(SessionEvent::Reconnected) => {
                 is_told.set(false);
                 output.event(&Event::Resumed { from: None, new_session: false, streams_lost: Some(0) });
+                hopeless.set(None.into());
             }
-            _ => {}
+            Some(_) => {}
+            // Its end is somebody else's matter.
+            None => return std::future::pending().await,
         }
     }
-    // Its end is somebody else's matter.
-    std::future::pending().await
 }
 
 /// Finds out early when the server is not reached any more because this machine has come to another network.

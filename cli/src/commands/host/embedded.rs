@@ -15,11 +15,11 @@ use relay::tokens::{Grant, MAX_LIFETIME};
 use relay::{Config, Relay, Server};
 use serde_json::json;
 
-use super::{Listing, Place, lifetime};
+use super::{Listing, Place, lifetime, rules};
 use crate::args::{HostArgs, NamedPort, Who};
 use crate::commands::paths;
 use crate::commands::relay::make_private_folder;
-use crate::commands::tunnel::{entries, random_id};
+use crate::commands::tunnel::{items, random_id};
 use crate::error::{CliError, Code, chain};
 use crate::output::Output;
 
@@ -51,7 +51,7 @@ pub(super) async fn prepare(
         (Some(kept), StoreError::Open(_)) => kept.unusable(&tunnel, &chain(&error)),
         _ => broken(error),
     })?;
-    let server = bind(args, &relay, kept.as_ref()).await?;
+    let (server, is_substitute) = bind(args, &relay, kept.as_ref(), output).await?;
     let bound = server.local_addr().map_err(|error| CliError::new(Code::Internal, error.to_string()))?;
     let shown =
         if bound.ip().is_unspecified() { SocketAddr::new(own_address(), bound.port()) } else { bound };
@@ -72,8 +72,10 @@ pub(super) async fn prepare(
         host_relay_uri: Some(host_url.clone()),
         client_relay_uri: Some(client_url),
     };
-    let rules: Option<AccessControl> =
-        serde_json::from_value(json!({ "entries": entries(&args.allow, false) })).ok();
+    let old = relay.store().tunnel(&tunnel).and_then(|old| old.tunnel.access_control.clone());
+    let old = serde_json::to_value(old.unwrap_or_default()).unwrap_or_default();
+    let rules = rules::with_allowed(items(&old, "entries"), &args.allow);
+    let rules: Option<AccessControl> = serde_json::from_value(json!({ "entries": rules })).ok();
     let record = Tunnel {
         tunnel_id: tunnel.clone(),
         cluster_id: CLUSTER.into(),
@@ -82,11 +84,11 @@ pub(super) async fn prepare(
         ports: ports.iter().map(shown_as).collect(),
         ..Tunnel::default()
     };
-    if let Some(kept) = &kept {
+    if let Some(kept) = kept.filter(|_| !is_substitute) {
         kept.remember_port(bound.port());
     }
     let record = Record { tunnel: record, owner: OWNER.into(), used: relay.now() };
-    // What it was the last time is what it was then.
+    // But for its rules, what it was the last time is what it was then.
     relay.store().delete(&tunnel).map_err(broken)?;
     relay.store().create(record).map_err(broken)?;
     let issue = |scope: Scope, lifetime: Duration| {
@@ -175,18 +177,33 @@ impl Kept {
     }
 }
 
-/// Listens, where it is not said otherwise on the port of the last time if that is still free.
-async fn bind(args: &HostArgs, relay: &Arc<Relay>, kept: Option<&Kept>) -> Result<Server, CliError> {
+/// Listens, where it is not said otherwise on the port of the last time; whether another had to stand in for that.
+async fn bind(
+    args: &HostArgs,
+    relay: &Arc<Relay>,
+    kept: Option<&Kept>,
+    output: &Output,
+) -> Result<(Server, bool), CliError> {
     let address = address(args).await?;
+    let mut taken = None;
     if let (None, Some(port)) = (&args.listen, kept.and_then(Kept::port)) {
-        let again = Server::bind(Arc::clone(relay), SocketAddr::new(address.ip(), port)).await;
-        if let Ok(server) = again {
-            return Ok(server);
+        let again = SocketAddr::new(address.ip(), port);
+        match Server::bind(Arc::clone(relay), again).await {
+            Ok(server) => return Ok((server, false)),
+            Err(error) => taken = Some(format!("cannot listen on {again} as the last time: {error}")),
         }
     }
-    Server::bind(Arc::clone(relay), address)
+    let server = Server::bind(Arc::clone(relay), address)
         .await
-        .map_err(|error| CliError::bind(&format!("cannot listen on {address}: {error}"), &error))
+        .map_err(|error| CliError::bind(&format!("cannot listen on {address}: {error}"), &error))?;
+    let is_substitute = taken.is_some();
+    if let Some(taken) = taken {
+        output.warning(format!(
+            "{taken}; links of before do not lead here until what uses that port is stopped and this is started again, and the \
+             new link leads here until then"
+        ));
+    }
+    Ok((server, is_substitute))
 }
 
 async fn address(args: &HostArgs) -> Result<SocketAddr, CliError> {

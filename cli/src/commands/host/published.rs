@@ -1,6 +1,5 @@
 //! A tunnel at somebody's relay: made or taken over by its management API.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +10,12 @@ use relay::dial::http::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Listing, Place, lifetime};
+use super::wanted::Wanted;
+use super::{Listing, Place, lifetime, rules};
 use crate::args::{ApiArgs, HostArgs, NamedPort, Who};
 use crate::commands::api::Api;
 use crate::commands::blocking::blocking;
-use crate::commands::tunnel::{entries, items, path, random_id};
+use crate::commands::tunnel::{items, path};
 use crate::error::{CliError, Code};
 use crate::output::Output;
 
@@ -23,32 +23,32 @@ use crate::output::Output;
 pub(super) async fn prepare(
     args: &HostArgs,
     ports: &[NamedPort],
-    relay: &str,
+    wanted: &Wanted,
     key: &[u8],
     output: &Output,
 ) -> Result<Place, CliError> {
-    let api_args = ApiArgs {
-        relay: relay.to_owned(),
-        token_file: args.token_file.as_ref().map(PathBuf::from),
-        ca_file: args.ca_file.clone(),
-    };
-    let of_api = api_args.clone();
+    let relay = &wanted.api.relay;
+    let of_api = wanted.api.clone();
     let api = blocking(move || Api::new(&of_api)).await?;
-    let known = match &args.tunnel {
-        Some(name) => match api.ask(Method::GET, &path(name), None).await {
+    let known = if wanted.is_named {
+        match api.ask(Method::GET, &path(&wanted.id), None).await {
             Ok(tunnel) => Some(tunnel),
             Err(error) if error.code == Code::RemoteRefused => None,
             Err(error) => return Err(error),
-        },
-        None => None,
+        }
+    } else {
+        None
     };
     let id = match &known {
         Some(tunnel) => {
             let id = tunnel.get("tunnelId").and_then(Value::as_str).unwrap_or_default().to_owned();
-            take_over(&api, args, ports, &id, tunnel).await?;
+            take_over(&api, args, ports, &id, tunnel, output).await?;
             id
         }
-        None => make(&api, args, ports).await?,
+        None => {
+            wanted.make(&api, make(&api, args, ports, wanted)).await?;
+            wanted.id.clone()
+        }
     };
     let endpoint = json!({
         "id": format!("{id}-relay"),
@@ -63,8 +63,8 @@ pub(super) async fn prepare(
     })?;
     let lifetime = lifetime(args);
     let host_token = host_token(&api, &id, lifetime).await?.map(|token| {
-        let id = id.clone();
-        AccessToken::renewed_by(token, move || another_host_token(api_args.clone(), id.clone(), lifetime))
+        let (api, id) = (wanted.api.clone(), id.clone());
+        AccessToken::renewed_by(token, move || another_host_token(api.clone(), id.clone(), lifetime))
     });
     let everybody = args.allow.contains(&Who::Anonymous);
     let connect_token = if everybody { None } else { token(&api, &id, "connect", lifetime).await? };
@@ -81,37 +81,44 @@ pub(super) async fn prepare(
     })
 }
 
-async fn make(api: &Api, args: &HostArgs, ports: &[NamedPort]) -> Result<String, CliError> {
-    let id = match &args.tunnel {
-        Some(id) => id.clone(),
-        None => random_id()?,
-    };
+async fn make(api: &Api, args: &HostArgs, ports: &[NamedPort], wanted: &Wanted) -> Result<(), CliError> {
     let ports: Vec<Value> = ports.iter().map(port).collect();
-    let mut body = json!({ "tunnelId": id, "ports": ports });
+    let mut body = json!({ "tunnelId": wanted.id, "ports": ports });
     if let Some(fields) = body.as_object_mut() {
-        if let Some(expires) = args.expires {
-            fields.insert("customExpiration".into(), json!(expires.0));
+        if let Some(seconds) = wanted.expiration(args) {
+            fields.insert("customExpiration".into(), json!(seconds));
         }
         if !args.allow.is_empty() {
-            fields.insert("accessControl".into(), json!({ "entries": entries(&args.allow, false) }));
+            let rules = rules::with_allowed(&[], &args.allow);
+            fields.insert("accessControl".into(), json!({ "entries": rules }));
         }
     }
-    api.ask_if(Method::PUT, &path(&id), Some(body), Some("if-none-match")).await?;
-    Ok(id)
+    api.ask_if(Method::PUT, &path(&wanted.id), Some(body), Some("if-none-match")).await?;
+    Ok(())
 }
 
-/// Makes its ports ours. Rules are changed only if some were given, for which the right to host is not enough.
+/// Makes its ports and rules ours. Rules are touched only if there is something to change, for which the right to host is
+/// not enough; who has no other does not see them either.
 async fn take_over(
     api: &Api,
     args: &HostArgs,
     ports: &[NamedPort],
     id: &str,
     tunnel: &Value,
+    output: &Output,
 ) -> Result<(), CliError> {
     change_ports(api, id, items(tunnel, "ports"), ports).await?;
-    if !args.allow.is_empty() {
-        let rules = json!({ "entries": entries(&args.allow, false) });
-        api.ask(Method::PUT, &format!("{}/access", path(id)), Some(rules)).await?;
+    let old = tunnel.get("accessControl").map_or(&[][..], |control| items(control, "entries"));
+    let rules = rules::with_allowed(old, &args.allow);
+    if rules != old {
+        let control = json!({ "entries": rules });
+        api.ask(Method::PUT, &format!("{}/access", path(id)), Some(control)).await?;
+    }
+    if args.allow.is_empty() && rules::let_everybody_in(&rules) {
+        output.warning(format!(
+            "everybody may connect to {id} without the token of the link, by a rule of the tunnel; `adit tunnel access {id}` \
+             shows its rules, and --clear takes them back"
+        ));
     }
     Ok(())
 }
