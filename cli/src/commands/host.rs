@@ -137,7 +137,7 @@ pub(crate) async fn run(args: HostArgs, output: &Output) -> Result<Ended, CliErr
         output.flush();
         // Quoted, since shells take `&` for their own.
         let quote = if link.token.is_some() { "'" } else { "" };
-        print(&format!("adit connect {quote}{}{quote}\n", *text))?;
+        print(format!("adit connect {quote}{}{quote}\n", *text))?;
     }
     let over = async {
         match args.expires {
