@@ -10,6 +10,7 @@ mod output;
 mod signals;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use tracing_subscriber::Layer as _;
@@ -129,8 +130,11 @@ fn start_log(verbose: u8, output: &Output, audit: Option<AuditLog>) {
     let filter = std::env::var("ADIT_LOG").unwrap_or_else(|_| by_count.into());
     let output = output.clone();
     let has_audit = audit.is_some();
+    let is_colourful =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let people = tracing_subscriber::fmt::layer()
         .with_writer(move || Log(output.clone()))
+        .with_ansi(is_colourful)
         .with_filter(tracing_subscriber::EnvFilter::new(filter))
         // What is taken down is not said twice.
         .with_filter(filter_fn(move |metadata| !has_audit || !AuditLog::takes(metadata)));

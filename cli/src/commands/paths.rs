@@ -47,14 +47,18 @@ pub(crate) fn in_ssh(name: &str) -> Option<PathBuf> {
 }
 
 /// A file that Adit keeps (XDG base directories: `$XDG_DATA_HOME`, else `~/.local/share`).
-pub(crate) fn in_data(name: &str) -> Result<PathBuf, CliError> {
+///
+/// # Errors
+/// There is nowhere to keep `what`; `instead` is the option that says where, with its value.
+pub(crate) fn in_data(name: &str, what: &str, instead: Option<&str>) -> Result<PathBuf, CliError> {
     // The specification has relative paths ignored.
     let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let data = data.or_else(|| home().map(|home| home.join(".local").join("share")));
     let data = data.ok_or_else(|| {
+        let instead = instead.map(|option| format!(", or give {option}")).unwrap_or_default();
         CliError::new(
             Code::File,
-            "there is no home directory to keep the host key in; set HOME or XDG_DATA_HOME, or give --host-key FILE",
+            format!("there is no home directory to keep {what} in; set HOME or XDG_DATA_HOME{instead}"),
         )
     })?;
     Ok(data.join("adit").join(name))

@@ -385,6 +385,11 @@ fn ready(link: &Link, output: &Output) {
 fn report(event: &ForwardEvent, output: &Output) {
     match event {
         ForwardEvent::Connection { .. } | ForwardEvent::Listening { .. } => {}
+        // Here the limit is an option.
+        event @ ForwardEvent::TooManyConnections { .. } => {
+            let message = event.to_string().replace("limit channels", "limit --max-channels");
+            output.event(&Event::Refused { message });
+        }
         event => output.event(&Event::Refused { message: event.to_string() }),
     }
 }

@@ -152,7 +152,7 @@ const PORT: &str = "port";
 impl Kept {
     /// `tunnel` is an id, and so a good name for a folder.
     fn open(tunnel: &str) -> Result<Self, CliError> {
-        let folder = paths::in_data("tunnels")?.join(tunnel);
+        let folder = paths::in_data("tunnels", "the tunnel", None)?.join(tunnel);
         make_private_folder(&folder)?;
         Ok(Self { folder })
     }

@@ -45,7 +45,7 @@ pub(crate) async fn run(args: RelayArgs, output: &Output) -> Result<Ended, CliEr
     let limits = limits(&args.limit)?;
     let data_dir = match &args.data_dir {
         Some(folder) => folder.clone(),
-        None => paths::in_data("relay")?,
+        None => paths::in_data("relay", "the relay's data", Some("--data-dir DIR"))?,
     };
     make_private_folder(&data_dir)?;
     let (token, token_file, made) = admin_token::load(&data_dir)?;

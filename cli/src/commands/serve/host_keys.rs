@@ -31,7 +31,7 @@ pub(super) fn load(files: &[PathBuf]) -> Result<(Vec<SigningKey>, Option<Event<'
 /// # Errors
 /// As for [`load`].
 pub(crate) fn load_own(name: &str, kind: KeyKind) -> Result<(SigningKey, Option<Event<'static>>), CliError> {
-    let file = paths::in_data(name)?;
+    let file = paths::in_data(name, "the host key", Some("--host-key FILE"))?;
     let (key, made) = if exists(&file) { (read(&file)?, None) } else { make(&file, kind)? };
     Ok((signing(&key, &file)?, made))
 }
