@@ -65,7 +65,7 @@ impl Output {
     /// Says what a command was run for, which ends by itself: nothing of it is left out, however slow its reader is.
     ///
     /// # Errors
-    /// As for [`print`].
+    /// As for [`print()`].
     pub(crate) fn result(&self, event: &Event<'_>) -> Result<(), CliError> {
         match self.form.line(event) {
             (Stream::Stdout, line) => {

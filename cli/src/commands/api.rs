@@ -129,7 +129,7 @@ impl Api {
             _ if detail.is_empty() => "it did not say why".into(),
             _ => detail.clone(),
         };
-        let (code, again) = (code_of(*status), try_again(*status, &detail));
+        let (code, again) = (code_of(*status, &detail), try_again(*status, &detail));
         let hint = match status {
             401 | 403 if self.token.is_none() => "; give --token-file FILE or set ADIT_TOKEN",
             404 => "; `adit tunnel list` shows those that there are",

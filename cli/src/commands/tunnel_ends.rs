@@ -50,7 +50,7 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
                 400 | 426 => "try the other --protocol",
                 _ => try_again(*status, detail),
             };
-            (code_of(*status), remedy)
+            (code_of(*status, detail), remedy)
         }
         DialError::NoRelay { .. } => {
             (Code::Protocol, "check the URL, also whether it has to begin with http:// or with https://")
@@ -62,9 +62,11 @@ pub(crate) fn dial_error(error: &DialError, end: End) -> CliError {
 }
 
 /// What the status of a refusal comes to, whatever was asked for.
-pub(crate) fn code_of(status: u16) -> Code {
+pub(crate) fn code_of(status: u16, detail: &str) -> Code {
     match status {
         401 | 403 => Code::Auth,
+        // Waiting makes no room.
+        429 if detail.starts_with("the limit `") && !detail.contains("try again") => Code::RemoteRefused,
         408 | 425 | 429 | 500.. => Code::Network,
         _ => Code::RemoteRefused,
     }
@@ -72,9 +74,8 @@ pub(crate) fn code_of(status: u16) -> Code {
 
 /// What to do about a refusal that may not last, unless it says so itself.
 pub(crate) fn try_again(status: u16, detail: &str) -> &'static str {
-    match code_of(status) {
-        // A limit says what makes room: time, or something else.
-        Code::Network if detail.contains("try again") || detail.starts_with("the limit `") => "",
+    match code_of(status, detail) {
+        Code::Network if detail.contains("try again") => "",
         Code::Network => "try again in a moment",
         _ => "",
     }
@@ -101,6 +102,8 @@ mod tests {
             ("too many requests", "try again in a moment"),
         ] {
             assert_eq!(try_again(429, detail), advice, "{detail}");
+            let is_lasting = detail.contains("makes room");
+            assert_eq!(code_of(429, detail) == Code::RemoteRefused, is_lasting, "{detail}");
         }
     }
 }
