@@ -52,7 +52,13 @@ impl Mistake {
         self.check_human(&human)
             .map_err(|failure| failure.while_doing("for people").with_log("adit", &human.log))?;
         let json = self.arguments.iter().map(String::as_str).chain(["--json"]);
-        let json = adit.run(json, LIMIT).await?;
+        let mut json = adit.run(json, LIMIT).await?;
+        if self.arguments.iter().any(|argument| argument == "-W") {
+            // Stdout is the stream's.
+            ensure(json.events.is_empty(), || format!("stdout has {:?}", json.events))?;
+            let log = std::mem::take(&mut json.log);
+            json.events = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        }
         self.check_json(&json).map_err(|failure| failure.while_doing(&format!("in JSON {:?}", json.events)))
     }
 
