@@ -75,7 +75,12 @@ async fn a_closed_terminal_ends_a_forward_which_leaves_nothing_behind() {
     let (known, local) = (home.text("known_hosts"), format!("{socket}:127.0.0.1:9"));
     let arguments = ["forward", &target, "--known-hosts", &known, "--accept-new", "-L", &local];
     let secret = [("ADIT_PASSWORD", "secret")];
-    let mut client = home.start_with(&arguments, &secret);
+    let start = |starter: &[&str]| {
+        let mut command = home.command_by(starter, &arguments);
+        Running::of(command.arg("--json").envs(secret).stderr(Stdio::null()).spawn().unwrap())
+    };
+    // These tests may run where the signal is ignored.
+    let mut client = start(&["env", "--default-signal=HUP"]);
     client.event("ready").await;
     assert!(home.path("socket").exists());
     let mut second = home.command(&arguments);
@@ -87,11 +92,7 @@ async fn a_closed_terminal_ends_a_forward_which_leaves_nothing_behind() {
     assert_eq!(client.exit_code().await, Some(0));
     assert!(!home.path("socket").exists());
 
-    // As nohup starts it.
-    let mut command = tokio::process::Command::new("nohup");
-    command.arg(env!("CARGO_BIN_EXE_adit")).args(arguments).arg("--json").envs(secret);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut kept = Running::of(command.spawn().unwrap());
+    let mut kept = start(&["nohup"]);
     kept.event("ready").await;
     kept.signal(Signal::HUP);
     tokio::time::sleep(STARTED).await;

@@ -365,18 +365,16 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 
 async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (of_task, number) = (Arc::clone(&state), {
-            let mut state = lock(&state);
-            state.next += 1;
-            state.next
-        });
+        // Held until it is on the list, on which the task notes where it leads.
+        let mut listed = lock(&state);
+        listed.next += 1;
+        let (of_task, number) = (Arc::clone(&state), listed.next);
         let task = tokio::spawn(async move {
             // A connection that breaks is what the tests are about.
             let _ = carry(stream, &of_task, number).await;
             lock(&of_task).open.remove(&number);
         });
-        lock(&state).open.entry(number).or_insert_with(|| (String::new(), task.abort_handle())).1 =
-            task.abort_handle();
+        listed.open.insert(number, (String::new(), task.abort_handle()));
     }
 }
 

@@ -104,7 +104,7 @@ async fn open(entry: Option<&Endpoint>) -> Outcome<Box<dyn Duplex>> {
     })
     .await?;
     // Both enable it behind the login and say so to nobody; on loopback that has long been done by then.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     Ok(stream)
 }
 

@@ -45,8 +45,14 @@ impl Home {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
-        command.args(arguments).env("HOME", self.0.path()).kill_on_drop(true);
+        self.command_by(&[], arguments)
+    }
+
+    /// The same, which another program becomes.
+    pub(crate) fn command_by(&self, starter: &[&str], arguments: &[&str]) -> Command {
+        let words = [starter, &[env!("CARGO_BIN_EXE_adit")], arguments].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env("HOME", self.0.path()).kill_on_drop(true);
         for name in
             ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "XDG_DATA_HOME", "ADIT_RELAY", "ADIT_TOKEN"]
         {

@@ -387,18 +387,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     is_number.then(|| Duration::from_secs(seconds.parse().unwrap_or(u64::MAX)))
 }
 
-/// An error and what is behind it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
-
 /// What the relay says about a refusal (RFC 9457).
 #[derive(Deserialize, Default)]
 #[serde(default)]

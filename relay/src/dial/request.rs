@@ -47,7 +47,7 @@ impl Dialer {
         let bad = || DialError::BadUrl(at.clone());
         let stream = self.connect(target).await?;
         let failed = |error: hyper::Error| {
-            let why = super::chain(&error);
+            let why = crate::with_causes(&error);
             if error.is_parse() {
                 DialError::NoRelay { at: at.clone(), why }
             } else {

@@ -129,7 +129,7 @@ async fn their_client_comes_back_to_us() -> Outcome {
         write_into_the_void(&wire, &mut end, &mut channel).await?;
         end.next("disconnected").await?;
         // Theirs is still taking its old connection apart.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         end.ask("reconnect", json!({})).await?;
         handed_over(&mut logins).await?;
         all_is_there(&mut end, &mut channel).await?;
@@ -183,7 +183,7 @@ async fn failures_have_their_codes() -> Outcome {
         wire.lead_to(other);
         wire.cut();
         end.next("disconnected").await?;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         end.tell("reconnect", json!({})).await?;
         end.expect("failed", json!({ "command": "reconnect", "reason": code })).await?;
     }
