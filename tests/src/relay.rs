@@ -308,6 +308,7 @@ pub struct Links {
 struct State {
     target: u16,
     hold: bool,
+    page: bool,
     next: u64,
     open: HashMap<u64, (String, AbortHandle)>,
 }
@@ -327,6 +328,11 @@ impl Links {
     /// Whether connections wait for a relay that is away, as a proxy in front of it can make them, or are reset.
     pub fn hold(&self, hold: bool) {
         lock(&self.state).hold = hold;
+    }
+
+    /// Whether new connections are answered with a web page, as a network does that wants a log-in first.
+    pub fn page(&self, page: bool) {
+        lock(&self.state).page = page;
     }
 
     fn url(&self) -> String {
@@ -394,6 +400,12 @@ async fn carry(mut near: TcpStream, state: &Mutex<State>, number: u64) -> std::i
         }
         state.target
     };
+    if lock(state).page {
+        let page =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\nConnection: close\r\n\r\n<p>";
+        near.write_all(page.as_bytes()).await?;
+        return near.shutdown().await;
+    }
     let mut far = loop {
         if let Some(far) = answering(&mut near, &mut head, target).await? {
             break far;

@@ -766,6 +766,40 @@ async fn a_file_of_ports_beside_those_of_the_command_line() -> Outcome {
     within(STEP, "the relay's list", is_gone).await
 }
 
+/// A network whose log-in page answers in the relay's place ends nobody who has been at the relay before.
+#[tokio::test]
+async fn the_page_of_a_network_on_the_way_ends_nothing() -> Outcome {
+    for protocol in ["v1", "v2"] {
+        let (machine, target) = (Machine::new().await?, Target::echo().await?);
+        let relay = TestRelay::start(&machine.adit).await?;
+        let (arguments, port) = (on_relay(&relay), target.port.to_string());
+        let words = [&port, "--tunnel", TUNNEL, "--protocol", protocol];
+        let mut host = machine.host(&with(&words, &arguments)).await?;
+        let mut client = machine.connect(&[&host.link, "--protocol", protocol]).await?;
+        let mut open = client.local(target.port)?.connect().await?;
+        open.write_all(b"x").await?;
+        within(STEP, "the first echo", async { Ok(open.read_u8().await?) }).await?;
+        relay.links.page(true);
+        for (path, process) in [("/client", &mut client.process), ("/host", &mut host.process)] {
+            ensure(relay.links.cut(path) == 1, || format!("there was no {path} to cut"))?;
+            // The second one says that the first has been answered.
+            for _ in 0..2 {
+                event(process, "reconnecting").await?;
+            }
+        }
+        relay.links.page(false);
+        event_within(COMEBACK, &mut host.process, "resumed").await?;
+        let resumed = event_within(COMEBACK, &mut client.process, "resumed").await?;
+        ensure(resumed["new_session"] == false, || format!("{protocol}: {resumed}"))?;
+        open.write_all(b"still there").await?;
+        let mut back = [0; 11];
+        let echo = within(COMEBACK, "the echo", async { Ok(open.read_exact(&mut back).await?) }).await;
+        echo.map_err(|failure| client.process.explain(host.process.explain(failure).while_doing(protocol)))?;
+        ensure(&back == b"still there", || format!("{protocol}: {back:?}"))?;
+    }
+    Ok(())
+}
+
 /// Row "relay or host half open" of the threat model: who says nothing any more is noticed, and who then goes on finds
 /// everything as it was.
 #[tokio::test]

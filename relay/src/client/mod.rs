@@ -200,6 +200,14 @@ impl From<OpenError> for ClientError {
 }
 
 impl ClientError {
+    /// Whether trying again may help who has been at the relay before.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Dial(error) => error.may_pass(),
+            error => error.is_temporary(),
+        }
+    }
+
     /// Whether trying again may help.
     fn is_temporary(&self) -> bool {
         match self {

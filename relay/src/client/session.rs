@@ -139,12 +139,12 @@ async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
             backoff.pause(|attempt, after| shared.tell(Event::Reconnecting { attempt, after })).await;
             match backoff.attempt(Link::establish(shared)).await {
                 Some(Ok(link)) => break link,
-                Some(Err(error)) if !error.is_temporary() => return error,
+                Some(Err(error)) if !error.may_pass() => return error,
                 Some(Err(error)) => {
                     if let ClientError::Dial(error) = &error {
                         backoff.failed(error);
                     }
-                    tracing::debug!(%error, "the tunnel is not back yet");
+                    tracing::info!(%error, "the tunnel is not back yet");
                 }
                 None => {}
             }
@@ -216,7 +216,8 @@ impl Shared {
     async fn dial_again(&self, attempt: u32) -> Result<RelayStream, ConnectError> {
         self.dial().await.map_err(|error| {
             let shown = Error::from(std::io::Error::other(error.to_string()));
-            if error.is_temporary() {
+            if error.may_pass() {
+                tracing::info!(%error, "the tunnel is not back yet");
                 return match backoff::asked(&error, attempt) {
                     Duration::ZERO => ConnectError::Temporary(shown),
                     time => ConnectError::NotBefore(shown, time),

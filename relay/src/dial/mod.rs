@@ -149,6 +149,15 @@ impl DialError {
             _ => false,
         }
     }
+
+    /// As [`is_temporary`](Self::is_temporary), for who has reached the relay at this address before: what answers there now
+    /// as none, or with another's certificate, may be on the way, such as the log-in page of a network.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        let is_elsewhere =
+            matches!(self, Self::NoRelay { .. } | Self::Certificate { .. } | Self::Authority { .. });
+        is_elsewhere || self.is_temporary()
+    }
 }
 
 fn refusal(status: u16, detail: &str) -> String {
@@ -428,11 +437,12 @@ mod tests {
             answer(404, &page, "<html>"),
         ] {
             assert!(matches!(error, DialError::NoRelay { .. }), "{error}");
+            assert!(error.may_pass() && !error.is_temporary());
         }
         for (status, is_temporary) in [(401, false), (403, false), (429, true), (500, true), (503, true)] {
             let error = answer(status, &page, "<html>");
             assert!(matches!(error, DialError::Refused { .. }), "{error}");
-            assert_eq!(error.is_temporary(), is_temporary, "{status}");
+            assert_eq!((error.is_temporary(), error.may_pass()), (is_temporary, is_temporary), "{status}");
         }
         let body = r#"{"title":"Bad Request","status":400,"detail":"has to be less","errors":{"expiresIn":["has to be less"]}}"#;
         assert!(answer(400, &[], body).to_string().ends_with("(400): expiresIn: has to be less"));

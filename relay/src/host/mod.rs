@@ -291,12 +291,12 @@ async fn serve_on(shared: &Arc<Shared>, first: Leg) -> HostError {
             backoff.pause(|attempt, after| shared.tell(Event::Reconnecting { attempt, after })).await;
             match backoff.attempt(shared.open()).await {
                 Some(Ok(leg)) => break leg,
-                Some(Err(HostError::Dial(error))) if !error.is_temporary() => return error.into(),
+                Some(Err(HostError::Dial(error))) if !error.may_pass() => return error.into(),
                 Some(Err(error)) => {
                     if let HostError::Dial(error) = &error {
                         backoff.failed(error);
                     }
-                    tracing::debug!(%error, "the relay is not back yet");
+                    tracing::info!(%error, "the relay is not back yet");
                 }
                 None => {}
             }

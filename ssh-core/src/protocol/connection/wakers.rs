@@ -36,23 +36,35 @@ impl<'a> From<&'a mut Context<'_>> for Waiter<'a> {
 /// All who wait for one thing. There are no more of them than the application has, and the list keeps its room, so that
 /// waiting allocates nothing in the long run.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters(Vec<(u64, Waker)>);
+#[expect(clippy::box_collection, reason = "a channel has four lists, most of which nobody ever waits on")]
+pub(crate) struct Waiters(Option<Box<Vec<(u64, Waker)>>>);
 
 impl Waiters {
     pub(crate) fn wait(&mut self, waiter: Waiter<'_>) {
-        match self.0.iter_mut().find(|(number, _)| *number == waiter.number) {
+        // Mostly there is one.
+        let list = self.0.get_or_insert_with(|| Box::new(Vec::with_capacity(1)));
+        match list.iter_mut().find(|(number, _)| *number == waiter.number) {
             Some((_, waker)) => waker.clone_from(waiter.waker),
-            None => self.0.push((waiter.number, waiter.waker.clone())),
+            None => list.push((waiter.number, waiter.waker.clone())),
         }
     }
 
     pub(crate) fn wake(&mut self, wakes: &mut Vec<Waker>) {
-        wakes.extend(self.0.drain(..).map(|(_, waker)| waker));
+        if let Some(list) = &mut self.0 {
+            wakes.extend(list.drain(..).map(|(_, waker)| waker));
+        }
     }
 
     /// This one waits no more.
     pub(crate) fn leave(&mut self, number: u64) {
-        self.0.retain(|(other, _)| *other != number);
+        if let Some(list) = &mut self.0 {
+            list.retain(|(other, _)| *other != number);
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |list| list.len())
     }
 }
 
@@ -75,9 +87,9 @@ mod tests {
             waiters.wait(Waiter::numbered(&cx, number));
         }
         waiters.wait(Waiter::from(&cx));
-        assert_eq!(waiters.0.len(), 100);
+        assert_eq!(waiters.len(), 100);
         (0..100).filter(|number| number % 3 == 0).for_each(|number| waiters.leave(number));
         waiters.wake(&mut wakes);
-        assert_eq!((wakes.len(), waiters.0.len()), (66, 0));
+        assert_eq!((wakes.len(), waiters.len()), (66, 0));
     }
 }
