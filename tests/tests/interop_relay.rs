@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::adit::Adit;
-use tests::endpoint::{Endpoint, connect, listen};
+use tests::endpoint::{Endpoint, connect, reserve_port};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::peers::dev_tunnels::DevTunnels;
 use tests::relay::{SdkEnd, TUNNEL, TestRelay};
@@ -50,7 +50,9 @@ async fn http_get(local: u16) -> Outcome {
 
 /// A web server for a request a connection.
 async fn web_server() -> Outcome<(u16, tokio::task::AbortHandle)> {
-    let (listener, port) = listen().await?;
+    // The SDK's client listens at the next number.
+    let port = reserve_port().await?;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     let task = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = Vec::new();

@@ -688,7 +688,8 @@ async fn a_taken_port(protocol: &str) -> Outcome {
     std::fs::write(&file, format!("{}\n", one.port))?;
     let host =
         machine.host(&["--ports-file", &name, "--listen", "127.0.0.1:0", "--protocol", protocol]).await?;
-    let (taken, wanted) = listen().await?;
+    let wanted = reserve_port().await?;
+    let taken = tokio::net::TcpListener::bind(("127.0.0.1", wanted)).await?;
     let pair = format!("{wanted}:{}", two.port);
     let mut client = machine.connect(&[&host.link, "-p", &pair, "--protocol", protocol]).await?;
     let mut open = client.local(one.port)?.connect().await?;
