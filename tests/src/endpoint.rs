@@ -1,12 +1,12 @@
 //! Where a forward listens, and how to get to it.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 
 use crate::outcome::{Failure, Outcome, STEP, within};
 
@@ -60,6 +60,20 @@ pub async fn listen() -> Outcome<(TcpListener, u16)> {
     Ok((listener, port))
 }
 
+/// A listener on a loopback port that no program takes by chance, and that port: see [`reserve_port`].
+///
+/// # Errors
+/// When none is free.
+pub async fn listen_on_reserved() -> Outcome<(TcpListener, u16)> {
+    loop {
+        let port = reserve_port().await?;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            listener => return Ok((listener?, port)),
+        }
+    }
+}
+
 /// A port that was free a moment ago, for programs that can neither be given a socket nor choose a port.
 ///
 /// Both loopback addresses have it free, and the next ones are nobody's of this process: the SDK's client tries those.
@@ -78,8 +92,8 @@ pub async fn reserve_port() -> Outcome<u16> {
     for _ in 0..COUNT {
         let next = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
         let port = FIRST + (start + next) % COUNT * STEP;
-        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-        let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await;
+        let v4 = probe(TcpSocket::new_v4(), (Ipv4Addr::LOCALHOST, port).into());
+        let v6 = probe(TcpSocket::new_v6(), (Ipv6Addr::LOCALHOST, port).into());
         // There may be no IPv6 here.
         let taken = v6.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
         if v4.is_ok() && !taken {
@@ -87,4 +101,12 @@ pub async fn reserve_port() -> Outcome<u16> {
         }
     }
     Err(Failure::new("no free port"))
+}
+
+/// Binds and does not listen. A program that another thread starts at this moment has a copy of the socket until it runs:
+/// one that listened would keep the port from whoever it is for.
+fn probe(socket: io::Result<TcpSocket>, address: SocketAddr) -> io::Result<()> {
+    let socket = socket?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use crate::endpoint::{Duplex, reserve_port};
+use crate::endpoint::{Duplex, listen_on_reserved};
 use crate::outcome::{Outcome, ensure};
 
 /// Bytes written or read at once: more than an SSH packet carries, so that packets are cut on both sides.
@@ -62,8 +62,7 @@ impl Target {
         F: Future<Output = std::io::Result<()>> + Send + 'static,
     {
         // Peers that listen at the number of their target, or near it, are to find it free.
-        let port = reserve_port().await?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let (listener, port) = listen_on_reserved().await?;
         let task = tokio::spawn(accept_all(listener, serve)).abort_handle();
         Ok(Self { port, task })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::adit::Adit;
-use tests::endpoint::{Endpoint, connect, reserve_port};
+use tests::endpoint::{Endpoint, connect, listen_on_reserved};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::peers::dev_tunnels::DevTunnels;
 use tests::relay::{SdkEnd, TUNNEL, TestRelay};
@@ -51,8 +51,7 @@ async fn http_get(local: u16) -> Outcome {
 /// A web server for a request a connection.
 async fn web_server() -> Outcome<(u16, tokio::task::AbortHandle)> {
     // The SDK's client listens at the next number.
-    let port = reserve_port().await?;
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+    let (listener, port) = listen_on_reserved().await?;
     let task = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = Vec::new();
@@ -163,13 +162,14 @@ async fn a_client_of_v2_comes_back() -> Outcome {
     let mut host = relay.host(&sdk, Some(2), false, target.port).await?;
     let mut client = relay.client(&sdk, Some(2), false, target.port).await?;
     for path in ["/client", "/host"] {
-        ensure(relay.links.cut(path) == 1, || format!("there was no {path} to cut"))?;
-        if path == "/client" {
-            client.status("connected", COMEBACK).await?;
-        } else {
-            host.status("connected", COMEBACK).await?;
+        let cut = relay.links.cut(path);
+        ensure(cut == 1, || format!("{cut} links to {path} were cut"))?;
+        let again = if path == "/client" { &mut client } else { &mut host };
+        let mut passed = again.status("connected", COMEBACK).await.map(drop);
+        if passed.is_ok() {
+            passed = works_again(&mut client, target.port).await;
         }
-        works_again(&mut client, target.port).await?;
+        passed.map_err(|failure| host.explain(client.explain(failure.while_doing(path))))?;
     }
     Ok(())
 }
@@ -313,8 +313,10 @@ async fn works_again(client: &mut SdkEnd, port: u16) -> Outcome {
     within(STEP, "a connection that works", async {
         loop {
             client.ask_ports().await?;
-            let local = Endpoint::Tcp(client.local_port(port)?);
-            let tried = async { exchange(local.connect().await?, 7, 100_000, Ending::Close).await };
+            let tried = async {
+                let local = Endpoint::Tcp(client.local_port(port)?);
+                exchange(local.connect().await?, 7, 100_000, Ending::Close).await
+            };
             if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(5), tried).await {
                 return Ok(());
             }

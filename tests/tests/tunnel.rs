@@ -3,7 +3,7 @@
 
 use rustix::process::Signal;
 use tests::adit::{event, event_within, run_to_end, text};
-use tests::endpoint::{Endpoint, connect, listen, reserve_port};
+use tests::endpoint::{Endpoint, connect, listen, listen_on_reserved, reserve_port};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::peers::dev_tunnels::DevTunnels;
 use tests::process::Process;
@@ -688,8 +688,7 @@ async fn a_taken_port(protocol: &str) -> Outcome {
     std::fs::write(&file, format!("{}\n", one.port))?;
     let host =
         machine.host(&["--ports-file", &name, "--listen", "127.0.0.1:0", "--protocol", protocol]).await?;
-    let wanted = reserve_port().await?;
-    let taken = tokio::net::TcpListener::bind(("127.0.0.1", wanted)).await?;
+    let (taken, wanted) = listen_on_reserved().await?;
     let pair = format!("{wanted}:{}", two.port);
     let mut client = machine.connect(&[&host.link, "-p", &pair, "--protocol", protocol]).await?;
     let mut open = client.local(one.port)?.connect().await?;

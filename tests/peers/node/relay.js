@@ -4,8 +4,8 @@
 // API, connect_token for the client's way in (in place of what the API gives), access for the tunnel's rules.
 //
 // Events: status, with what the SDK says of its connection; ready, with the host's tokens or the client's local port
-// of each port. Commands on stdin, a line each: `ports` tells a client's local ports again, `quit` ends
-// in order.
+// of each port. Commands on stdin, a line each: `ports` tells a client's local ports again, or none if it
+// cannot say; `quit` ends in order.
 'use strict';
 
 const { fail, say, settings, trace } = require('./common');
@@ -64,8 +64,14 @@ async function main() {
   const end = await (settings.role === 'host' ? host() : client());
   process.stdin.setEncoding('utf8');
   process.stdin.on('data', async (text) => {
-    // After a comeback a v2 client listens anew.
-    if (text.includes('ports')) say('ports', { ports: await localPorts(end) });
+    // After a comeback a v2 client listens anew; none while it is away, even if it does not know of that yet.
+    if (text.includes('ports')) {
+      const ports = await localPorts(end).catch((error) => {
+        trace('ports', 0, error.message);
+        return {};
+      });
+      say('ports', { ports });
+    }
     if (!text.includes('quit')) return;
     await end.dispose();
     process.exit(0);
