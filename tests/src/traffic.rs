@@ -1,7 +1,5 @@
 //! What is sent through a tunnel: reproducible bytes, servers that answer, and comparisons by SHA-256.
 
-use std::net::Ipv4Addr;
-
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,0 +1,65 @@
+//! The Dev Tunnels SDK at either end.
+
+use crate::everything_passes;
+use tests::adit::{event, text};
+use tests::endpoint::Endpoint;
+use tests::outcome::{Outcome, ensure};
+use tests::peers::dev_tunnels::DevTunnels;
+use tests::relay::{TUNNEL, TestRelay};
+use tests::traffic::{Ending, Target, exchange};
+use tests::tunnel::{Machine, on_relay, with};
+
+#[tokio::test]
+async fn an_sdk_client_of_our_host() -> Outcome {
+    let Some(sdk) = DevTunnels::find().await? else { return Ok(()) };
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let port = target.port.to_string();
+    for (protocol, version, e2e) in [("v1", 1, false), ("v2", 1, false), ("v2", 2, true), ("v2", 2, false)] {
+        let relay = TestRelay::start(&machine.adit).await?;
+        let arguments = on_relay(&relay);
+        let host =
+            machine.host(&with(&[&port, "--tunnel", TUNNEL, "--protocol", protocol], &arguments)).await?;
+        let client = relay.client(&sdk, Some(version), e2e, target.port).await?;
+        let local = Endpoint::Tcp(client.local_port(target.port)?);
+        let passed = everything_passes(&local, Ending::Close).await;
+        passed.map_err(|failure| host.process.explain(client.explain(failure)).while_doing(protocol))?;
+        client.quit().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn our_client_of_an_sdk_host() -> Outcome {
+    let Some(sdk) = DevTunnels::find().await? else { return Ok(()) };
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    for (version, protocol, e2e) in [(1, "v1", false), (2, "v1", false), (2, "v2", true)] {
+        let relay = TestRelay::start(&machine.adit).await?;
+        let arguments = on_relay(&relay);
+        let host = relay.host(&sdk, Some(version), e2e, target.port).await?;
+        let (exit, message) = machine.refused(&with(&[TUNNEL, "--protocol", protocol], &arguments)).await?;
+        ensure(exit.code == Some(2) && message.contains("--allow-unpinned-host"), || format!("{exit:?}"))?;
+        let first = [TUNNEL, "--allow-unpinned-host", "--protocol", protocol];
+        let client = machine.connect(&with(&first, &arguments)).await?;
+        let passed = everything_passes(&client.local(target.port)?, Ending::Close).await;
+        passed.map_err(|failure| client.process.explain(host.explain(failure)).while_doing(protocol))?;
+        client.stop().await?;
+        host.quit().await?;
+    }
+    Ok(())
+}
+
+/// The host, or a relay that takes the wish out, does without encryption: nothing is sent that way.
+#[tokio::test]
+async fn stripped_encryption_of_the_second_version_is_not_given_in_to() -> Outcome {
+    let Some(sdk) = DevTunnels::find().await? else { return Ok(()) };
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    let arguments = on_relay(&relay);
+    let _host = relay.host(&sdk, Some(2), false, target.port).await?;
+    let first = [TUNNEL, "--allow-unpinned-host", "--protocol", "v2"];
+    let mut client = machine.connect(&with(&first, &arguments)).await?;
+    let sent = exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::Close).await;
+    ensure(sent.is_err(), || "bytes passed without encryption".into())?;
+    let refused = event(&mut client.process, "refused").await?;
+    ensure(text(&refused, "message")?.contains("end-to-end encryption"), || refused.to_string())
+}
