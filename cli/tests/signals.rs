@@ -6,14 +6,19 @@
 
 mod support;
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use rustix::process::Signal;
 use support::{Home, Running};
 
-/// Whoever starts has its signal handlers by then, on any machine that runs tests.
-const STARTED: Duration = Duration::from_secs(1);
+/// For a program to be where it waits, or to end where it is not to.
+const SETTLED: Duration = Duration::from_millis(500);
+/// A program is started in far less.
+const STARTED: Duration = Duration::from_secs(30);
 /// A drain takes none of it.
 const ENDED: Duration = Duration::from_secs(5);
 
@@ -25,20 +30,45 @@ fn pipe(home: &Home, name: &str) -> String {
     path
 }
 
-async fn ends(mut running: Running, signal: Signal, what: &str) {
-    tokio::time::sleep(STARTED).await;
-    running.signal(signal);
-    let ended = tokio::time::timeout(ENDED, running.exit_code()).await;
-    assert_eq!(ended.expect(what), Some(0), "{what}");
+/// Waits until somebody reads from the pipe, who then has nobody else to wait for.
+async fn writer(pipe: &str) -> File {
+    let opened = async {
+        loop {
+            // A pipe without a reader refuses a writer that does not wait.
+            match File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(pipe) {
+                Ok(file) => return file,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(STARTED, opened).await.expect("nobody reads")
 }
 
+/// Waits until a program has something of its own to do when the signal comes.
+#[cfg(target_os = "linux")]
+async fn catches(id: u32, signal: Signal) {
+    let caught = async {
+        loop {
+            let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            if u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(STARTED, caught).await.expect("the signal is not caught");
+    tokio::time::sleep(SETTLED).await;
+}
+
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_link_that_does_not_come() {
     let home = Home::new();
     for signal in [Signal::INT, Signal::TERM] {
         let mut child = home.command(&["connect", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
-        tokio::time::sleep(STARTED).await;
+        catches(child.id().unwrap(), signal).await;
         let id = i32::try_from(child.id().unwrap()).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), signal).unwrap();
         let ended = tokio::time::timeout(ENDED, child.wait()).await;
@@ -62,7 +92,12 @@ async fn files_that_do_not_come() {
         &["serve", "--listen", "127.0.0.1:0", "--permit-open", "any", "--authorized-keys", &file],
     ];
     for command in commands {
-        ends(home.start(command), Signal::TERM, command[0]).await;
+        let mut running = home.start(command);
+        let writer = writer(&file).await;
+        running.signal(Signal::TERM);
+        let ended = tokio::time::timeout(ENDED, running.exit_code()).await;
+        assert_eq!(ended.expect(command[0]), Some(0), "{command:?}");
+        drop(writer);
     }
 }
 
@@ -95,7 +130,7 @@ async fn a_closed_terminal_ends_a_forward_which_leaves_nothing_behind() {
     let mut kept = start(&["nohup"]);
     kept.event("ready").await;
     kept.signal(Signal::HUP);
-    tokio::time::sleep(STARTED).await;
+    tokio::time::sleep(SETTLED).await;
     assert!(kept.child.try_wait().unwrap().is_none());
     kept.signal(Signal::TERM);
     assert_eq!(kept.event("closed").await["reason"], "SIGTERM");
