@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::time::Duration;
 
 /// How long one step (a start, a login, a connection) may take. Generous: a loaded machine is not a failure.
@@ -14,9 +15,10 @@ pub struct Failure(String);
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
-    /// A failure with this explanation.
-    pub fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
+    /// A failure with this explanation, and the place that it is from.
+    #[track_caller]
+    pub fn new(why: impl fmt::Display) -> Self {
+        Self(format!("{why} (at {})", Location::caller()))
     }
 
     /// The same failure with what was being done in front of it.
@@ -53,8 +55,9 @@ impl fmt::Debug for Failure {
 }
 
 impl<E: std::error::Error> From<E> for Failure {
+    #[track_caller]
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        Self::new(error)
     }
 }
 
@@ -62,8 +65,9 @@ impl<E: std::error::Error> From<E> for Failure {
 ///
 /// # Errors
 /// When it does not hold.
+#[track_caller]
 pub fn ensure(holds: bool, why: impl FnOnce() -> String) -> Outcome {
-    if holds { Ok(()) } else { Err(Failure(why())) }
+    if holds { Ok(()) } else { Err(Failure::new(why())) }
 }
 
 /// Waits for `future` no longer than `limit`.
@@ -75,5 +79,23 @@ pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output =
         Ok(Ok(value)) => Ok(value),
         Ok(Err(failure)) => Err(failure.while_doing(what)),
         Err(_) => Err(Failure(format!("{what}: not done after {limit:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fails() -> Outcome {
+        std::fs::read_to_string("there/is/no/such/file")?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_failure_names_the_place_that_it_is_from() {
+        for outcome in [fails(), ensure(false, || "why".to_owned()), Err(Failure::new("why"))] {
+            let text = outcome.map_err(|failure| failure.to_string()).unwrap_err();
+            assert!(text.contains("outcome.rs:"), "{text}");
+        }
     }
 }
