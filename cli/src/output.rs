@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use event::json;
-pub(crate) use event::{Event, Kind, PortEvent, quoted};
+pub(crate) use event::{Elsewhere, Event, Kind, PortEvent, quoted};
 
 use crate::error::{CliError, Code};
 use crate::lines::{self, Lines, Stream, Weight};

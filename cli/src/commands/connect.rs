@@ -21,7 +21,7 @@ use super::tunnel_ends::{End, dial_error, dialer};
 use crate::Ended;
 use crate::args::ConnectArgs;
 use crate::error::{CliError, Code, chain};
-use crate::output::{Event, Output, PortEvent};
+use crate::output::{Elsewhere, Event, Output, PortEvent};
 use crate::signals;
 
 /// A link is not longer, in bytes.
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
         .map_err(|error| CliError::new(Code::Internal, format!("cannot listen to signals: {error}")))?;
     tokio::pin!(signal);
     let is_asked = !output.is_json();
-    let Given { args, link, token, dialer } = tokio::select! {
+    let Given { args, link, token, dialer, is_beside } = tokio::select! {
         name = &mut signal => return Ok(Ended::Closed(name)),
         given = blocking(move || Given::read(args, is_asked)) => given?,
     };
@@ -79,6 +79,7 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
         ports: match (args.stdio, args.same_ports) {
             (Some(_), _) => PortPolicy::Nowhere,
             (None, true) => PortPolicy::Same(map),
+            (None, false) if is_beside => PortPolicy::Beside(map),
             (None, false) => PortPolicy::Next(map),
         },
         on_event: Arc::new(move |event| {
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: ConnectArgs, output: &Output) -> Result<Ended, Cli
                 ClientEvent::Ready { ports } => missing(&wanted, ports),
                 _ => Vec::new(),
             };
-            report(event, &wanted, &for_events);
+            report(event, &wanted, is_beside, &for_events);
             for port in missing {
                 for_events.warning(format!(
                     "the host does not offer port {port} of -p now; it is listened on once the host does"
@@ -171,6 +172,8 @@ struct Given {
     link: Link,
     token: Option<AccessToken>,
     dialer: Dialer,
+    /// Whether the host is this very user's on this machine.
+    is_beside: bool,
 }
 
 impl Given {
@@ -179,7 +182,8 @@ impl Given {
         let link = link(&args, is_asked)?;
         let token = token(&args, &link)?;
         let dialer = dialer(args.ca_file.as_deref())?;
-        Ok(Self { args, link, token, dialer })
+        let is_beside = link.host_key.is_some_and(|key| super::host::own_fingerprint() == Some(key));
+        Ok(Self { args, link, token, dialer, is_beside })
     }
 }
 
@@ -233,11 +237,15 @@ fn token_of_file(file: &Path) -> Result<AccessToken, CliError> {
 }
 
 /// `chosen` are the ports whose number here was said.
-fn report(event: ClientEvent, chosen: &[u16], output: &Output) {
+fn report(event: ClientEvent, chosen: &[u16], is_beside: bool, output: &Output) {
     let port = |Mapping { remote, local, .. }: Mapping| PortEvent {
         remote,
         local,
-        is_elsewhere: local.port() != remote && !chosen.contains(&remote),
+        elsewhere: match (local.port() != remote && !chosen.contains(&remote), is_beside) {
+            (false, _) => None,
+            (true, false) => Some(Elsewhere::Taken),
+            (true, true) => Some(Elsewhere::Beside),
+        },
     };
     match event {
         ClientEvent::HostKey { fingerprint, pinned, algorithms: (kex, cipher) } => {

@@ -13,7 +13,7 @@ use relay::dial::{Dialer, Proxies};
 use relay::host::{Config, Event as HostEvent, Host, HostError};
 use relay::link::Link;
 use relay::{AccessToken, Relay};
-use ssh_core::keys::{Curve, KeyKind, SigningKey};
+use ssh_core::keys::{Curve, Fingerprint, KeyKind, SigningKey};
 use zeroize::Zeroizing;
 
 use self::ports::Offer;
@@ -205,6 +205,11 @@ fn host_key(args: &HostArgs, output: &Output) -> Result<SigningKey, CliError> {
         output.event(&made);
     }
     Ok(key)
+}
+
+/// What a link to a host of this user on this machine has, if there has been one. It reads a file.
+pub(super) fn own_fingerprint() -> Option<Fingerprint> {
+    Some(host_keys::find_own(OWN_KEY)?.public_key().fingerprint())
 }
 
 fn report(event: HostEvent, output: &Output) {

@@ -156,9 +156,18 @@ pub(crate) enum Event<'a> {
 pub(crate) struct PortEvent {
     pub(crate) remote: u16,
     pub(crate) local: std::net::SocketAddr,
-    /// It would have been the same number, had that been free. For people: programs see it by the numbers.
+    /// Why it has not the same number, as it would have by itself. For people: programs see it by the numbers.
     #[serde(skip)]
-    pub(crate) is_elsewhere: bool,
+    pub(crate) elsewhere: Option<Elsewhere>,
+}
+
+/// Why a port is not where it would be by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// Somebody listens there.
+    Taken,
+    /// The host's own program is to listen there.
+    Beside,
 }
 
 /// Which way a forward goes.
@@ -362,10 +371,11 @@ impl fmt::Display for Event<'_> {
 impl fmt::Display for PortEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} leads to port {} of the host", self.local, self.remote)?;
-        if self.is_elsewhere {
-            write!(f, " ({} is taken here)", self.remote)?;
+        match self.elsewhere {
+            None => Ok(()),
+            Some(Elsewhere::Taken) => write!(f, " ({} is taken here)", self.remote),
+            Some(Elsewhere::Beside) => write!(f, " (the host is on this machine)"),
         }
-        Ok(())
     }
 }
 

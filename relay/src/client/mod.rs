@@ -71,6 +71,9 @@ pub enum PortPolicy {
     Next(BTreeMap<u16, u16>),
     /// The same, but a number that is taken is an error.
     Same(BTreeMap<u16, u16>),
+    /// Each on the port of this map, else on the next number that is free, for a client on its host's own machine: what
+    /// connects to a port there is to find the host's program, or nobody, and never the way back to the same port.
+    Beside(BTreeMap<u16, u16>),
     /// Nowhere: connections are opened by [`Client::open`] alone.
     Nowhere,
 }

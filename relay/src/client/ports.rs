@@ -256,13 +256,17 @@ async fn bind(
 ) -> Result<Bound, (u16, io::Error)> {
     let (map, may_differ) = match policy {
         PortPolicy::Nowhere => return Ok(None),
-        PortPolicy::Next(map) => (map, true),
+        PortPolicy::Next(map) | PortPolicy::Beside(map) => (map, true),
         PortPolicy::Same(map) => (map, false),
     };
     if let Some(local) = map.get(&port) {
         return localhost(*local).await.map(Some).map_err(|error| (*local, error));
     }
-    let mut first = match localhost(port).await {
+    let same = match policy {
+        PortPolicy::Beside(_) => Err(io::ErrorKind::AddrInUse.into()),
+        _ => localhost(port).await,
+    };
+    let mut first = match same {
         Ok(bound) => return Ok(Some(bound)),
         Err(error) if !may_differ => return Err((port, error)),
         Err(_) if !elsewhere => return Ok(None),
@@ -314,6 +318,14 @@ mod tests {
         let same = PortPolicy::Same(BTreeMap::new());
         let (failed, error) = bind(&same, port, false, &[]).await.unwrap_err();
         assert_eq!((failed, error.kind()), (port, io::ErrorKind::AddrInUse));
+        // Beside the host it is the host's, whether somebody listens there or not.
+        drop(taken);
+        let beside = PortPolicy::Beside(BTreeMap::from([(1, 0)]));
+        let (local, _sockets) = bind(&beside, port, true, &[]).await.unwrap().unwrap();
+        assert_ne!(local.port(), port);
+        assert!(bind(&beside, 1, true, &[]).await.unwrap().is_some(), "a number of the command line");
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = taken.local_addr().unwrap().port();
         // A number of the command line is meant as it stands.
         let map = BTreeMap::from([(1, port)]);
         assert_eq!(bind(&PortPolicy::Next(map), 1, true, &[]).await.unwrap_err().0, port);

@@ -29,7 +29,7 @@ async fn ports_are_where_they_are_wanted() -> Outcome {
     {
         drop(free);
         let both = machine.host(&[&port, &next.to_string(), "--listen", "127.0.0.1:0"]).await?;
-        let client = machine.connect(&[&both.link]).await?;
+        let client = Machine::new().await?.connect(&[&both.link]).await?;
         ensure(client.ports.contains(&(next, next)) && client.ports.len() == 2, || {
             format!("{:?}", client.ports)
         })?;
@@ -51,6 +51,24 @@ async fn ports_are_where_they_are_wanted() -> Outcome {
     let all = [line, sent.clone()].concat();
     let echoed = tests::process::pipe_through("adit connect - -W", &mut command, all, STEP).await?;
     ensure(echoed == sent, || format!("{} bytes came back after the link", echoed.len()))
+}
+
+/// On the host's own machine a number is the host's, even while its program is not there: a connection would come back
+/// to where it began, and so on.
+#[tokio::test]
+async fn a_port_that_nobody_serves_does_not_lead_to_itself() -> Outcome {
+    let (machine, port) = (Machine::new().await?, reserve_port().await?);
+    let host = machine.host(&[&port.to_string(), "--listen", "127.0.0.1:0"]).await?;
+    let mut client = machine.connect(&[&host.link]).await?;
+    let local = client.local(port)?;
+    ensure(client.ports.iter().all(|(_, local)| *local != port), || format!("{:?}", client.ports))?;
+    ensure(connect(port).await.is_err(), || format!("{port} is taken from the host's program"))?;
+    let mut stream = local.connect().await?;
+    let refused = within(STEP, "the end of a connection to nobody", async { Ok(stream.read_u8().await) });
+    ensure(refused.await?.is_err(), || "somebody answers".into())?;
+    let said = event(&mut client.process, "refused").await?;
+    ensure(text(&said, "message")?.contains(&port.to_string()), || said.to_string())?;
+    client.stop().await
 }
 
 /// Ports come and go with the file that lists them, for who is connected too: by the host's word, whatever the relay shows.

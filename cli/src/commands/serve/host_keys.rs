@@ -36,6 +36,12 @@ pub(crate) fn load_own(name: &str, kind: KeyKind) -> Result<(SigningKey, Option<
     Ok((signing(&key, &file)?, made))
 }
 
+/// The key that [`load_own`] has made, if it has and the key can be used.
+pub(crate) fn find_own(name: &str) -> Option<SigningKey> {
+    let file = paths::in_data(name, "the host key", None).ok().filter(|file| exists(file))?;
+    load_file(&file).ok()
+}
+
 /// The key of this file.
 ///
 /// # Errors
