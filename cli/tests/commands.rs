@@ -327,29 +327,6 @@ async fn messages_name_the_remedy() {
     assert!(exit.code == Some(6) && exit.stderr.contains("not one of this machine"), "{exit:?}");
 }
 
-/// `--password-file <(program)` is a pipe, and the program may never say anything.
-#[cfg(unix)]
-#[tokio::test]
-async fn a_signal_is_heard_while_a_file_is_a_pipe_that_nobody_writes_to() {
-    let home = Home::new();
-    let pipe = home.text("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let forward = ["forward", "ada@127.0.0.1:1", "-D", "0", "--no-agent", "--password-file", &pipe];
-    let serve = ["serve", "--listen", "127.0.0.1:0", "--permit-open", "any", "--authorized-keys", &pipe];
-    for command in [&forward[..], &serve[..]] {
-        let mut running = home.start(command);
-        let path = pipe.clone();
-        // This waits until the command has opened it to read.
-        let writer = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(path));
-        let limit = std::time::Duration::from_secs(30);
-        let held = tokio::time::timeout(limit, writer).await.unwrap().unwrap().unwrap();
-        running.signal(rustix::process::Signal::TERM);
-        assert_eq!(running.event("closed").await["reason"], "SIGTERM", "{command:?}");
-        assert_eq!(running.exit_code().await, Some(0), "{command:?}");
-        drop(held);
-    }
-}
-
 #[tokio::test]
 async fn an_ipv4_client_of_a_server_on_all_interfaces_has_an_ipv4_address() {
     let home = Home::new();

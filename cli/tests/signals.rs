@@ -83,18 +83,21 @@ async fn files_that_do_not_come() {
     let link = "http://127.0.0.1:9/t/abc";
     let file = pipe(&home, "pipe");
     let key = home.write("key.pem", "");
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 7] = [
         &["connect", link, "--allow-unpinned-host", "--token-file", &file],
         &["host", "--ports-file", &file],
         &["host", "3000", "--relay", "http://127.0.0.1:9", "--token-file", &file],
         &["relay", "--listen", "127.0.0.1:0", "--tls-cert", &file, "--tls-key", &key],
         &["forward", "ada@127.0.0.1:9", "--known-hosts", &file],
+        // As `--password-file <(program)` is one.
+        &["forward", "ada@127.0.0.1:9", "-D", "0", "--no-agent", "--password-file", &file],
         &["serve", "--listen", "127.0.0.1:0", "--permit-open", "any", "--authorized-keys", &file],
     ];
     for command in commands {
         let mut running = home.start(command);
         let writer = writer(&file).await;
         running.signal(Signal::TERM);
+        assert_eq!(running.event("closed").await["reason"], "SIGTERM", "{command:?}");
         let ended = tokio::time::timeout(ENDED, running.exit_code()).await;
         assert_eq!(ended.expect(command[0]), Some(0), "{command:?}");
         drop(writer);

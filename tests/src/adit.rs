@@ -37,6 +37,13 @@ pub struct Exit {
     pub log: String,
 }
 
+/// Takes the proxies of whoever runs the tests away: they are for other places than this machine.
+pub fn without_proxies(command: &mut Command) {
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
+}
+
 impl Adit {
     /// Finds the binary: `ADIT_BIN`, or built by cargo. Being up to date is cargo's business, so it is asked each
     /// time; a stale binary would let a broken change pass.
@@ -59,9 +66,10 @@ impl Adit {
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(arguments).env("HOME", &self.home).env("NO_COLOR", "1");
-        for name in ["ADIT_PASSWORD", "ADIT_LOG", "SSH_AUTH_SOCK", "RUST_LOG"] {
+        for name in ["ADIT_PASSWORD", "ADIT_LOG", "ADIT_RELAY", "ADIT_TOKEN", "SSH_AUTH_SOCK", "RUST_LOG"] {
             command.env_remove(name);
         }
+        without_proxies(&mut command);
         command
     }
 

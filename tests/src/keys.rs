@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-use crate::outcome::{Failure, Outcome, STEP, within};
+use crate::outcome::{Failure, Outcome, STEP, ensure, within};
 
 /// The kinds of key an SSH peer may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +95,30 @@ pub async fn fingerprint(path: &Path) -> Outcome<String> {
 /// # Errors
 /// When it cannot be started, fails or hangs.
 pub async fn output(command: &mut Command) -> Outcome<String> {
+    output_within(STEP, command).await
+}
+
+/// As [`output`], where it may take longer.
+///
+/// # Errors
+/// As for [`output`]. What it says on stderr is in them, if it hangs too.
+pub async fn output_within(limit: Duration, command: &mut Command) -> Outcome<String> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = within(STEP, &format!("running {name}"), async { Ok(command.output().await?) }).await?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(format!("{name} failed: {said}")));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let pipes = child.stdout.take().zip(child.stderr.take());
+    let (mut stdout, mut stderr) = pipes.ok_or_else(|| Failure::new("no pipes"))?;
+    let (mut given, mut said) = (Vec::new(), Vec::new());
+    let doing = format!("running {name}");
+    let ended = within(limit, &doing, async {
+        let read = async { tokio::try_join!(stdout.read_to_end(&mut given), stderr.read_to_end(&mut said)) };
+        let (status, read) = tokio::join!(child.wait(), read);
+        read?;
+        Ok(status?)
+    });
+    let ended = ended.await;
+    let said = String::from_utf8_lossy(&said);
+    let status = ended.map_err(|failure| failure.with_log(&name, &said))?;
+    ensure(status.success(), || format!("{name} failed: {said}"))?;
+    Ok(String::from_utf8_lossy(&given).into_owned())
 }

@@ -31,7 +31,7 @@ impl Failure {
     #[must_use]
     pub fn with_log(self, name: &str, log: &str) -> Self {
         /// Lines of a log worth showing: the cause is near its end.
-        const SHOWN: usize = 30;
+        const SHOWN: usize = 100;
         if log.trim().is_empty() {
             return Self(format!("{}\n    {name} logged nothing", self.0));
         }

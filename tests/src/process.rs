@@ -104,7 +104,7 @@ impl Process {
     ///
     /// # Errors
     /// When it finds nothing in time, or the program ends first.
-    pub async fn wait_log<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> Outcome<T> {
+    pub async fn wait_log<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Outcome<T> {
         let mut log = self.log.clone();
         let doing = format!("waiting for {} to log {what}", self.name);
         let found = within(STEP, &doing, async {

@@ -43,6 +43,30 @@ impl TestRelay {
         Ok(Self { adit: adit.clone(), folder, process, port, links })
     }
 
+    /// The WebSocket of a host of [`TUNNEL`] that says nothing.
+    ///
+    /// # Errors
+    /// When the relay does not take it.
+    pub async fn silent_host(&self) -> Outcome<TcpStream> {
+        let token = self.admin_token()?;
+        let mut stream = connect(self.port).await?;
+        let head = format!(
+            "GET /t/{TUNNEL}/host HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: tunnel-relay-host-v2-dev\r\nAuthorization: tunnel {token}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = Vec::new();
+        within(STEP, "an upgrade", async {
+            while !answer.ends_with(b"\r\n\r\n") {
+                answer.push(stream.read_u8().await?);
+            }
+            ensure(answer.starts_with(b"HTTP/1.1 101 "), || String::from_utf8_lossy(&answer).into_owned())
+        })
+        .await?;
+        Ok(stream)
+    }
+
     /// Ends it as a broken machine would, or by SIGTERM, and gives its exit code.
     ///
     /// # Errors
@@ -98,6 +122,21 @@ impl TestRelay {
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Waits until it has logged these words: the log comes by a pipe, after what it is about or before it.
+    ///
+    /// # Errors
+    /// When it has not in time.
+    pub async fn wait_log(&self, words: &str) -> Outcome {
+        let doing = format!("waiting for the relay to log {words:?}");
+        let waiting = within(STEP, &doing, async {
+            while !self.log().contains(words) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        });
+        waiting.await.map_err(|failure| self.process.explain(failure))
     }
 
     /// `adit` with these arguments, as the operator; gives its only event, if it has one.

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::adit::{Adit, Exit, event, port, run_to_end, text};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, reserve_port};
 #[cfg(target_os = "linux")]
 use crate::network::Station;
 use crate::outcome::{Failure, Outcome, STEP, ensure};
@@ -80,6 +80,16 @@ impl Machine {
             return station.wrap(&command);
         }
         command
+    }
+
+    /// Makes `tunnel` one that had a port before, which nobody else takes while the host is away.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn keep_port_for(&self, tunnel: &str) -> Outcome {
+        let folder = self.home.path().join("adit/tunnels").join(tunnel);
+        std::fs::create_dir_all(&folder)?;
+        Ok(std::fs::write(folder.join("port"), reserve_port().await?.to_string())?)
     }
 
     /// Starts a host, ready.

@@ -72,7 +72,8 @@ async fn both(host: Option<u8>, client: Option<u8>, e2e: bool) -> Outcome {
     let (relay, target) = (TestRelay::start(&Adit::find().await?).await?, Target::echo().await?);
     let host = relay.host(&sdk, host, e2e, target.port).await?;
     let client = relay.client(&sdk, client, e2e, target.port).await?;
-    everything_passes(&client, target.port).await?;
+    let passed = everything_passes(&client, target.port).await;
+    passed.map_err(|failure| host.explain(client.explain(failure)))?;
     client.quit().await?;
     host.quit().await
 }
@@ -110,7 +111,9 @@ async fn a_v2_client_on_a_v1_host() -> Outcome {
     let _host = relay.host(&sdk, Some(1), false, target.port).await?;
     match relay.client(&sdk, Some(2), false, target.port).await {
         Ok(_) => Err(Failure::new("a client of v2 got through to a host of v1")),
-        Err(failure) => ensure(failure.to_string().contains("400"), || format!("another failure: {failure}")),
+        Err(failure) => {
+            ensure(failure.to_string().contains(" 400"), || format!("another failure: {failure}"))
+        }
     }
 }
 
@@ -123,7 +126,8 @@ async fn a_web_server() -> Outcome {
         let host = relay.host(&sdk, Some(version), version == 2, port).await?;
         let client = relay.client(&sdk, Some(version), version == 2, port).await?;
         for _ in 0..3 {
-            http_get(client.local_port(port)?).await?;
+            let got = http_get(client.local_port(port)?).await;
+            got.map_err(|failure| host.explain(client.explain(failure)))?;
         }
         client.quit().await?;
         host.quit().await?;
@@ -143,7 +147,7 @@ async fn a_stream_of_v1_outlives_its_links() -> Outcome {
     let mut stream = connect(client.local_port(target.port)?).await?;
     round_trip(&mut stream, 1).await?;
     for (path, round) in [("/client", 2), ("/host", 3), ("/client", 4)] {
-        ensure(relay.links.cut(path) == 1, || format!("there was no {path} to cut"))?;
+        ensure(relay.links.cut(path) > 0, || format!("there was no {path} to cut"))?;
         if path == "/host" {
             host.status("connected", COMEBACK).await?;
         }
@@ -163,7 +167,7 @@ async fn a_client_of_v2_comes_back() -> Outcome {
     let mut client = relay.client(&sdk, Some(2), false, target.port).await?;
     for path in ["/client", "/host"] {
         let cut = relay.links.cut(path);
-        ensure(cut == 1, || format!("{cut} links to {path} were cut"))?;
+        ensure(cut > 0, || format!("there was no {path} to cut"))?;
         let again = if path == "/client" { &mut client } else { &mut host };
         let mut passed = again.status("connected", COMEBACK).await.map(drop);
         if passed.is_ok() {
@@ -204,12 +208,13 @@ async fn the_relay_is_told_to_stop() -> Outcome {
         let (mut relay, target) = (TestRelay::start(&Adit::find().await?).await?, Target::echo().await?);
         let mut host = relay.host(&sdk, Some(version), false, target.port).await?;
         let mut client = relay.client(&sdk, Some(version), false, target.port).await?;
-        let code = within(Duration::from_secs(8), "stopping", relay.stop(Signal::TERM)).await?;
+        let code = within(Duration::from_secs(15), "stopping", relay.stop(Signal::TERM)).await?;
         ensure(code == Some(0), || format!("v{version}: the relay ended with {code:?}"))?;
         relay.restart().await?;
         host.status("connected", COMEBACK).await?;
         client.status("connected", COMEBACK).await?;
-        works_again(&mut client, target.port).await?;
+        let passed = works_again(&mut client, target.port).await;
+        passed.map_err(|failure| host.explain(client.explain(failure)))?;
     }
     Ok(())
 }
@@ -281,11 +286,10 @@ async fn payloads_and_tokens_are_not_logged() -> Outcome {
     let mut back = [0; CANARY.len()];
     within(STEP, "the echo", async { Ok(stream.read_exact(&mut back).await.map(drop)?) }).await?;
     assert_eq!(back, CANARY);
+    for words in ["client connected", "DEBUG"] {
+        relay.wait_log(words).await?;
+    }
     let log = relay.log();
-    assert!(
-        log.contains("client connected") && log.contains("DEBUG"),
-        "the log is not what it should be:\n{log}"
-    );
     let hex: String = CANARY.iter().map(|byte| format!("{byte:02x}")).collect();
     let decimal = CANARY.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
     for secret in

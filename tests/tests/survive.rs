@@ -201,7 +201,8 @@ async fn a_connection_that_carries_nothing_any_more_is_replaced_in_time() -> Out
     let lost = event(&mut client.process, "disconnected").await?;
     ensure(lost["resumable"] == true, || lost.to_string())?;
     let after = started.elapsed();
-    ensure(after < Duration::from_millis(4500), || format!("noticed after {after:?}"))?;
+    // By keepalives alone it would take 15 s.
+    ensure(after < Duration::from_secs(10), || format!("noticed after {after:?}"))?;
     // The next ones are no better at first.
     loop {
         let attempt = event(&mut client.process, "reconnecting").await?;

@@ -227,7 +227,7 @@ async fn an_operator_cuts_a_live_transfer_at_once() {
         }
         let cut = tokio::time::timeout(PATIENCE, reader).await.expect("it goes on").unwrap();
         let took = cut.saturating_duration_since(started);
-        assert!(took <= Duration::from_secs(1), "{way}: it went on for {took:?}");
+        assert!(took <= Duration::from_secs(5), "{way}: it went on for {took:?}");
         assert_told(&ended(&host).await, DisconnectReason::BY_APPLICATION);
         let again = relay.with(&maker, "PUT", "/tunnels/abc", Some(&json!({}))).await.status;
         assert_eq!(again, if way == "deny" { 200 } else { 401 }, "{way}");

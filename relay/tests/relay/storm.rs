@@ -29,7 +29,7 @@ const OUTAGE: Duration = Duration::from_secs(2);
 /// and a debug build on a busy machine takes its time for so many key exchanges.
 const BACK: Duration = Duration::from_secs(20);
 /// One in so many of the clients, at most, tries within the same tenth of a second.
-const SPREAD: usize = 5;
+const SPREAD: usize = 3;
 
 /// What the clients did, and when.
 #[derive(Debug, Default)]

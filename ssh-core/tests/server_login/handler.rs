@@ -5,6 +5,7 @@ use std::time::Duration;
 use ssh_core::error::AuthFailure;
 use ssh_core::server::{AuthMethod, Permissions, Principal, RejectReason};
 use ssh_core::services::port_forward::{ForwardPolicy, PortForwarding};
+use tokio::sync::Notify;
 
 use super::*;
 
@@ -130,11 +131,23 @@ async fn a_decision_that_comes_too_late_is_a_refusal() {
     );
 }
 
-/// The client hangs up 200 ms after it began, long before the server has decided or has told it.
-async fn hangs_up(handler: &Handler) -> Vec<String> {
+/// Who is asked about a password says so.
+fn says_so(asked: &Arc<Notify>, attempt: &AuthAttempt<'_>) {
+    if matches!(attempt.method, AuthMethod::Password(_)) {
+        asked.notify_one();
+    }
+}
+
+/// The client hangs up once the handler is asked, long before the server has decided or has told it.
+async fn hangs_up(handler: &Handler, asked: &Notify) -> Vec<String> {
     let client = client(vec![Credential::password("x")]).build().unwrap();
     let (near, far) = tokio::io::duplex(1 << 20);
-    let client = tokio::time::timeout(Duration::from_millis(200), client::connect(near, client));
+    let client = async {
+        tokio::select! {
+            connected = client::connect(near, client) => connected.map(drop),
+            () = asked.notified() => Err(Error::Closed),
+        }
+    };
     let server = server::accept(far, server(handler, quick()).build().unwrap());
     let server = tokio::time::timeout(Duration::from_secs(10), server);
     let (client, server) = tokio::join!(client, server);
@@ -144,20 +157,34 @@ async fn hangs_up(handler: &Handler) -> Vec<String> {
 
 #[tokio::test]
 async fn who_hangs_up_before_it_hears_the_decision_is_on_record() {
-    let decides_late = Handler::new(&[Method::Password], |_| Box::pin(std::future::pending()));
+    let asked = Arc::new(Notify::new());
+    let told = Arc::clone(&asked);
+    let decides_late = Handler::new(&[Method::Password], move |attempt| {
+        says_so(&told, &attempt);
+        Box::pin(std::future::pending())
+    });
     let abandoned = "ada password refused: the client left before it was decided";
-    assert_eq!(hangs_up(&decides_late).await, [abandoned]);
-    let tells_late = Handler::at_once(&[Method::Password], |_| {
+    assert_eq!(hangs_up(&decides_late, &asked).await, [abandoned]);
+    let told = Arc::clone(&asked);
+    let tells_late = Handler::at_once(&[Method::Password], move |attempt| {
+        says_so(&told, &attempt);
         AuthDecision::Reject(RejectReason::InvalidPassword).delayed_by(Duration::from_secs(5))
     });
-    assert_eq!(hangs_up(&tells_late).await, ["ada password refused: wrong password"]);
+    assert_eq!(hangs_up(&tells_late, &asked).await, ["ada password refused: wrong password"]);
 }
 
 #[tokio::test]
 async fn a_login_that_the_server_drops_is_on_record() {
-    let handler = Handler::new(&[Method::Password], |_| Box::pin(std::future::pending()));
-    let both = log_in(client(vec![Credential::password("x")]), server(&handler, quick()));
-    assert!(tokio::time::timeout(Duration::from_millis(200), both).await.is_err());
+    let asked = Arc::new(Notify::new());
+    let told = Arc::clone(&asked);
+    let handler = Handler::new(&[Method::Password], move |attempt| {
+        says_so(&told, &attempt);
+        Box::pin(std::future::pending())
+    });
+    tokio::select! {
+        _ = log_in(client(vec![Credential::password("x")]), server(&handler, quick())) => panic!("it is decided"),
+        () = asked.notified() => {}
+    }
     assert_eq!(handler.records()[1..], ["ada password refused: the client left before it was decided"]);
 }
 

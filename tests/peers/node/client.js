@@ -31,7 +31,8 @@ async function main() {
     session.onDisconnected(async () => {
       say('disconnected');
       // The library is still taking its old connection apart.
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      do await new Promise((resolve) => setTimeout(resolve, 50));
+      while (session.isConnected);
       await session.reconnect(await dial());
       say('reconnected');
     });

@@ -47,14 +47,21 @@ async function client() {
   client.acceptLocalConnectionsForForwardedPorts = true;
   watch(client);
   await client.connect(tunnel);
-  say('ready', { ports: await localPorts(client) });
+  say('ready', { ports: await localPorts(client, 25000) });
   return client;
 }
 
-async function localPorts(client) {
+function failAfter(time) {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error('this takes too long')), time).unref();
+  });
+}
+
+async function localPorts(client, patience) {
   const ports = {};
   for (const port of settings.ports) {
-    await client.waitForForwardedPort(port);
+    // On a session that is over already it waits for ever.
+    await Promise.race([client.waitForForwardedPort(port), failAfter(patience)]);
     ports[port] = client.forwardedPorts.find((forwarded) => forwarded.remotePort === port).localPort;
   }
   return ports;
@@ -66,14 +73,15 @@ async function main() {
   process.stdin.on('data', async (text) => {
     // After a comeback a v2 client listens anew; none while it is away, even if it does not know of that yet.
     if (text.includes('ports')) {
-      const ports = await localPorts(end).catch((error) => {
+      const ports = await localPorts(end, 2000).catch((error) => {
         trace('ports', 0, error.message);
         return {};
       });
       say('ports', { ports });
     }
     if (!text.includes('quit')) return;
-    await end.dispose();
+    // It may be about to come back.
+    await end.dispose().catch((error) => trace('quit', 0, error.message));
     process.exit(0);
   });
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::workspace;
+use crate::adit::without_proxies;
 use crate::outcome::{Failure, Outcome, STEP};
 use crate::process::Process;
 
@@ -35,6 +36,7 @@ pub fn spawn(name: &str, settings: &Value) -> Outcome<Option<Process>> {
     let Some(node) = program()? else { return Ok(None) };
     let mut command = Command::new(node);
     command.arg(folder().join(format!("{name}.js"))).arg(settings.to_string());
+    without_proxies(&mut command);
     Ok(Some(Process::spawn(name, &mut command)?))
 }
 
@@ -58,7 +60,8 @@ impl NodeScript {
     /// When an error or the end comes first, or nothing in time.
     pub async fn expect(&mut self, name: &str) -> Outcome<Value> {
         while let Some(line) = self.process.next_line(STEP).await? {
-            let event: Value = serde_json::from_str(&line)?;
+            // Libraries say things of their own on stdout.
+            let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
             let found = event.get("event").and_then(Value::as_str);
             if found == Some(name) {
                 return Ok(event);

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::{ClientSettings, Host, Login, PASSWORD, RunningClient, RunningServer, ServerSettings, USER};
+use crate::adit::without_proxies;
 use crate::algorithms::{Algorithms, Suite};
 use crate::endpoint::{Endpoint, connect};
 use crate::keys::{KeyFile, output};
@@ -145,6 +146,7 @@ impl Scripts<'_> {
         };
         command.arg(settings.to_string());
         command.env_remove("SSH_AUTH_SOCK").env("PYTHONDONTWRITEBYTECODE", "1");
+        without_proxies(&mut command);
         command
     }
 }
@@ -208,7 +210,8 @@ fn common(suite: &Suite, rekey_bytes: Option<u64>) -> Map<String, Value> {
 
 async fn expect(process: &mut Process, name: &str) -> Outcome<Value> {
     while let Some(line) = process.next_line(STEP).await? {
-        let event: Value = serde_json::from_str(&line)?;
+        // Libraries say things of their own on stdout.
+        let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
         let found = event.get("event").and_then(Value::as_str);
         if found == Some(name) {
             return Ok(event);

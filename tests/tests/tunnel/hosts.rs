@@ -77,6 +77,7 @@ async fn a_host_of_the_second_version_that_stops_ends_what_is_open() -> Outcome 
 async fn a_tunnel_with_a_name_keeps_its_link() -> Outcome {
     let (machine, target) = (Machine::new().await?, Target::echo().await?);
     let arguments = [&*target.port.to_string(), "--tunnel", "my-tunnel"];
+    machine.keep_port_for("my-tunnel").await?;
     let mut host = machine.host(&arguments).await?;
     let mut client = machine.connect(&[&host.link]).await?;
     // There is one of a name at a time.
@@ -102,6 +103,7 @@ async fn a_tunnel_with_a_name_keeps_its_link() -> Outcome {
 async fn a_port_that_is_taken_is_said_and_not_forgotten() -> Outcome {
     let (machine, target) = (Machine::new().await?, Target::echo().await?);
     let arguments = [&*target.port.to_string(), "--tunnel", "my-tunnel"];
+    machine.keep_port_for("my-tunnel").await?;
     let stop = async |mut process: Process| -> Outcome {
         process.signal(Signal::TERM)?;
         ensure(process.exit(STEP).await? == Some(0), || "the host did not end well".into())
@@ -157,7 +159,8 @@ async fn a_tunnel_without_a_name_goes_with_its_host() -> Outcome {
     std::fs::write(&file, text(&token, "token")?)?;
     let maker = ["host", "--json", &port, "--relay", &relay.url(), "--token-file", &file.to_string_lossy()];
     let exit = run_to_end(&mut machine.command(&maker), STEP).await?;
-    ensure(exit.code == Some(3) && relay.log().contains("\"tunnel made\""), || format!("{exit:?}"))?;
+    ensure(exit.code == Some(3), || format!("{exit:?}"))?;
+    relay.wait_log("\"tunnel made\"").await?;
     let tunnels = listed().await?;
     ensure(tunnels.is_empty(), || format!("after a start that failed: {tunnels:?}"))?;
 

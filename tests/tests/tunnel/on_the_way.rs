@@ -23,7 +23,7 @@ async fn the_page_of_a_network_on_the_way_ends_nothing() -> Outcome {
         within(STEP, "the first echo", async { Ok(open.read_u8().await?) }).await?;
         relay.links.page(true);
         for (path, process) in [("/client", &mut client.process), ("/host", &mut host.process)] {
-            ensure(relay.links.cut(path) == 1, || format!("there was no {path} to cut"))?;
+            ensure(relay.links.cut(path) > 0, || format!("there was no {path} to cut"))?;
             // The second one says that the first has been answered.
             for _ in 0..2 {
                 event(process, "reconnecting").await?;

@@ -50,7 +50,7 @@ async fn a_second_signal_ends_at_once() -> Outcome {
     client.process.signal(Signal::CONT)?;
     ensure(code == Some(128 + 15), || format!("it ended with {code:?}"))?;
     // The log is read for another moment once the process has ended.
-    ensure(took < Duration::from_millis(3500), || format!("it took {took:?}"))?;
+    ensure(took < Duration::from_secs(10), || format!("it took {took:?}"))?;
     // Whoever used the tunnel hears of it.
     let end = within(STEP, "the end of the stream", async { Ok(stream.read_u8().await) }).await?;
     ensure(end.is_err(), || "the stream goes on".to_owned())
@@ -70,7 +70,7 @@ async fn a_server_that_was_stopped_is_missed_and_found_again() -> Outcome {
     server.signal(Signal::CONT)?;
     let lost = lost?;
     ensure(lost["resumable"] == true, || lost.to_string())?;
-    ensure(after < Duration::from_secs(6), || format!("noticed after {after:?}"))?;
+    ensure(after < Duration::from_secs(10), || format!("noticed after {after:?}"))?;
     let resumed = adit::event(&mut client.process, "resumed").await?;
     ensure(resumed["new_session"] == false, || resumed.to_string())?;
     say(&mut stream, b'2').await.map_err(|failure: Failure| server.explain(failure))

@@ -21,6 +21,8 @@ use crate::session_ends::{Link, spawn, tune};
 
 /// No session lasts longer.
 const LIFETIME: Duration = Duration::from_secs(30);
+/// A request that takes long.
+const BLOCKING: Duration = Duration::from_secs(3);
 
 /// Serves one session.
 pub(crate) async fn run(arguments: &Arguments) -> Outcome {
@@ -51,8 +53,10 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome {
         let writing = spawn(driver);
         let link = Link::new(login.await?, writing);
         tokio::select! {
-            served = serve_session(arguments.mode, &link.session, echo) => served?,
+            // First: a client may have come back and gone before this is looked at.
+            biased;
             failed = take_back(&listener, &config), if arguments.mode == Mode::Reconnect => failed?,
+            served = serve_session(arguments.mode, &link.session, echo) => served?,
         }
         link.close().await;
         Ok(())
@@ -156,7 +160,7 @@ async fn on_request(mode: Mode, number: usize, request: &PeerRequest) -> bool {
     match mode {
         Mode::ConcurrentRequests if number == 0 => {
             mark("CH1_REQUEST_RECEIVED");
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(BLOCKING).await;
             mark("CH1_REQUEST_DONE");
             true
         }

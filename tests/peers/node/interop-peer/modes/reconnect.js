@@ -24,7 +24,8 @@ async function run(session, asked, link) {
   await within(LOSS, 'it was disconnected', disconnected);
   mark('DISCONNECTED');
   // The library is still taking its old connection apart.
-  await sleep(50);
+  do await sleep(50);
+  while (session.isConnected);
   await session.reconnect(new ssh.NodeStream(await dial(asked.port)));
   mark('RECONNECT_OK');
   await expectEcho(channel, read, 'AFTER_RECONNECT', 'ECHO_AFTER_RECONNECT_OK');
