@@ -73,7 +73,7 @@ where
     let mut listeners = Vec::new();
     for socket in sockets {
         let listening = listen(shared, socket, on_connection.clone());
-        listeners.push(listening.ok_or(crate::error::Error::Closed)?);
+        listeners.push(listening.ok_or_else(|| shared.over())?);
     }
     Ok((address, listeners))
 }
