@@ -87,7 +87,8 @@ impl MultiChannelStream {
     /// Opens a channel of this type; an empty one means `session`.
     ///
     /// # Errors
-    /// [`OpenError::Refused`] with the other side's reason, or the session's error.
+    /// [`OpenError::Refused`] with the other side's reason, [`OpenError::TooManyChannels`] at this side's limit, or the
+    /// session's error.
     ///
     /// # Cancel safety
     /// The channel of a dropped future is closed as soon as it is confirmed.

@@ -15,7 +15,8 @@ impl Session {
     /// Opens a channel of this type without fields.
     ///
     /// # Errors
-    /// [`OpenError::Refused`] with the peer's reason, or the session's error.
+    /// [`OpenError::Refused`] with the peer's reason, [`OpenError::TooManyChannels`] at this side's limit, or the session's
+    /// error.
     ///
     /// # Cancel safety
     /// The channel of a dropped future is closed as soon as it is confirmed.
@@ -70,7 +71,7 @@ impl Session {
                     .initial_request(id, request, request_fields, now)
                     .inspect_err(|_| engine.release_channel(id))?,
             };
-            Ok::<_, Error>((id, support, number))
+            Ok::<_, OpenError>((id, support, number))
         })?;
         let channel = Channel::new(Arc::clone(shared), id, kind.into());
         let abandon = number.map(|number| AbandonReply { shared: Arc::clone(shared), number });

@@ -169,7 +169,8 @@ async fn what_is_granted_too_late_is_taken_back_without_the_forwarding() {
             .on_port(move |event| sink.lock().push(format!("{:?}", event.change)))
             .start();
         let client = PortForwarding::start(near.clone(), ForwardPolicy::deny_all());
-        let asked = timeout(Duration::from_millis(50), client.remote("127.0.0.1", port, "127.0.0.1", 1)).await;
+        let asked =
+            timeout(Duration::from_millis(50), client.remote("127.0.0.1", port, "127.0.0.1", 1)).await;
         assert!(asked.is_err(), "{asked:?}");
         drop(client);
         let both = async {

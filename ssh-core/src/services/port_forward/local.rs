@@ -85,7 +85,7 @@ async fn forward(shared: Arc<Shared>, socket: TcpStream, from: SocketAddr, targe
             Socket::from(socket).run(channel, &target).await;
         }
         Err(error) => {
-            shared.report_unopened(&target, &error);
+            shared.report_unopened(&from.to_string(), &target, &error);
             Socket::from(socket).reset();
         }
     }

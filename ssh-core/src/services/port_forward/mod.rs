@@ -335,11 +335,14 @@ impl Shared {
         Ok(channel)
     }
 
-    /// Tells why a channel to `target` did not open.
-    fn report_unopened(&self, target: &Target, error: &OpenError) {
+    /// Tells why a channel to `target` for whoever connected did not open.
+    fn report_unopened(&self, from: &str, target: &Target, error: &OpenError) {
         match error {
             OpenError::Refused(failure) => {
                 self.events.emit(ForwardEvent::Refused { target: target.clone(), failure: failure.clone() });
+            }
+            OpenError::TooManyChannels { .. } => {
+                self.events.emit(ForwardEvent::TooManyConnections { from: from.to_owned() });
             }
             OpenError::Session(_) | OpenError::RequestDenied => {
                 tracing::debug!(%target, %error, "the channel did not open")

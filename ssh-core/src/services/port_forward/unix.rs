@@ -61,7 +61,7 @@ async fn forward(shared: Arc<Shared>, socket: UnixStream, from: String, target: 
             shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
             Socket::from(socket).run(channel, &target).await;
         }
-        Err(error) => shared.report_unopened(&target, &error),
+        Err(error) => shared.report_unopened(&from, &target, &error),
     }
 }
 
