@@ -11,12 +11,12 @@ use futures::StreamExt as _;
 use futures::future::OptionFuture;
 use ssh_core::Error;
 use ssh_core::network::NetworkWatch;
-#[cfg(unix)]
-use ssh_core::services::port_forward::SocketForward;
 use ssh_core::services::port_forward::{
     Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
     RemoteForward, Target,
 };
+#[cfg(unix)]
+use ssh_core::services::port_forward::{SocketForward, SocketListener};
 use ssh_core::session::SessionEvent;
 use tokio::net::TcpListener;
 
@@ -50,8 +50,13 @@ pub(super) enum End {
 
 struct Listeners {
     dynamic: Vec<Vec<StdListener>>,
-    /// Nothing for a Unix socket, which each session makes anew.
-    local: Vec<Option<Vec<StdListener>>>,
+    local: Vec<LocalListener>,
+}
+
+enum LocalListener {
+    Ports(Vec<StdListener>),
+    #[cfg(unix)]
+    Socket(SocketListener),
 }
 
 /// The forwards of one session, which end when they are dropped.
@@ -169,20 +174,18 @@ impl<'a> Forwarder<'a> {
             let sockets = duplicates(sockets).map_err(failed)?;
             listening._dynamic.push(forwarding.dynamic_on(sockets).map_err(failed)?);
         }
-        for (sockets, ForwardSpec { listen, target }) in listeners.local.iter().zip(&self.args.local) {
+        for (listener, ForwardSpec { target, .. }) in listeners.local.iter().zip(&self.args.local) {
             let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
-            match (sockets, listen) {
-                (Some(sockets), _) => {
+            match listener {
+                LocalListener::Ports(sockets) => {
                     let sockets = duplicates(sockets).map_err(failed)?;
                     listening._local.push(forwarding.local_on(sockets, to).map_err(failed)?);
                 }
-                (None, Place::Socket(path)) => {
-                    listening.listen_on_socket(path, to, forwarding).map_err(failed)?;
-                    if !self.was_ready {
-                        announce(self.output, Kind::Local, path.clone(), Some(target));
-                    }
+                #[cfg(unix)]
+                LocalListener::Socket(socket) => {
+                    let again = socket.listener().map_err(|source| failed(bind_again(source)))?;
+                    listening._sockets.push(forwarding.local_socket_on(again, to).map_err(failed)?);
                 }
-                (None, Place::Tcp(_)) => {}
             }
         }
         Ok(listening)
@@ -227,31 +230,30 @@ impl Listeners {
         }
         for ForwardSpec { listen, target } in &args.local {
             listeners.local.push(match listen {
-                Place::Tcp(listen) => Some(bind(listen, Kind::Local, Some(target), output).await?),
-                Place::Socket(_) => None,
+                Place::Tcp(listen) => {
+                    LocalListener::Ports(bind(listen, Kind::Local, Some(target), output).await?)
+                }
+                Place::Socket(path) => {
+                    let socket = bind_socket(path)?;
+                    announce(output, Kind::Local, path.clone(), Some(target));
+                    socket
+                }
             });
         }
         Ok(listeners)
     }
 }
 
-impl Listening {
-    #[cfg(unix)]
-    fn listen_on_socket(
-        &mut self,
-        path: &str,
-        to: Target,
-        forwarding: &PortForwarding,
-    ) -> Result<(), ForwardError> {
-        self._sockets.push(forwarding.local_socket(path, to)?);
-        Ok(())
-    }
+#[cfg(unix)]
+fn bind_socket(path: &str) -> Result<LocalListener, ForwardError> {
+    let socket = SocketListener::bind(path);
+    socket.map(LocalListener::Socket).map_err(|source| ForwardError::Bind { bind: path.to_owned(), source })
+}
 
-    #[cfg(not(unix))]
-    fn listen_on_socket(&mut self, path: &str, _to: Target, _: &PortForwarding) -> Result<(), ForwardError> {
-        let source = io::ErrorKind::Unsupported.into();
-        Err(ForwardError::Bind { bind: path.to_owned(), source })
-    }
+#[cfg(not(unix))]
+fn bind_socket(path: &str) -> Result<LocalListener, ForwardError> {
+    let source = io::ErrorKind::Unsupported.into();
+    Err(ForwardError::Bind { bind: path.to_owned(), source })
 }
 
 fn place<T>(place: &Place<T>, tcp: impl Fn(&T) -> (&str, u16)) -> Target {
@@ -285,9 +287,11 @@ async fn bind(
 /// For one session; the port stays with the originals.
 fn duplicates(sockets: &[StdListener]) -> Result<Vec<TcpListener>, ForwardError> {
     let duplicates = sockets.iter().map(|socket| TcpListener::from_std(socket.try_clone()?));
-    duplicates
-        .collect::<io::Result<_>>()
-        .map_err(|source| ForwardError::Bind { bind: "a port again".to_owned(), source })
+    duplicates.collect::<io::Result<_>>().map_err(bind_again)
+}
+
+fn bind_again(source: io::Error) -> ForwardError {
+    ForwardError::Bind { bind: "the same place again".to_owned(), source }
 }
 
 async fn stdio(link: &Link, forwarding: &PortForwarding, target: &Endpoint) -> Result<Ended, Failure> {

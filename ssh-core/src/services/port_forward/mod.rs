@@ -66,7 +66,7 @@ pub use pump::pump_unix;
 pub use pump::{pump, pump_streams, pump_streams_until_closed, pump_until_closed};
 pub use remote::RemoteForward;
 #[cfg(unix)]
-pub use unix::SocketForward;
+pub use unix::{SocketForward, SocketListener};
 
 use crate::channel::Channel;
 use crate::error::Error;
@@ -168,6 +168,21 @@ impl PortForwarding {
         target: Target,
     ) -> Result<SocketForward, ForwardError> {
         unix::start(&self.shared, path.as_ref(), target)
+    }
+
+    /// As [`local_socket`](Self::local_socket), on a socket that listens already and whose file is not this forward's to
+    /// remove. Who keeps the socket, as a [`SocketListener`] does, keeps its place when the session ends: connections then
+    /// wait in the system's queue for the next session's forward.
+    ///
+    /// # Errors
+    /// [`ForwardError::Bind`] if it is none, and [`ForwardError::Session`] if the session is over.
+    #[cfg(unix)]
+    pub fn local_socket_on(
+        &self,
+        listener: tokio::net::UnixListener,
+        target: Target,
+    ) -> Result<SocketForward, ForwardError> {
+        unix::start_on(&self.shared, listener, target)
     }
 
     /// As [`local`](Self::local), on sockets that listen already. Who keeps duplicates of them keeps the port when the
