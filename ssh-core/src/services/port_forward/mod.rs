@@ -31,6 +31,7 @@ mod policy;
 mod proxy;
 mod pump;
 mod remote;
+mod remote_dynamic;
 mod requested;
 mod serve;
 mod socket;
@@ -76,7 +77,7 @@ use event::Events;
 use granted::Granted;
 use hooks::Hooks;
 use messages::{ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP, encode_direct_path};
-use requested::Requested;
+use requested::{Destination, Requested};
 use tasks::Tasks;
 
 /// The port forwarding of one session, either side. It takes all channels and requests of the peer. It holds on to the
@@ -225,7 +226,20 @@ impl PortForwarding {
     /// # Cancel safety
     /// A dropped future takes the request back.
     pub async fn remote_to(&self, bind: Target, target: Target) -> Result<RemoteForward, ForwardError> {
-        remote::start(&self.shared, bind, target).await
+        remote::start(&self.shared, bind, Destination::Target(target)).await
+    }
+
+    /// As [`remote_to`](Self::remote_to), and this side is a proxy to whoever connects there, as it is with
+    /// [`dynamic`](Self::dynamic) to whoever connects here: each connection goes to the target that it asks for, which this
+    /// side resolves and connects to. Whoever can connect to `bind` can reach whatever this machine can.
+    ///
+    /// # Errors
+    /// [`ForwardError::RefusedByPeer`], or the session's error.
+    ///
+    /// # Cancel safety
+    /// A dropped future takes the request back.
+    pub async fn remote_dynamic(&self, bind: Target) -> Result<RemoteForward, ForwardError> {
+        remote::start(&self.shared, bind, Destination::Proxy).await
     }
 
     /// Listens here as a proxy (SOCKS4, SOCKS4a, SOCKS5 and HTTP CONNECT, told apart by the first byte); each
@@ -287,13 +301,26 @@ impl PortForwarding {
         R: tokio::io::AsyncRead + Unpin,
         W: tokio::io::AsyncWrite + Unpin,
     {
-        let channel = self.open(host, port).await?;
+        self.stdio_to(Target::new(host, port), reader, writer).await
+    }
+
+    /// As [`stdio`](Self::stdio), with a target that may be a Unix socket of the peer (OpenSSH PROTOCOL §2.4).
+    ///
+    /// # Errors
+    /// As for [`stdio`](Self::stdio).
+    ///
+    /// # Cancel safety
+    /// As for [`stdio`](Self::stdio).
+    pub async fn stdio_to<R, W>(&self, target: Target, reader: R, writer: W) -> Result<(), ForwardError>
+    where
+        R: tokio::io::AsyncRead + Unpin,
+        W: tokio::io::AsyncWrite + Unpin,
+    {
+        let channel = self.open_to(target.clone()).await?;
         pump::pump_streams(reader, writer, channel).await.map_err(|error| {
             match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
                 Some(session) => ForwardError::Session(session.clone()),
-                None if error.kind() == io::ErrorKind::ConnectionReset => {
-                    ForwardError::Reset { target: Target::new(host, port) }
-                }
+                None if error.kind() == io::ErrorKind::ConnectionReset => ForwardError::Reset { target },
                 None => ForwardError::Stream(error),
             }
         })

@@ -10,7 +10,7 @@ use super::messages::{
     CANCEL_STREAMLOCAL_FORWARD, CANCEL_TCPIP_FORWARD, ForwardRequest, STREAMLOCAL_FORWARD, TCPIP_FORWARD,
     decode_port, encode_path,
 };
-use super::requested::Requested;
+use super::requested::{Destination, Requested};
 use super::{ForwardError, Shared};
 use crate::driver;
 use crate::error::Error;
@@ -56,9 +56,9 @@ impl RemoteForward {
 pub(super) async fn start(
     shared: &Arc<Shared>,
     bind: Target,
-    target: Target,
+    leads_to: Destination,
 ) -> Result<RemoteForward, ForwardError> {
-    let registration = Registration::new(shared, bind, target)?;
+    let registration = Registration::new(shared, bind, leads_to)?;
     let (name, fields) = registration.asking.request(&registration.bind);
     let answer = registration.asking.wire.start_request(name, &fields)?;
     let (reply, replied) = oneshot::channel();
@@ -96,8 +96,8 @@ struct Registration {
 }
 
 impl Registration {
-    fn new(shared: &Arc<Shared>, bind: Target, target: Target) -> Result<Self, ForwardError> {
-        let id = shared.requested.add(&bind, target);
+    fn new(shared: &Arc<Shared>, bind: Target, leads_to: Destination) -> Result<Self, ForwardError> {
+        let id = shared.requested.add(&bind, leads_to);
         Ok(Self {
             id: id.ok_or_else(|| ForwardError::AlreadyForwarded { bind: bind.to_string() })?,
             asking: Asking::of(shared),

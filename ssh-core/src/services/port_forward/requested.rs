@@ -30,7 +30,15 @@ struct Entry {
     /// 0 until the peer has chosen.
     port: u16,
     is_answered: bool,
-    target: Target,
+    leads_to: Destination,
+}
+
+/// Where connections to a port of the peer go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Destination {
+    Target(Target),
+    /// Wherever each of them asks us, as a proxy, to connect to.
+    Proxy,
 }
 
 /// A forward that the peer has granted and that is no more to be.
@@ -52,7 +60,7 @@ impl Default for Requested {
 
 impl Requested {
     /// Notes a forward that is about to be asked for; its number. `None` if there is such a one.
-    pub(super) fn add(&self, bind: &Target, target: Target) -> Option<u64> {
+    pub(super) fn add(&self, bind: &Target, leads_to: Destination) -> Option<u64> {
         let mut table = self.table.lock();
         if table.entries.iter().any(|entry| entry.is_at(bind)) {
             return None;
@@ -60,7 +68,7 @@ impl Requested {
         let id = table.next_id;
         table.next_id = id.wrapping_add(1);
         let (bind, port) = (bind.clone(), bind.port());
-        table.entries.push(Entry { id, bind, port, is_answered: false, target });
+        table.entries.push(Entry { id, bind, port, is_answered: false, leads_to });
         Some(id)
     }
 
@@ -106,13 +114,13 @@ impl Requested {
 
     /// Where connections to a port of the peer go. A connection may overtake the answer that names its port, so as
     /// long as requests are unanswered an unknown port is waited for.
-    pub(super) async fn target_of(&self, bind: &Target) -> Option<Target> {
+    pub(super) async fn destination_of(&self, bind: &Target) -> Option<Destination> {
         let mut answered = self.answered.subscribe();
         let find = async {
             loop {
                 answered.mark_unchanged();
                 match self.find(bind) {
-                    Found::Target(target) => return Some(target),
+                    Found::Destination(found) => return Some(found),
                     Found::MayCome => answered.changed().await.ok()?,
                     Found::Nothing => return None,
                 }
@@ -126,7 +134,7 @@ impl Requested {
         let table = self.table.lock();
         let exact = table.entries.iter().find(|entry| entry.is_at(bind));
         match exact.or_else(|| table.entries.iter().find(|entry| entry.is_port(bind.port()))) {
-            Some(entry) => Found::Target(entry.target.clone()),
+            Some(entry) => Found::Destination(entry.leads_to.clone()),
             None if table.entries.iter().any(|entry| !entry.is_answered) => Found::MayCome,
             None => Found::Nothing,
         }
@@ -178,7 +186,7 @@ impl Entry {
 }
 
 enum Found {
-    Target(Target),
+    Destination(Destination),
     MayCome,
     Nothing,
 }
