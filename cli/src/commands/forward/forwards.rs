@@ -21,7 +21,7 @@ use ssh_core::session::SessionEvent;
 use tokio::net::TcpListener;
 
 use super::login::{Link, reconnecting};
-use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, Place, joined};
+use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, Place, RemoteSpec, joined};
 use crate::Ended;
 use crate::args::ForwardArgs;
 use crate::error::{CliError, Code, chain};
@@ -76,7 +76,7 @@ enum Failure {
 
 impl<'a> Forwarder<'a> {
     pub(super) fn new(args: &'a ForwardArgs, output: &'a Output) -> Self {
-        let port = |spec: &ForwardSpec| match &spec.listen {
+        let port = |spec: &RemoteSpec| match &spec.listen {
             Place::Tcp(listen) => listen.port,
             Place::Socket(_) => 0,
         };
@@ -175,7 +175,7 @@ impl<'a> Forwarder<'a> {
             listening._dynamic.push(forwarding.dynamic_on(sockets).map_err(failed)?);
         }
         for (listener, ForwardSpec { target, .. }) in listeners.local.iter().zip(&self.args.local) {
-            let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
+            let to = endpoint(target);
             match listener {
                 LocalListener::Ports(sockets) => {
                     let sockets = duplicates(sockets).map_err(failed)?;
@@ -202,12 +202,14 @@ impl<'a> Forwarder<'a> {
             self.args.remote.get(number).zip(self.remote_ports.get_mut(number)).ok_or_else(|| {
                 Failure::Other(CliError::new(Code::Internal, "there is no remote forward of this number"))
             })?;
-        let ForwardSpec { listen, target } = spec;
+        let RemoteSpec { listen, target } = spec;
         // RFC 4254 §7.1: an empty host is every interface.
         let chosen = *port;
         let from = place(listen, |listen| (if listen.host == "*" { "" } else { &listen.host }, chosen));
-        let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
-        let forward = forwarding.remote_to(from, to).await;
+        let forward = match target {
+            Some(target) => forwarding.remote_to(from, endpoint(target)).await,
+            None => forwarding.remote_dynamic(from).await,
+        };
         let forward = forward.map_err(|error| match error {
             ForwardError::RefusedByPeer { .. } => Failure::Other(refused_to_listen(link, listen)),
             error => failure(link, &error),
@@ -217,7 +219,7 @@ impl<'a> Forwarder<'a> {
             Place::Tcp(listen) => shown_address(listen, forward.port()),
             Place::Socket(path) => path.clone(),
         };
-        announce(self.output, Kind::Remote, address, Some(target));
+        announce(self.output, Kind::Remote, address, target.as_ref().map(|target| target as &dyn Display));
         Ok(forward)
     }
 }
@@ -254,6 +256,10 @@ fn bind_socket(path: &str) -> Result<LocalListener, ForwardError> {
 fn bind_socket(path: &str) -> Result<LocalListener, ForwardError> {
     let source = io::ErrorKind::Unsupported.into();
     Err(ForwardError::Bind { bind: path.to_owned(), source })
+}
+
+fn endpoint(target: &Place<Endpoint>) -> Target {
+    place(target, |endpoint| (&endpoint.host, endpoint.port))
 }
 
 fn place<T>(place: &Place<T>, tcp: impl Fn(&T) -> (&str, u16)) -> Target {
@@ -294,9 +300,9 @@ fn bind_again(source: io::Error) -> ForwardError {
     ForwardError::Bind { bind: "the same place again".to_owned(), source }
 }
 
-async fn stdio(link: &Link, forwarding: &PortForwarding, target: &Endpoint) -> Result<Ended, Failure> {
+async fn stdio(link: &Link, forwarding: &PortForwarding, target: &Place<Endpoint>) -> Result<Ended, Failure> {
     let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
-    match forwarding.stdio(&target.host, target.port, stdin, stdout).await {
+    match forwarding.stdio_to(endpoint(target), stdin, stdout).await {
         Ok(()) => Ok(Ended::Closed("end of file")),
         // Who reads has had enough, as in `... | head`.
         Err(ForwardError::Stream(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
