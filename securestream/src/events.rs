@@ -26,7 +26,8 @@ pub enum StreamEvent {
 
 impl SecureStream {
     /// What becomes of the stream from now on, to the [end](StreamEvent::Closed). It may be held longer than the stream
-    /// itself, and does not keep it open. A listener that falls behind by more than 32 events misses the oldest.
+    /// itself, and does not keep it open. A listener that falls behind by more than 64 events of the
+    /// session, of which these are a part, misses the oldest.
     pub fn events(&self) -> impl futures::Stream<Item = StreamEvent> + Send + Unpin + 'static {
         let events = self.session().events().filter_map(|event| std::future::ready(translate(event)));
         let session = self.session().clone();

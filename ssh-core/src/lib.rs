@@ -34,7 +34,7 @@
 //!     Ok::<_, ssh_core::Error>(())
 //! });
 //!
-//! // The client. A real one pins the host key instead.
+//! // The client. A real one verifies the host key instead, for instance by `client::KnownHost`.
 //! let config = client::Config::builder("ada")
 //!     .verify_host_key(client::danger::AcceptAnyHostKey)
 //!     .authenticate(Credential::password("open sesame"))

@@ -47,15 +47,20 @@ async fn new_keys_with_itself() -> Outcome {
 async fn dynamic_forwards() -> Outcome {
     let (adit, keys) = (Adit::find().await?, Keyring::generate().await?);
     let server = serve(&adit, &keys).await?;
-    let mut client = forward(&adit, &keys, &server, &["-D", "127.0.0.1:0"])?;
-    let event = adit::event(&mut client, "forward").await?;
-    ensure(adit::text(&event, "kind")? == "dynamic", || format!("another kind: {event}"))?;
-    let proxy = adit::port(&event, "listen")?;
+    // Here, and at the server.
+    let mut client = forward(&adit, &keys, &server, &["-D", "127.0.0.1:0", "-R", "127.0.0.1:0"])?;
+    let mut proxies = Vec::new();
+    for kind in ["dynamic", "remote"] {
+        let event = adit::event(&mut client, "forward").await?;
+        ensure(adit::text(&event, "kind")? == kind, || format!("another kind: {event}"))?;
+        ensure(event.get("target").is_none(), || format!("a proxy leads nowhere: {event}"))?;
+        proxies.push((kind, adit::port(&event, "listen")?));
+    }
     adit::event(&mut client, "ready").await?;
 
     let (echo, reply) = (Target::echo().await?, Target::reply(7, 2_000_000).await?);
     let dead = reserve_port().await?;
-    for ask in Ask::ALL {
+    for ((kind, proxy), ask) in proxies.into_iter().flat_map(|proxy| Ask::ALL.map(|ask| (proxy, ask))) {
         let run = async {
             let stream = ask.open(proxy, echo.port).await?;
             exchange(Box::new(stream), 5, 400_000, Ending::HalfClose).await?;
@@ -63,7 +68,7 @@ async fn dynamic_forwards() -> Outcome {
             let refused = ask.open(proxy, dead).await;
             ensure(refused.is_err(), || "a dead port was reported as connected".to_owned())
         };
-        let outcome = run.await.map_err(|failure| failure.while_doing(&format!("{ask:?}")));
+        let outcome = run.await.map_err(|failure| failure.while_doing(&format!("{kind} {ask:?}")));
         outcome.map_err(|failure| client.explain(failure))?;
     }
     Ok(())

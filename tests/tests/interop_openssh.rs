@@ -8,9 +8,10 @@ use tests::keys::{KeyFile, KeyKind, fingerprint, output};
 use tests::outcome::{Outcome, ensure};
 use tests::peers::openssh::{OpenSsh, rekeys};
 use tests::peers::{ClientSettings, Keyring, Login, Peer, ServerSettings};
-use tests::process::pipe_through;
+use tests::process::{Process, pipe_through};
+use tests::proxy::Ask;
 use tests::scenarios::{Pair, Tunnel, Way, every_algorithm, every_login, half_close, many_connections};
-use tests::traffic::{Target, pattern};
+use tests::traffic::{Ending, Target, exchange, pattern};
 use tokio::process::Command;
 
 /// What the large transfers carry, each way at once.
@@ -145,6 +146,27 @@ async fn stdio_forward_as_server() -> Outcome {
     let mut command = openssh.client(settings, keys.directory())?;
     command.args(["-W", &format!("127.0.0.1:{}", target.port), "127.0.0.1"]);
     check_stdio(&mut command).await
+}
+
+/// `-R PORT` alone, which OpenSSH's server knows nothing of.
+#[tokio::test]
+async fn a_proxy_at_the_server_as_client() -> Outcome {
+    let Some(Both { adit, openssh, keys }) = both().await? else { return Ok(()) };
+    let (host_key, user_key) = (keys.host(KeyKind::Ed25519)?, keys.user(KeyKind::Ed25519)?);
+    let suite = Suite::default();
+    let server =
+        openssh.serve(ServerSettings { host_key, user_key, suite: &suite, rekey_bytes: None }).await?;
+    let mut command = adit.command(["forward", "--json", "-R", "0"]);
+    command.args(["--host-key", &host_key.fingerprint]).arg("-i").arg(&user_key.path);
+    command.arg(format!("{}@127.0.0.1:{}", tests::peers::USER, server.port));
+    let mut client = Process::spawn("adit forward", &mut command)?;
+    let proxy = tests::adit::port(&tests::adit::event(&mut client, "forward").await?, "listen")?;
+    let target = Target::echo().await?;
+    for ask in Ask::ALL {
+        let stream = ask.open(proxy, target.port).await.map_err(|failure| client.explain(failure))?;
+        exchange(Box::new(stream), 5, 400_000, Ending::HalfClose).await?;
+    }
+    Ok(())
 }
 
 async fn check_stdio(command: &mut Command) -> Outcome {

@@ -1,5 +1,6 @@
 //! `adit forward` and `adit serve` when the TCP connection between them does not last.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tests::process::Process;
 use tests::traffic::{Ending, Target, exchange};
 use tests::wire::Wire;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 /// Keys, and a target to forward to.
 struct World {
@@ -223,7 +225,11 @@ async fn a_server_that_was_started_again_is_logged_in_to_anew() -> Outcome {
     let first = world.serve(&[]).await?;
     let wire = Wire::to(first.port).await?;
     let settings = ClientSettings { remote: Some(world.echo.port), ..world.client_settings(wire.port)? };
-    let mut client = world.adit.connect_with(settings, &[]).await?;
+    let folder = TempDir::new()?;
+    let path = folder.path().join("s");
+    let socket = format!("{}:127.0.0.1:{}", path.display(), world.echo.port);
+    let mut client = world.adit.connect_with(settings, &["-L", &socket]).await?;
+    let inode = std::fs::symlink_metadata(&path)?.ino();
     let mut streams = [open(client.local.as_ref()).await?, open(client.local.as_ref()).await?];
     // Without a goodbye.
     wire.refuse(true);
@@ -250,11 +256,27 @@ async fn a_server_that_was_started_again_is_logged_in_to_anew() -> Outcome {
     process.signal(Signal::TERM)?;
     let lost = event(&mut client.process, "disconnected").await?;
     ensure(lost["resumable"] == false, || lost.to_string())?;
+    // A listener is there all the time, a socket's as a port's.
+    let mut early: [Box<dyn Duplex>; 2] =
+        [Box::new(UnixStream::connect(&path).await?), entry(client.local.as_ref())?.connect().await?];
     let third = world.serve(&[]).await?;
     wire.lead_to(third.port);
     let resumed = event(&mut client.process, "resumed").await?;
     ensure(resumed["new_session"] == true && resumed["streams_lost"] == 2, || resumed.to_string())?;
-    open(client.local.as_ref()).await.map(drop)
+    for stream in &mut early {
+        say(stream, b'e').await?;
+    }
+    ensure(std::fs::symlink_metadata(&path)?.ino() == inode, || "the socket is another".to_owned())?;
+    open(client.local.as_ref()).await.map(drop)?;
+
+    client.process.signal(Signal::TERM)?;
+    within(STEP, "the end of the socket", async {
+        while path.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use tests::keys::KeyKind;
 use tests::outcome::{Failure, Outcome, STEP, ensure};
 use tests::peers::openssh::OpenSsh;
 use tests::peers::{ClientSettings, Keyring, Login, ServerSettings, USER};
-use tests::process::Process;
-use tests::traffic::{Ending, Target, exchange};
+use tests::process::{Process, pipe_through};
+use tests::traffic::{Ending, Target, exchange, pattern};
 use tokio::net::UnixListener;
 
 /// What goes through each forward, each way, in bytes.
@@ -97,7 +97,12 @@ async fn openssh_as_server() -> Outcome {
     for name in ["local-socket", "local-port"] {
         ensure(!sockets.path(name).exists(), || format!("{name} was left behind"))?;
     }
-    Ok(())
+
+    let mut command = adit.command(["forward", &format!("{USER}@127.0.0.1:{}", server.port), "-W"]);
+    command.arg(&sockets.echo).args(["--host-key", &host_key.fingerprint]).arg("-i").arg(&user_key.path);
+    let sent = pattern(9, 1_000_001);
+    let got = pipe_through("standard input to a socket", &mut command, sent.clone(), STEP).await?;
+    ensure(got == sent, || format!("sent {} bytes, got {} or other ones back", sent.len(), got.len()))
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use clap::Args;
 use ssh_core::keys::Fingerprint;
 
 use super::session::SessionArgs;
-use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Target};
+use crate::commands::forward::{DynamicSpec, Endpoint, ForwardSpec, Place, RemoteSpec, Target};
 
 #[derive(Debug, Args)]
 pub(crate) struct ForwardArgs {
@@ -27,17 +27,19 @@ pub(crate) struct ForwardArgs {
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
     pub(crate) local: Vec<ForwardSpec>,
 
-    /// Listen at the server, connect from here; Unix sockets as for -L
-    #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
-    pub(crate) remote: Vec<ForwardSpec>,
+    /// Listen at the server, connect from here; Unix sockets as for -L. Without HOST:PORT a proxy as for -D, that
+    /// connects from here: whoever reaches it reaches what this machine does
+    #[arg(short = 'R', value_name = "[BIND:]PORT[:HOST:PORT]")]
+    pub(crate) remote: Vec<RemoteSpec>,
 
     /// Listen here as a SOCKS4a, SOCKS5 and HTTP CONNECT proxy, connect from the server
     #[arg(short = 'D', value_name = "[BIND:]PORT")]
     pub(crate) dynamic: Vec<DynamicSpec>,
 
-    /// Connect stdin and stdout to a target of the server, as an OpenSSH ProxyCommand does
+    /// Connect stdin and stdout to a target of the server, as an OpenSSH ProxyCommand does; the path of a Unix socket may
+    /// stand for HOST:PORT
     #[arg(short = 'W', value_name = "HOST:PORT")]
-    pub(crate) stdio: Option<Endpoint>,
+    pub(crate) stdio: Option<Place<Endpoint>>,
 
     /// A private key to log in with, or the public half of one that the ssh-agent has; ~/.ssh/id_ed25519, id_ecdsa and
     /// id_rsa unless given

@@ -273,6 +273,12 @@ impl fmt::Display for Event<'_> {
                 (Kind::Remote, Some(target)) => {
                     write!(f, "adit: {listen} at the server leads to {target} here")
                 }
+                (Kind::Remote, None) => {
+                    write!(
+                        f,
+                        "adit: {listen} at the server is a SOCKS and HTTP proxy that connects from here"
+                    )
+                }
                 (_, None) | (Kind::Dynamic, _) => write!(f, "adit: {listen} is a SOCKS and HTTP proxy"),
             },
             Self::Ready { kex, cipher, host_key, peer } => {

@@ -8,7 +8,7 @@ use super::{AuthPolicy, Credential};
 use crate::config::{Algorithms, Extensions, Limits, provider_or_default};
 use crate::crypto::CryptoProvider;
 use crate::error::{Error, HostKeyError};
-use crate::keys::HostKey;
+use crate::keys::{HostKey, KeyKind};
 use crate::protocol::ReconnectOffer;
 
 /// How a client connects. Made by [`Config::builder`].
@@ -47,6 +47,13 @@ pub trait HostKeyVerifier: Send + Sync + fmt::Debug {
     /// Whether to ask the server for certificates: true only if this verifier could accept one for what it is.
     fn takes_certificates(&self) -> bool {
         false
+    }
+
+    /// The kinds of keys that this verifier knows the server by. Of what its [`Algorithms`] offer, the client asks for a key
+    /// of these first: a server that has several shows one, and that may be another than the known one. None unless it is
+    /// said, which leaves the order as it is.
+    fn known_kinds(&self) -> Vec<KeyKind> {
+        Vec::new()
     }
 }
 

@@ -6,6 +6,7 @@ mod config;
 mod credential;
 mod history;
 mod identity;
+mod known_host;
 mod login;
 mod policy;
 pub(crate) mod reconnect;
@@ -18,14 +19,17 @@ pub use agent::Agent;
 pub use config::{Config, ConfigBuilder, HostKeyVerifier, NeedsHostKeyVerifier, Ready, danger};
 pub use credential::{Credential, HostBased, InfoRequest, KeyQuery, PasswordPrompt, Prompt, PromptResponder};
 pub use identity::{AsyncSigner, Identity, KeySource};
+pub use known_host::KnownHost;
 pub use policy::{AuthChoice, AuthContext, AuthPolicy, PolicyError};
 
 pub use reconnect::{ConnectError, Reconnect};
 
-use crate::config::Common;
+use crate::config::{Algorithms, Common};
 use crate::connection_info::Addresses;
+use crate::crypto::SignatureAlgorithm;
 use crate::driver::{Driver, Supervisor, now};
 use crate::error::Error;
+use crate::keys::KeyKind;
 use crate::protocol::Engine;
 use crate::session::Session;
 use config::ReconnectMode;
@@ -100,8 +104,9 @@ where
             (Some(policy.offer.clone()), Some(Arc::new(supervisor) as Arc<dyn Supervisor>))
         }
     };
+    let algorithms = config.algorithms.clone().with_host_certificates(config.verifier.takes_certificates());
     let common = Common {
-        algorithms: config.algorithms.clone().with_host_certificates(config.verifier.takes_certificates()),
+        algorithms: with_known_first(algorithms, &config.verifier.known_kinds()),
         limits: config.limits.clone(),
         extensions: config.extensions.clone(),
         provider: config.provider,
@@ -116,4 +121,12 @@ where
     }
     let (driver, shared) = Driver::new(stream, engine, inbound, supervisor);
     Ok((login::run(shared, config), driver))
+}
+
+/// Asks for host keys of these kinds before others.
+fn with_known_first(algorithms: Algorithms, kinds: &[KeyKind]) -> Algorithms {
+    let is_known =
+        |algorithm: &SignatureAlgorithm| kinds.iter().any(|kind| kind.algorithms().contains(algorithm));
+    let (known, other): (Vec<_>, Vec<_>) = algorithms.host_keys().iter().copied().partition(is_known);
+    algorithms.with_host_keys([known, other].concat())
 }

@@ -27,7 +27,9 @@ pub struct Limits {
     pub auth_decision: Duration,
     /// `packet_length` of a packet under encryption, or in a session without any. 256 KiB.
     pub packet_bytes: u32,
-    /// Channels at once, including those being opened. 256.
+    /// Channels at once, whichever side opened them, including those being opened and those that were given up before the
+    /// peer had answered. Past it the peer's are refused, and our own fail with
+    /// [`TooManyChannels`](crate::OpenError::TooManyChannels). 256.
     pub channels: usize,
     /// The window that a new channel gets while there is room, in bytes. 1 MiB.
     pub channel_window: u32,

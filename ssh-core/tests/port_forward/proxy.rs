@@ -1,6 +1,6 @@
 //! Dynamic forwards: SOCKS and HTTP.
 
-use ssh_core::services::port_forward::{Bind, ForwardPolicy, PermitTarget};
+use ssh_core::services::port_forward::{Bind, ForwardPolicy, PermitListen, PermitTarget, Target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -65,4 +65,36 @@ async fn a_proxy_client_that_dawdles_is_cut_off() {
     socket.write_all(b"CONNECT ").await.unwrap();
     assert!(socket.read(&mut [0; 1]).await.is_err());
     assert!(pair.client_events.lock()[0].contains("in time"));
+}
+
+/// The peer listens, and whoever connects there has this side connect to wherever it asks.
+#[tokio::test]
+async fn a_proxy_may_listen_at_the_peer() {
+    let target = answering(2).await;
+    let pair = pair(ForwardPolicy::deny_all().permit_listen(PermitListen::loopback())).await;
+    let forward = pair.client.remote_dynamic(Target::new("localhost", 0)).await.unwrap();
+    let port = target.port().to_be_bytes();
+    // The first bytes for the target come with the request; SOCKS4, SOCKS5 by name, HTTP.
+    let requests: [(Vec<u8>, &[u8]); 3] = [
+        ([&[4, 1][..], &port, &[127, 0, 0, 1], b"me\0abc"].concat(), b"\0\x5a\0\0\0\0\0\0"),
+        (
+            [&b"\x05\x01\0\x05\x01\0\x03\x09localhost"[..], &port, b"abc"].concat(),
+            b"\x05\0\x05\0\0\x01\0\0\0\0\0\0",
+        ),
+        (
+            format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n\r\nabc", target.port()).into_bytes(),
+            b"HTTP/1.1 200 Connection established\r\n\r\n",
+        ),
+    ];
+    for (request, reply) in requests {
+        let answer = ask_at(forward.port(), &request).await.unwrap();
+        assert_eq!(answer, [reply, b"abcabc"].concat(), "{}", request.escape_ascii());
+    }
+    let (_kept, dead) = dead_port();
+    let request = [&[5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1][..], &dead.to_be_bytes()].concat();
+    assert_eq!(ask_at(forward.port(), &request).await.unwrap(), b"\x05\0\x05\x05\0\x01\0\0\0\0\0\0");
+    assert_eq!(ask_at(forward.port(), b"\x05\x01\x02").await.unwrap(), b"\x05\xff");
+    let told = pair.client_events.lock().join("\n");
+    assert!(told.contains("Connection refused") && told.contains("without a password"), "{told}");
+    assert!(forward.cancel().await.unwrap());
 }

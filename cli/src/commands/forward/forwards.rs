@@ -11,17 +11,17 @@ use futures::StreamExt as _;
 use futures::future::OptionFuture;
 use ssh_core::Error;
 use ssh_core::network::NetworkWatch;
-#[cfg(unix)]
-use ssh_core::services::port_forward::SocketForward;
 use ssh_core::services::port_forward::{
     Bind, DynamicForward, ForwardError, ForwardEvent, ForwardPolicy, LocalForward, PortForwarding,
     RemoteForward, Target,
 };
+#[cfg(unix)]
+use ssh_core::services::port_forward::{SocketForward, SocketListener};
 use ssh_core::session::SessionEvent;
 use tokio::net::TcpListener;
 
 use super::login::{Link, reconnecting};
-use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, Place, joined};
+use super::spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, Place, RemoteSpec, joined};
 use crate::Ended;
 use crate::args::ForwardArgs;
 use crate::error::{CliError, Code, chain};
@@ -50,8 +50,13 @@ pub(super) enum End {
 
 struct Listeners {
     dynamic: Vec<Vec<StdListener>>,
-    /// Nothing for a Unix socket, which each session makes anew.
-    local: Vec<Option<Vec<StdListener>>>,
+    local: Vec<LocalListener>,
+}
+
+enum LocalListener {
+    Ports(Vec<StdListener>),
+    #[cfg(unix)]
+    Socket(SocketListener),
 }
 
 /// The forwards of one session, which end when they are dropped.
@@ -71,7 +76,7 @@ enum Failure {
 
 impl<'a> Forwarder<'a> {
     pub(super) fn new(args: &'a ForwardArgs, output: &'a Output) -> Self {
-        let port = |spec: &ForwardSpec| match &spec.listen {
+        let port = |spec: &RemoteSpec| match &spec.listen {
             Place::Tcp(listen) => listen.port,
             Place::Socket(_) => 0,
         };
@@ -169,20 +174,18 @@ impl<'a> Forwarder<'a> {
             let sockets = duplicates(sockets).map_err(failed)?;
             listening._dynamic.push(forwarding.dynamic_on(sockets).map_err(failed)?);
         }
-        for (sockets, ForwardSpec { listen, target }) in listeners.local.iter().zip(&self.args.local) {
-            let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
-            match (sockets, listen) {
-                (Some(sockets), _) => {
+        for (listener, ForwardSpec { target, .. }) in listeners.local.iter().zip(&self.args.local) {
+            let to = endpoint(target);
+            match listener {
+                LocalListener::Ports(sockets) => {
                     let sockets = duplicates(sockets).map_err(failed)?;
                     listening._local.push(forwarding.local_on(sockets, to).map_err(failed)?);
                 }
-                (None, Place::Socket(path)) => {
-                    listening.listen_on_socket(path, to, forwarding).map_err(failed)?;
-                    if !self.was_ready {
-                        announce(self.output, Kind::Local, path.clone(), Some(target));
-                    }
+                #[cfg(unix)]
+                LocalListener::Socket(socket) => {
+                    let again = socket.listener().map_err(|source| failed(bind_again(source)))?;
+                    listening._sockets.push(forwarding.local_socket_on(again, to).map_err(failed)?);
                 }
-                (None, Place::Tcp(_)) => {}
             }
         }
         Ok(listening)
@@ -199,12 +202,14 @@ impl<'a> Forwarder<'a> {
             self.args.remote.get(number).zip(self.remote_ports.get_mut(number)).ok_or_else(|| {
                 Failure::Other(CliError::new(Code::Internal, "there is no remote forward of this number"))
             })?;
-        let ForwardSpec { listen, target } = spec;
+        let RemoteSpec { listen, target } = spec;
         // RFC 4254 §7.1: an empty host is every interface.
         let chosen = *port;
         let from = place(listen, |listen| (if listen.host == "*" { "" } else { &listen.host }, chosen));
-        let to = place(target, |endpoint| (&endpoint.host, endpoint.port));
-        let forward = forwarding.remote_to(from, to).await;
+        let forward = match target {
+            Some(target) => forwarding.remote_to(from, endpoint(target)).await,
+            None => forwarding.remote_dynamic(from).await,
+        };
         let forward = forward.map_err(|error| match error {
             ForwardError::RefusedByPeer { .. } => Failure::Other(refused_to_listen(link, listen)),
             error => failure(link, &error),
@@ -214,7 +219,7 @@ impl<'a> Forwarder<'a> {
             Place::Tcp(listen) => shown_address(listen, forward.port()),
             Place::Socket(path) => path.clone(),
         };
-        announce(self.output, Kind::Remote, address, Some(target));
+        announce(self.output, Kind::Remote, address, target.as_ref().map(|target| target as &dyn Display));
         Ok(forward)
     }
 }
@@ -227,31 +232,34 @@ impl Listeners {
         }
         for ForwardSpec { listen, target } in &args.local {
             listeners.local.push(match listen {
-                Place::Tcp(listen) => Some(bind(listen, Kind::Local, Some(target), output).await?),
-                Place::Socket(_) => None,
+                Place::Tcp(listen) => {
+                    LocalListener::Ports(bind(listen, Kind::Local, Some(target), output).await?)
+                }
+                Place::Socket(path) => {
+                    let socket = bind_socket(path)?;
+                    announce(output, Kind::Local, path.clone(), Some(target));
+                    socket
+                }
             });
         }
         Ok(listeners)
     }
 }
 
-impl Listening {
-    #[cfg(unix)]
-    fn listen_on_socket(
-        &mut self,
-        path: &str,
-        to: Target,
-        forwarding: &PortForwarding,
-    ) -> Result<(), ForwardError> {
-        self._sockets.push(forwarding.local_socket(path, to)?);
-        Ok(())
-    }
+#[cfg(unix)]
+fn bind_socket(path: &str) -> Result<LocalListener, ForwardError> {
+    let socket = SocketListener::bind(path);
+    socket.map(LocalListener::Socket).map_err(|source| ForwardError::Bind { bind: path.to_owned(), source })
+}
 
-    #[cfg(not(unix))]
-    fn listen_on_socket(&mut self, path: &str, _to: Target, _: &PortForwarding) -> Result<(), ForwardError> {
-        let source = io::ErrorKind::Unsupported.into();
-        Err(ForwardError::Bind { bind: path.to_owned(), source })
-    }
+#[cfg(not(unix))]
+fn bind_socket(path: &str) -> Result<LocalListener, ForwardError> {
+    let source = io::ErrorKind::Unsupported.into();
+    Err(ForwardError::Bind { bind: path.to_owned(), source })
+}
+
+fn endpoint(target: &Place<Endpoint>) -> Target {
+    place(target, |endpoint| (&endpoint.host, endpoint.port))
 }
 
 fn place<T>(place: &Place<T>, tcp: impl Fn(&T) -> (&str, u16)) -> Target {
@@ -285,14 +293,16 @@ async fn bind(
 /// For one session; the port stays with the originals.
 fn duplicates(sockets: &[StdListener]) -> Result<Vec<TcpListener>, ForwardError> {
     let duplicates = sockets.iter().map(|socket| TcpListener::from_std(socket.try_clone()?));
-    duplicates
-        .collect::<io::Result<_>>()
-        .map_err(|source| ForwardError::Bind { bind: "a port again".to_owned(), source })
+    duplicates.collect::<io::Result<_>>().map_err(bind_again)
 }
 
-async fn stdio(link: &Link, forwarding: &PortForwarding, target: &Endpoint) -> Result<Ended, Failure> {
+fn bind_again(source: io::Error) -> ForwardError {
+    ForwardError::Bind { bind: "the same place again".to_owned(), source }
+}
+
+async fn stdio(link: &Link, forwarding: &PortForwarding, target: &Place<Endpoint>) -> Result<Ended, Failure> {
     let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
-    match forwarding.stdio(&target.host, target.port, stdin, stdout).await {
+    match forwarding.stdio_to(endpoint(target), stdin, stdout).await {
         Ok(()) => Ok(Ended::Closed("end of file")),
         // Who reads has had enough, as in `... | head`.
         Err(ForwardError::Stream(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -432,6 +442,9 @@ fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
                 link.peer
             ),
         ),
+        ForwardError::Open { source: ssh_core::OpenError::TooManyChannels { .. }, .. } => {
+            CliError::usage(format!("{}; --max-channels raises it", chain(error)))
+        }
         ForwardError::Stream(error) => {
             CliError::new(Code::Internal, format!("standard input or standard output failed: {error}"))
         }

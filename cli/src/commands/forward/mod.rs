@@ -12,7 +12,7 @@ mod spec;
 mod target;
 mod terminal;
 
-pub(crate) use spec::{DynamicSpec, Endpoint, ForwardSpec, Listen};
+pub(crate) use spec::{DynamicSpec, Endpoint, ForwardSpec, Listen, Place, RemoteSpec};
 pub(crate) use target::Target;
 
 use self::forwards::{End, Forwarder};

@@ -17,6 +17,14 @@ pub(crate) struct ForwardSpec {
     pub(crate) target: Place<Endpoint>,
 }
 
+/// What `-R` says: a forward, or `[BIND:]PORT` or a path alone for a proxy behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RemoteSpec {
+    pub(crate) listen: Place<Listen>,
+    /// `None` for the proxy.
+    pub(crate) target: Option<Place<Endpoint>>,
+}
+
 /// TCP, or a Unix socket. As with `ssh`, what has a slash is a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place<T> {
@@ -49,6 +57,10 @@ pub(crate) enum BadSpec {
     NoHost,
     #[error("{0:?} is not a host name or address")]
     BadHost(String),
+    #[error(
+        "{0:?} is not a user name: in a URI a % goes before two hexadecimal digits, for UTF-8 without control characters"
+    )]
+    BadUser(String),
 }
 
 impl FromStr for ForwardSpec {
@@ -77,6 +89,32 @@ impl FromStr for ForwardSpec {
     }
 }
 
+impl FromStr for RemoteSpec {
+    type Err = BadSpec;
+
+    fn from_str(text: &str) -> Result<Self, BadSpec> {
+        let shape = || {
+            BadSpec::Shape(
+                "[BIND:]PORT:HOST:PORT, a path in place of either half, or no HOST:PORT for a proxy",
+            )
+        };
+        let parts = split(text).ok_or_else(shape)?;
+        let listen = match *parts.as_slice() {
+            [path] if is_path(path) => Place::Socket(path.to_owned()),
+            [port] => Place::Tcp(Listen::new(None, port)?),
+            [bind, port] if !is_path(bind) && !is_path(port) => Place::Tcp(Listen::new(Some(bind), port)?),
+            _ => {
+                let ForwardSpec { listen, target } = text.parse().map_err(|error| match error {
+                    BadSpec::Shape(_) => shape(),
+                    error => error,
+                })?;
+                return Ok(Self { listen, target: Some(target) });
+            }
+        };
+        Ok(Self { listen, target: None })
+    }
+}
+
 fn is_path(text: &str) -> bool {
     text.contains('/') && !text.chars().any(char::is_control)
 }
@@ -95,13 +133,15 @@ impl FromStr for DynamicSpec {
     }
 }
 
-impl FromStr for Endpoint {
+/// What `-W` says.
+impl FromStr for Place<Endpoint> {
     type Err = BadSpec;
 
     fn from_str(text: &str) -> Result<Self, BadSpec> {
         match split(text).as_deref() {
-            Some(&[host, port]) => Self::new(host, port),
-            _ => Err(BadSpec::Shape("HOST:PORT")),
+            Some(&[path]) if is_path(path) => Ok(Self::Socket(path.to_owned())),
+            Some(&[host, port]) => Ok(Self::Tcp(Endpoint::new(host, port)?)),
+            _ => Err(BadSpec::Shape("HOST:PORT, or the path of a Unix socket")),
         }
     }
 }
@@ -117,14 +157,14 @@ impl Listen {
         let host = match bind {
             None => "localhost".to_owned(),
             // As in OpenSSH, an empty bind address is every address.
-            Some("" | "*") => "*".to_owned(),
+            Some("" | "*" | "[*]") => "*".to_owned(),
             Some(host) => parse_host(host)?,
         };
         Ok(Self { host, port: parse_port(port, 0)? })
     }
 }
 
-/// A host name or an address; an IPv6 address with or without its brackets.
+/// A host name or an address, with or without brackets, which an IPv6 address needs where a port follows.
 pub(super) fn parse_host(text: &str) -> Result<String, BadSpec> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let host = bare.unwrap_or(text);
@@ -132,7 +172,7 @@ pub(super) fn parse_host(text: &str) -> Result<String, BadSpec> {
     if host.is_empty() {
         return Err(BadSpec::NoHost);
     }
-    if bare.is_some() {
+    if bare.is_some() && host.contains(':') {
         // A zone, as in fe80::1%eth0, is none of our business.
         let address = host.split_once('%').map_or(host, |(address, _)| address);
         address.parse::<std::net::Ipv6Addr>().map_err(|_| bad())?;
@@ -217,6 +257,9 @@ mod tests {
             ("[::1]:8080:[2001:db8::1]:22", "::1", 8080, "[2001:db8::1]:22"),
             ("8080:[fe80::1%eth0]:22", "localhost", 8080, "[fe80::1%eth0]:22"),
             ("8080:[::1]:22", "localhost", 8080, "[::1]:22"),
+            ("8080:[db]:5432", "localhost", 8080, "db:5432"),
+            ("[gate]:8080:[db]:5432", "gate", 8080, "db:5432"),
+            ("[*]:8080:db:5432", "*", 8080, "db:5432"),
         ] {
             let spec: ForwardSpec = text.parse().unwrap();
             let Place::Tcp(listen) = &spec.listen else { panic!("{text}") };
@@ -257,7 +300,11 @@ mod tests {
             "8080::22",
             "8080:[::1:22",
             "8080:::1:22",
-            "8080:[x]:22",
+            "8080:[x:y]:22",
+            "8080:[]:22",
+            "8080:[a b]:22",
+            "8080:x]:22",
+            "8080:[x]y:22",
             "+1:db:22",
             "8080:a b:22",
             "8080:db:-1",
@@ -270,9 +317,57 @@ mod tests {
         for text in ["", "nonsense", "1:2:3", "::1:1080", "localhost:"] {
             assert!(text.parse::<DynamicSpec>().is_err(), "{text}");
         }
-        for text in ["", "db", "db:0", ":22", "::1:22", "[::1]", "a:1:b"] {
-            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        for text in ["", "db", "db:0", ":22", "::1:22", "[::1]", "a:1:b", "x:/y", "/run/x:22", "db:ssh"] {
+            assert!(text.parse::<Place<Endpoint>>().is_err(), "{text}");
         }
+        for text in
+            ["", "x:y", "nonsense", "70000", "/run/s:1080", "[::1:1080", "::1:1080", "a b:1080", "1:2:3:4:5"]
+        {
+            assert!(text.parse::<RemoteSpec>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_of_standard_input_may_be_a_socket() {
+        for (text, expected) in [
+            ("db:22", Place::Tcp("db:22")),
+            ("[db]:22", Place::Tcp("db:22")),
+            ("[::1]:22", Place::Tcp("[::1]:22")),
+            ("/run/x.sock", Place::Socket("/run/x.sock".to_owned())),
+            ("./x", Place::Socket("./x".to_owned())),
+        ] {
+            let place: Place<Endpoint> = text.parse().unwrap();
+            assert_eq!(matches!(place, Place::Tcp(_)), matches!(expected, Place::Tcp(_)), "{text}");
+            assert_eq!(place.to_string(), expected.to_string(), "{text}");
+        }
+    }
+
+    #[test]
+    fn remote_forwards_need_no_target() {
+        for (text, listen, target) in [
+            ("8080:db:5432", "localhost:8080", Some("db:5432")),
+            ("gate:8080:db:5432", "gate:8080", Some("db:5432")),
+            ("8080:/run/s", "localhost:8080", Some("/run/s")),
+            ("/run/s:/run/t", "/run/s", Some("/run/t")),
+            ("1080", "localhost:1080", None),
+            ("0", "localhost:0", None),
+            ("gate:1080", "gate:1080", None),
+            (":1080", "*:1080", None),
+            ("*:1080", "*:1080", None),
+            ("[::1]:1080", "[::1]:1080", None),
+            ("/run/s", "/run/s", None),
+        ] {
+            let spec: RemoteSpec = text.parse().unwrap();
+            assert_eq!(spec.listen.to_string(), listen, "{text}");
+            assert_eq!(spec.target.map(|target| target.to_string()).as_deref(), target, "{text}");
+        }
+        let words = |text: &str| text.parse::<RemoteSpec>().unwrap_err().to_string();
+        assert_eq!(words("http"), "\"http\" is not a port from 0 to 65535");
+        assert_eq!(
+            words("/run/s:db"),
+            "expected [BIND:]PORT:HOST:PORT, a path in place of either half, or no HOST:PORT for a proxy, \
+             IPv6 addresses in brackets"
+        );
     }
 
     #[test]

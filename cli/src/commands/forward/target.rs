@@ -70,15 +70,20 @@ impl FromStr for Target {
     type Err = BadSpec;
 
     fn from_str(text: &str) -> Result<Self, BadSpec> {
-        let text = match text.strip_prefix("ssh://") {
-            Some(rest) => rest.strip_suffix('/').unwrap_or(rest),
-            None => text,
+        let uri = text.strip_prefix("ssh://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+        let (user, rest) = match uri {
+            // Parameters of the connection go behind the user, and mean nothing to us, as they do to OpenSSH.
+            Some(uri) => match uri.split_once('@') {
+                Some((user, rest)) => (Some(user.split_once(';').map_or(user, |(user, _)| user)), rest),
+                None => (None, uri),
+            },
+            // A user name may contain an @, a host may not.
+            None => text.rsplit_once('@').map_or((None, text), |(user, rest)| (Some(user), rest)),
         };
-        // A user name may contain an @, a host may not.
-        let (user, rest) = match text.rsplit_once('@') {
-            Some(("", _)) => return Err(BadSpec::Shape("[USER@]HOST[:PORT]")),
-            Some((user, rest)) => (Some(user.to_owned()), rest),
-            None => (None, text),
+        let user = match user {
+            Some("") => return Err(BadSpec::Shape("[USER@]HOST[:PORT]")),
+            Some(user) if uri.is_some() => Some(decoded(user)?),
+            user => user.map(str::to_owned),
         };
         let (host, port) = match rest.rsplit_once(':') {
             // A bracket behind the last colon: there is no port. Several colons without brackets: a bare address.
@@ -94,6 +99,26 @@ impl FromStr for Target {
         let port = port.map_or(Ok(DEFAULT_PORT), |port| parse_port(port, 1))?;
         Ok(Self { user, host: parse_host(host)?, port })
     }
+}
+
+/// A user name of a URI, which OpenSSH decodes as a form is.
+fn decoded(user: &str) -> Result<String, BadSpec> {
+    let bad = || BadSpec::BadUser(user.to_owned());
+    let mut bytes = user.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
+                let (high, low) = digit().zip(digit()).ok_or_else(bad)?;
+                u8::try_from(high * 16 + low).map_err(|_| bad())?
+            }
+            byte => byte,
+        });
+    }
+    let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
+    if decoded.chars().any(char::is_control) { Err(bad()) } else { Ok(decoded) }
 }
 
 impl fmt::Display for Target {
@@ -125,6 +150,18 @@ mod tests {
             ("127.0.0.1:1", None, "127.0.0.1", 1),
             ("ssh://ada@[::1]:2222", Some("ada"), "::1", 2222),
             ("ssh://host/", None, "host", 22),
+            ("ssh://ada%40corp@host", Some("ada@corp"), "host", 22),
+            ("ssh://ada;fingerprint=x@host:2222/", Some("ada"), "host", 2222),
+            ("ssh://ada%3bx@host", Some("ada;x"), "host", 22),
+            ("ssh://a+b%20c%2B@host", Some("a b c+"), "host", 22),
+            ("ssh://%C3%A9@host", Some("é"), "host", 22),
+            ("ssh://ada:pw@host", Some("ada:pw"), "host", 22),
+            ("ssh://[db]:22", None, "db", 22),
+            ("ada@[db]:2222", Some("ada"), "db", 2222),
+            // None of that without the scheme.
+            ("ada%40corp@host", Some("ada%40corp"), "host", 22),
+            ("ada;x@host", Some("ada;x"), "host", 22),
+            ("a+b@host", Some("a+b"), "host", 22),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!(
@@ -145,14 +182,33 @@ mod tests {
             "host:99999",
             "host:x",
             "[::1",
-            "[x]:1",
+            "[x:y]:1",
+            "[]:1",
             "a:b:c",
             "ho st",
             "ada@",
             "ssh://",
+            "ssh://@host",
+            "ssh://;x@host",
+            "ssh://ada@corp@host",
+            "ssh://ada%4@host",
+            "ssh://ada%zz@host",
+            "ssh://ada%00@host",
+            "ssh://ada%0a@host",
+            "ssh://ada%ff@host",
+            "ssh://ada%+1@host",
             "http://host",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_bad_escape_is_named() {
+        assert_eq!(
+            "ssh://ada%zz@host".parse::<Target>().unwrap_err().to_string(),
+            "\"ada%zz\" is not a user name: in a URI a % goes before two hexadecimal digits, for UTF-8 without control \
+             characters"
+        );
     }
 }

@@ -25,6 +25,12 @@ pub enum OpenError {
     /// The channel opened, but the peer denied the request that came with it; it is closed again.
     #[error("the initial channel request was denied")]
     RequestDenied,
+    /// This side has as many channels as it may (limit `channels`), and the peer was not asked. The session goes on.
+    #[error("there are as many channels as this side may have (limit channels, {limit})")]
+    TooManyChannels {
+        /// How many that is.
+        limit: usize,
+    },
     /// The session ended or cannot open channels.
     #[error(transparent)]
     Session(#[from] Error),
@@ -39,9 +45,14 @@ impl Connection {
         fields: &[u8],
         now: Instant,
         out: &mut Outbound,
-    ) -> Result<u32, Error> {
+    ) -> Result<u32, OpenError> {
         if let Some(error) = &self.failed {
-            return Err(error.clone());
+            return Err(error.clone().into());
+        }
+        // Those that were given up stay until the peer has answered: it may still confirm them.
+        let limit = self.common.limits.channels;
+        if self.rows.len() >= limit {
+            return Err(OpenError::TooManyChannels { limit });
         }
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(Error::Bug("channel numbers are used up"))?;

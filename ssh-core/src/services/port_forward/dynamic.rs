@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::bind::Bind;
@@ -55,27 +55,50 @@ pub(super) fn start_on(
 }
 
 async fn serve(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr) {
-    let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, shake_hands(&mut socket)).await;
-    let tell = |reason| shared.events.emit(ForwardEvent::BadProxyRequest { from: from.to_string(), reason });
+    match take_request(&shared, &mut socket, &from.to_string()).await {
+        Taken::Request(request) => connect(shared, socket, from, request).await,
+        Taken::Ended => {}
+        Taken::TooSlow => Socket::from(socket).reset(),
+    }
+}
+
+/// What became of a client's handshake.
+pub(super) enum Taken {
+    /// It is to be connected.
+    Request(Request),
+    /// It went away, or has been told why it is refused.
+    Ended,
+    /// There is nobody to tell.
+    TooSlow,
+}
+
+/// Waits for what the client wants, in whichever protocol.
+pub(super) async fn take_request<S>(shared: &Shared, stream: &mut S, from: &str) -> Taken
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, shake_hands(stream)).await;
+    let tell = |reason| shared.events.emit(ForwardEvent::BadProxyRequest { from: from.to_owned(), reason });
     match handshake {
-        Ok(Ok(Ok(request))) => connect(shared, socket, from, request).await,
+        Ok(Ok(Ok(request))) => Taken::Request(request),
         Ok(Ok(Err((reply, reason)))) => {
             tell(reason);
-            end_with(socket, reply).await;
+            end_with(stream, reply).await;
+            Taken::Ended
         }
-        // It went away.
-        Ok(Err(_)) => {}
+        Ok(Err(_)) => Taken::Ended,
         Err(_) => {
             tell(BadProxyRequest::TooSlow);
-            Socket::from(socket).reset();
+            Taken::TooSlow
         }
     }
 }
 
 /// The client's request, or how to refuse it.
-async fn shake_hands(
-    socket: &mut TcpStream,
-) -> io::Result<Result<Request, (&'static [u8], BadProxyRequest)>> {
+async fn shake_hands<S>(socket: &mut S) -> io::Result<Result<Request, (&'static [u8], BadProxyRequest)>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut handshake = Handshake::default();
     let mut buffer = vec![0; handshake.room()];
     loop {
@@ -100,8 +123,8 @@ async fn connect(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr, r
     let mut channel = match shared.open_direct(&target, &from.ip().to_string(), from.port()).await {
         Ok(channel) => channel,
         Err(error) => {
-            shared.report_unopened(&target, &error);
-            return end_with(socket, &request.failure(&error)).await;
+            shared.report_unopened(&from.to_string(), &target, &error);
+            return end_with(&mut socket, &request.failure(&error)).await;
         }
     };
     shared.events.emit(ForwardEvent::Connection { from: from.to_string(), target: target.clone() });
@@ -115,7 +138,7 @@ async fn connect(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr, r
 }
 
 /// Sends the last words and makes sure that they arrive: closing with unread input would reset the connection.
-async fn end_with(mut socket: TcpStream, reply: &[u8]) {
+pub(super) async fn end_with<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S, reply: &[u8]) {
     let end = async {
         socket.write_all(reply).await?;
         socket.shutdown().await?;

@@ -183,7 +183,8 @@ pub(super) fn grant_socket(shared: &Arc<Shared>, request: IncomingRequest, path:
         shared.events.emit(ForwardEvent::ListenFailed { bind: bound, error: at_the_limit() });
         return request.refuse();
     }
-    let listener = match super::unix::SocketListener::bind(std::path::Path::new(path)) {
+    let listener = super::unix::SocketListener::bind(path);
+    let listener = match listener.and_then(super::unix::SocketListener::into_accepting) {
         Ok(listener) => listener,
         Err(error) => {
             shared.events.emit(ForwardEvent::ListenFailed { bind: bound, error: IoError::from(&error) });
@@ -257,7 +258,7 @@ async fn pass_on(shared: Arc<Shared>, socket: Socket, from: String, fields: Vec<
             }
         }
         Err(error) => {
-            shared.report_unopened(&bound, &error);
+            shared.report_unopened(&from, &bound, &error);
             socket.reset();
         }
     }

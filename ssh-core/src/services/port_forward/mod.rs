@@ -31,6 +31,8 @@ mod policy;
 mod proxy;
 mod pump;
 mod remote;
+mod remote_dynamic;
+mod requested;
 mod serve;
 mod socket;
 mod socks;
@@ -65,7 +67,7 @@ pub use pump::pump_unix;
 pub use pump::{pump, pump_streams, pump_streams_until_closed, pump_until_closed};
 pub use remote::RemoteForward;
 #[cfg(unix)]
-pub use unix::SocketForward;
+pub use unix::{SocketForward, SocketListener};
 
 use crate::channel::Channel;
 use crate::error::Error;
@@ -75,11 +77,13 @@ use event::Events;
 use granted::Granted;
 use hooks::Hooks;
 use messages::{ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP, encode_direct_path};
-use remote::Requested;
+use requested::{Destination, Requested};
 use tasks::Tasks;
 
-/// The port forwarding of one session, either side. It takes all channels and requests of the peer; dropping it stops
-/// all listeners and cuts all connections. It holds on to the session.
+/// The port forwarding of one session, either side. It takes all channels and requests of the peer. It holds on to the
+/// session; its forwards do not.
+///
+/// Dropping it stops all listeners, has the peer stop to listen for it, and cuts all connections.
 #[derive(Debug)]
 pub struct PortForwarding {
     shared: Arc<Shared>,
@@ -97,7 +101,7 @@ struct Shared {
     /// They end with the session.
     listeners: Tasks,
     /// What we asked the peer to listen on.
-    requested: Requested,
+    requested: Arc<Requested>,
     /// What we listen on for the peer.
     granted: Granted,
     connections: Arc<Semaphore>,
@@ -167,6 +171,21 @@ impl PortForwarding {
         unix::start(&self.shared, path.as_ref(), target)
     }
 
+    /// As [`local_socket`](Self::local_socket), on a socket that listens already and whose file is not this forward's to
+    /// remove. Who keeps the socket, as a [`SocketListener`] does, keeps its place when the session ends: connections then
+    /// wait in the system's queue for the next session's forward.
+    ///
+    /// # Errors
+    /// [`ForwardError::Bind`] if it is none, and [`ForwardError::Session`] if the session is over.
+    #[cfg(unix)]
+    pub fn local_socket_on(
+        &self,
+        listener: tokio::net::UnixListener,
+        target: Target,
+    ) -> Result<SocketForward, ForwardError> {
+        unix::start_on(&self.shared, listener, target)
+    }
+
     /// As [`local`](Self::local), on sockets that listen already. Who keeps duplicates of them keeps the port when the
     /// session ends: connections then wait in the system's queue for the next session's forward.
     ///
@@ -207,7 +226,20 @@ impl PortForwarding {
     /// # Cancel safety
     /// A dropped future takes the request back.
     pub async fn remote_to(&self, bind: Target, target: Target) -> Result<RemoteForward, ForwardError> {
-        remote::start(&self.shared, bind, target).await
+        remote::start(&self.shared, bind, Destination::Target(target)).await
+    }
+
+    /// As [`remote_to`](Self::remote_to), and this side is a proxy to whoever connects there, as it is with
+    /// [`dynamic`](Self::dynamic) to whoever connects here: each connection goes to the target that it asks for, which this
+    /// side resolves and connects to. Whoever can connect to `bind` can reach whatever this machine can.
+    ///
+    /// # Errors
+    /// [`ForwardError::RefusedByPeer`], or the session's error.
+    ///
+    /// # Cancel safety
+    /// A dropped future takes the request back.
+    pub async fn remote_dynamic(&self, bind: Target) -> Result<RemoteForward, ForwardError> {
+        remote::start(&self.shared, bind, Destination::Proxy).await
     }
 
     /// Listens here as a proxy (SOCKS4, SOCKS4a, SOCKS5 and HTTP CONNECT, told apart by the first byte); each
@@ -269,13 +301,26 @@ impl PortForwarding {
         R: tokio::io::AsyncRead + Unpin,
         W: tokio::io::AsyncWrite + Unpin,
     {
-        let channel = self.open(host, port).await?;
+        self.stdio_to(Target::new(host, port), reader, writer).await
+    }
+
+    /// As [`stdio`](Self::stdio), with a target that may be a Unix socket of the peer (OpenSSH PROTOCOL §2.4).
+    ///
+    /// # Errors
+    /// As for [`stdio`](Self::stdio).
+    ///
+    /// # Cancel safety
+    /// As for [`stdio`](Self::stdio).
+    pub async fn stdio_to<R, W>(&self, target: Target, reader: R, writer: W) -> Result<(), ForwardError>
+    where
+        R: tokio::io::AsyncRead + Unpin,
+        W: tokio::io::AsyncWrite + Unpin,
+    {
+        let channel = self.open_to(target.clone()).await?;
         pump::pump_streams(reader, writer, channel).await.map_err(|error| {
             match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
                 Some(session) => ForwardError::Session(session.clone()),
-                None if error.kind() == io::ErrorKind::ConnectionReset => {
-                    ForwardError::Reset { target: Target::new(host, port) }
-                }
+                None if error.kind() == io::ErrorKind::ConnectionReset => ForwardError::Reset { target },
                 None => ForwardError::Stream(error),
             }
         })
@@ -292,12 +337,18 @@ impl PortForwarding {
 
 impl Drop for PortForwarding {
     fn drop(&mut self) {
+        remote::cancel_all(&self.shared);
         self.shared.listeners.stop();
         self.shared.tasks.stop();
     }
 }
 
 impl Shared {
+    /// Nothing more can be forwarded: why.
+    fn over(&self) -> ForwardError {
+        ForwardError::Session(self.session.shared().end_reason().unwrap_or(Error::Closed))
+    }
+
     /// Whether the peer is the Go library of Dev Tunnels.
     fn is_dev_tunnels_go(&self) -> bool {
         self.session.shared().with(|engine| engine.peer_is_dev_tunnels_go())
@@ -326,11 +377,14 @@ impl Shared {
         Ok(channel)
     }
 
-    /// Tells why a channel to `target` did not open.
-    fn report_unopened(&self, target: &Target, error: &OpenError) {
+    /// Tells why a channel to `target` for whoever connected did not open.
+    fn report_unopened(&self, from: &str, target: &Target, error: &OpenError) {
         match error {
             OpenError::Refused(failure) => {
                 self.events.emit(ForwardEvent::Refused { target: target.clone(), failure: failure.clone() });
+            }
+            OpenError::TooManyChannels { .. } => {
+                self.events.emit(ForwardEvent::TooManyConnections { from: from.to_owned() });
             }
             OpenError::Session(_) | OpenError::RequestDenied => {
                 tracing::debug!(%target, %error, "the channel did not open")

@@ -12,8 +12,9 @@ use super::messages::{
     CANCEL_STREAMLOCAL_FORWARD, CANCEL_TCPIP_FORWARD, ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP,
     FORWARDED_STREAMLOCAL, FORWARDED_TCPIP, ForwardRequest, STREAMLOCAL_FORWARD, TCPIP_FORWARD, decode_path,
 };
+use super::requested::Destination;
 use super::socket::Socket;
-use super::{Shared, granted};
+use super::{Shared, granted, remote_dynamic};
 use crate::error::IoError;
 use crate::session::{Incoming, IncomingChannel, IncomingRequest, OpenFailureReason};
 
@@ -147,7 +148,7 @@ async fn direct(shared: Arc<Shared>, channel: IncomingChannel, place: Place) {
 
 async fn forwarded(shared: Arc<Shared>, channel: IncomingChannel, place: Place) {
     let Place { target: bind, from } = place;
-    let Some(target) = shared.requested.target_of(&bind).await else {
+    let Some(destination) = shared.requested.destination_of(&bind).await else {
         shared.events.emit(ForwardEvent::NotRequested { bind });
         let text = "nobody asked to listen on this port";
         return channel.reject(OpenFailureReason::ADMINISTRATIVELY_PROHIBITED, text);
@@ -159,6 +160,14 @@ async fn forwarded(shared: Arc<Shared>, channel: IncomingChannel, place: Place) 
     if !shared.hooks.switches.connect_to_local {
         return deliver(&shared, channel, connection.port);
     }
+    let target = match destination {
+        Destination::Target(target) => target,
+        Destination::Proxy => {
+            let Ok(channel) = channel.accept() else { return };
+            let Some(stream) = shared.hooks.wrap(&connection, channel).await else { return };
+            return remote_dynamic::serve(&shared, stream, from).await;
+        }
+    };
     match dial(&target).await {
         Ok(socket) => connect(&shared, channel, socket, (from, target), &connection).await,
         Err(error) => {

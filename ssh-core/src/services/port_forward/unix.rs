@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use super::socket::Socket;
 use super::{ForwardError, Shared};
 
 /// A local forward whose connections come through a Unix socket, from
-/// [`PortForwarding::local_socket`](super::PortForwarding::local_socket). Dropping it stops the listening and removes the
-/// socket; connections go on.
+/// [`PortForwarding::local_socket`](super::PortForwarding::local_socket), where dropping it stops the listening and removes
+/// the socket, or from [`local_socket_on`](super::PortForwarding::local_socket_on), where dropping it takes no more
+/// connections. Those that there are go on.
 #[derive(Debug)]
 pub struct SocketForward {
     path: PathBuf,
@@ -26,13 +28,13 @@ pub struct SocketForward {
 }
 
 impl SocketForward {
-    /// Where it listens.
+    /// Where it listens; empty for a socket that has no path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Stops the listening and waits until the socket is gone. Connections go on.
+    /// Stops the listening and waits until the socket is gone, if it is this forward's. Connections go on.
     ///
     /// # Cancel safety
     /// A dropped future has stopped the listening all the same; the socket may be gone a moment later.
@@ -41,17 +43,113 @@ impl SocketForward {
     }
 }
 
+/// A Unix socket that is listened on, and that only this user can connect to. It is there from one session to the next:
+/// connections wait in the system's queue for a forward [on it](super::PortForwarding::local_socket_on). Dropping it
+/// removes its file, unless that has become another's.
+#[derive(Debug)]
+pub struct SocketListener {
+    listener: StdListener,
+    file: SocketFile,
+}
+
+impl SocketListener {
+    /// Listens on a path where there is nothing yet, like an OpenSSH with `StreamLocalBindUnlink no`: a socket that
+    /// somebody left behind is not ours to remove.
+    ///
+    /// # Errors
+    /// If the system does not let us listen there, or the path is too long for it, which is somewhat above a hundred bytes.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        let address = SockAddr::unix(path)?;
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let file = fs::File::from(OwnedFd::from(socket));
+        // Where the system lets one, the file is born with its mode; where not, nobody can connect before the listen.
+        let _ = file.set_permissions(fs::Permissions::from_mode(MODE));
+        let socket = socket2::Socket::from(OwnedFd::from(file));
+        socket.bind(&address)?;
+        let found = fs::symlink_metadata(path)?;
+        // From here on it goes with whatever fails.
+        let file = SocketFile { path: path.to_owned(), inode: (found.dev(), found.ino()) };
+        if found.mode() & 0o777 != MODE && found.file_type().is_socket() {
+            fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+        }
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { listener: socket.into(), file })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Another handle to the same socket, for the forward of one session. It needs a tokio runtime.
+    ///
+    /// # Errors
+    /// If the system has no descriptors left.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        UnixListener::from_std(self.listener.try_clone()?)
+    }
+
+    /// To take its connections here and now.
+    pub(super) fn into_accepting(self) -> io::Result<Accepting> {
+        let listener = UnixListener::from_std(self.listener)?;
+        Ok(Accepting { listener, path: self.file.path.clone(), _file: Some(self.file) })
+    }
+}
+
+/// What is removed with the listener.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and number.
+    inode: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let found = fs::symlink_metadata(&self.path).ok().map(|found| (found.dev(), found.ino()));
+        if found == Some(self.inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(path = %self.path.display(), %error, "cannot remove the socket");
+        }
+    }
+}
+
 pub(super) fn start(
     shared: &Arc<Shared>,
     path: &Path,
     target: Target,
 ) -> Result<SocketForward, ForwardError> {
-    let failed = |source| ForwardError::Bind { bind: path.display().to_string(), source };
-    let listener = SocketListener::bind(path).map_err(failed)?;
+    let listener = SocketListener::bind(path).and_then(SocketListener::into_accepting);
+    start_with(shared, listener.map_err(|source| failed(path, source))?, target)
+}
+
+pub(super) fn start_on(
+    shared: &Arc<Shared>,
+    listener: UnixListener,
+    target: Target,
+) -> Result<SocketForward, ForwardError> {
+    let address = listener.local_addr().map_err(|source| failed(Path::new("a socket"), source))?;
+    let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
+    start_with(shared, Accepting { listener, path, _file: None }, target)
+}
+
+fn start_with(
+    shared: &Arc<Shared>,
+    listener: Accepting,
+    target: Target,
+) -> Result<SocketForward, ForwardError> {
+    let path = listener.path.clone();
     let listening =
         listen(shared, listener, move |shared, socket, from| forward(shared, socket, from, target.clone()));
-    let listening = listening.ok_or(crate::error::Error::Closed)?;
-    Ok(SocketForward { path: path.to_owned(), listening })
+    Ok(SocketForward { path, listening: listening.ok_or_else(|| shared.over())? })
+}
+
+fn failed(path: &Path, source: io::Error) -> ForwardError {
+    ForwardError::Bind { bind: path.display().to_string(), source }
 }
 
 async fn forward(shared: Arc<Shared>, socket: UnixStream, from: String, target: Target) {
@@ -61,71 +159,19 @@ async fn forward(shared: Arc<Shared>, socket: UnixStream, from: String, target: 
             shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
             Socket::from(socket).run(channel, &target).await;
         }
-        Err(error) => shared.report_unopened(&target, &error),
+        Err(error) => shared.report_unopened(&from, &target, &error),
     }
 }
 
-/// A listening socket that removes its file with itself, unless that has become another's.
+/// A listening socket, with its file if that goes with it.
 #[derive(Debug)]
-pub(super) struct SocketListener {
+pub(super) struct Accepting {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode.
-    file: Option<(u64, u64)>,
+    _file: Option<SocketFile>,
 }
 
-impl SocketListener {
-    /// Listens on a path where there is nothing yet, like an OpenSSH with `StreamLocalBindUnlink no`: a socket that
-    /// somebody left behind is not ours to remove. Only this user can connect.
-    pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        let address = SockAddr::unix(path)?;
-        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        let file = fs::File::from(OwnedFd::from(socket));
-        // Where the system lets one, the file is born with its mode; where not, nobody can connect before the listen.
-        let _ = file.set_permissions(fs::Permissions::from_mode(MODE));
-        let socket = socket2::Socket::from(OwnedFd::from(file));
-        socket.bind(&address)?;
-        let found = fs::symlink_metadata(path)?;
-        let mut listener = Guard { path, file: Some((found.dev(), found.ino())) };
-        if found.mode() & 0o777 != MODE && found.file_type().is_socket() {
-            fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-        }
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        let socket = UnixListener::from_std(socket.into())?;
-        Ok(Self { listener: socket, path: path.to_owned(), file: listener.file.take() })
-    }
-}
-
-/// Removes the file if the listening does not come about.
-struct Guard<'a> {
-    path: &'a Path,
-    file: Option<(u64, u64)>,
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        remove(self.path, self.file);
-    }
-}
-
-impl Drop for SocketListener {
-    fn drop(&mut self) {
-        remove(&self.path, self.file);
-    }
-}
-
-fn remove(path: &Path, file: Option<(u64, u64)>) {
-    let found = fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    if found.is_some()
-        && found == file
-        && let Err(error) = fs::remove_file(path)
-    {
-        tracing::debug!(path = %path.display(), %error, "cannot remove the socket");
-    }
-}
-
-impl Accept for SocketListener {
+impl Accept for Accepting {
     type Stream = UnixStream;
     type From = String;
 
@@ -157,7 +203,7 @@ mod tests {
     async fn a_socket_is_for_its_user_only_and_goes_with_its_listener() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        let listener = SocketListener::bind(&path).unwrap();
+        let listener = SocketListener::bind(&path).unwrap().into_accepting().unwrap();
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
         let taken = SocketListener::bind(&path).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
