@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::access::{Caller, Credential, Refusal};
 use crate::bandwidth::Bandwidths;
 use crate::config::{AdminToken, Config};
-use crate::live::{Admission, Live, LiveTunnel, Why};
+use crate::live::{Admission, HostLink, Live, LiveTunnel, Why};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rate::Rates;
@@ -160,11 +160,7 @@ impl Relay {
     ) -> Result<Option<(Issued, Grant)>, StoreError> {
         let now = self.now();
         let (all, own) = (caller.scopes(record), caller.own_scopes(record));
-        let grant = Grant {
-            subject: caller.subject().to_owned(),
-            tunnel: Some(record.tunnel.tunnel_id.clone()),
-            scopes,
-        };
+        let grant = Grant::at(record, caller.subject(), scopes);
         let manages = all.has(Scope::Manage);
         let by_rules = !manages && !own.contains(scopes);
         if !manages && !all.contains(scopes) {
@@ -175,7 +171,7 @@ impl Relay {
             // The leeway is not handed on, or it would have no end.
             Credential::Token(from) if from.expires <= now => return Ok(None),
             // A token for a tunnel names nobody at another one.
-            Credential::Token(from) if by_rules && !from.speaks_at(&record.tunnel.tunnel_id) => {
+            Credential::Token(from) if by_rules && !from.speaks_at(record) => {
                 return Ok(None);
             }
             Credential::Token(from) => {
@@ -268,9 +264,18 @@ impl Relay {
         }
     }
 
-    /// Ends what is not allowed any more, which whoever has just come in has to look at too: rights may have changed
-    /// between the request and the place on the list.
-    pub(crate) fn check_admissions(&self, tunnel: &LiveTunnel) {
+    /// Why a host whose handshake is done is not to be its tunnel's: rights may have changed between the request and now, or
+    /// the relay may have been told to stop, and both look for those who are on the list.
+    pub(crate) fn why_not_host(&self, host: &HostLink, tunnel: &LiveTunnel) -> Option<Why> {
+        let record = self.store.tunnel(&tunnel.id);
+        match record.is_some_and(|record| self.holds(&record, &host.admission)) {
+            false => Some(Why::Withdrawn),
+            true => self.is_draining().then_some(Why::Restart),
+        }
+    }
+
+    /// Ends what is not allowed any more.
+    fn check_admissions(&self, tunnel: &LiveTunnel) {
         let record = self.store.tunnel(&tunnel.id);
         tunnel.end(|admission| {
             let holds = record.as_ref().is_some_and(|record| self.holds(record, admission));

@@ -87,8 +87,7 @@ fn is_listed(caller: &RequestCaller, record: &Record) -> bool {
         Credential::Admin => true,
         // A token for one tunnel says nothing about its maker's others.
         Credential::Token(token) => {
-            let of_this = token.grant.tunnel.as_ref().is_none_or(|id| *id == record.tunnel.tunnel_id);
-            of_this && token.grant.subject == record.owner
+            !token.grant.is_elsewhere(record) && token.grant.subject == record.owner
         }
         Credential::None | Credential::Bad(_) => false,
     };
@@ -133,10 +132,9 @@ pub(super) async fn put(
                 }
                 return Err(refusal);
             }
-            let id = record.tunnel.tunnel_id.clone();
-            check(&relay, &id, &change)?;
+            check(&relay, &record.tunnel.tunnel_id, &change)?;
             let changed = on_disk(&relay, move |relay| {
-                relay.store.update(&id, |old| {
+                relay.store.update_same(&record, |old| {
                     let mut record = old.clone();
                     change.apply(&mut record.tunnel);
                     Some(record)
@@ -178,7 +176,7 @@ async fn create(
         ..Tunnel::default()
     };
     change.apply(&mut tunnel);
-    let record = Record { tunnel, owner, used: now };
+    let record = Record::new(tunnel, owner, now)?;
     let created = on_disk(relay, move |relay| relay.store.create(record)).await?;
     if !created {
         return Err(Problem::new(StatusCode::CONFLICT, "there is a tunnel of that id; choose another"));
@@ -194,9 +192,14 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let record = relay.admit(&id, &caller, &[Scope::Manage])?;
     let id = record.tunnel.tunnel_id.clone();
-    on_disk(&relay, move |relay| relay.store.delete(&id)).await?;
-    tracing::info!(target: "audit", tunnel = %record.tunnel.tunnel_id, by = %caller.shown(), "tunnel deleted");
-    relay.tunnel_deleted(&record.tunnel.tunnel_id);
+    let deleted = on_disk(&relay, move |relay| {
+        relay.store.delete_if(&record.tunnel.tunnel_id, |newest| newest.is_same_tunnel(&record))
+    });
+    if !deleted.await? {
+        return Err(Problem::not_found("tunnel"));
+    }
+    tracing::info!(target: "audit", tunnel = %id, by = %caller.shown(), "tunnel deleted");
+    relay.tunnel_deleted(&id);
     Ok(StatusCode::NO_CONTENT)
 }
 
