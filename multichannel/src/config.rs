@@ -29,7 +29,8 @@ impl Config {
         self
     }
 
-    /// Channels at once, including those being opened. 4096.
+    /// Channels at once, whichever side opened them, including those being opened. Past it those of the other side are
+    /// refused, and our own fail with [`OpenError::TooManyChannels`](crate::OpenError::TooManyChannels). 4096.
     #[must_use]
     pub fn max_channels(mut self, channels: usize) -> Self {
         self.limits.channels = channels;

@@ -1,13 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt as _, Shared};
+use futures::future::{BoxFuture, Either, FutureExt as _, Shared, select};
 use parking_lot::Mutex;
 use ssh_core::config::Algorithms;
 use ssh_core::error::DisconnectReason;
 use ssh_core::session::IncomingChannel;
 use ssh_core::{Channel, Error, OpenError, Session, client, server};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 
 use crate::config::Config;
 
@@ -18,6 +19,8 @@ use crate::config::Config;
 /// Channels do not keep it alive.
 pub struct MultiChannelStream {
     connecting: Mutex<Connecting>,
+    /// Tells those who wait for the login that it is wanted no more.
+    closing: Notify,
 }
 
 /// Which end of the stream we are. Dev Tunnels' TypeScript and C# classes are both; its Go class has to be the other one.
@@ -66,7 +69,7 @@ impl MultiChannelStream {
             Role::Client => connect(stream, limits).boxed().shared(),
             Role::Server => accept(stream, limits).boxed().shared(),
         };
-        Self { connecting: Mutex::new(Connecting::Idle(Box::new(start))) }
+        Self { connecting: Mutex::new(Connecting::Idle(Box::new(start))), closing: Notify::new() }
     }
 
     /// Exchanges the first messages with the other side. Calling it again, or from several tasks at once, waits for the
@@ -84,7 +87,8 @@ impl MultiChannelStream {
     /// Opens a channel of this type; an empty one means `session`.
     ///
     /// # Errors
-    /// [`OpenError::Refused`] with the other side's reason, or the session's error.
+    /// [`OpenError::Refused`] with the other side's reason, [`OpenError::TooManyChannels`] at this side's limit, or the
+    /// session's error.
     ///
     /// # Cancel safety
     /// The channel of a dropped future is closed as soon as it is confirmed.
@@ -181,7 +185,9 @@ impl MultiChannelStream {
         }
     }
 
-    /// Closes the session and the stream below it. The other side is told. What was written before is still delivered.
+    /// Closes the session and the stream below it. The other side is told, and what was written before is delivered to it
+    /// first, as long as it takes it within 2 s. While it still connects, that is given up: who waits for it is answered
+    /// with [`Error::Closed`].
     pub fn close(&self) {
         let mut connecting = self.connecting.lock();
         let kept = match &*connecting {
@@ -191,7 +197,10 @@ impl MultiChannelStream {
         match kept {
             // It stays, so that whoever asks is told how it ended.
             Some(session) => session.close(),
-            None => *connecting = Connecting::Closed,
+            None => {
+                *connecting = Connecting::Closed;
+                self.closing.notify_waiters();
+            }
         }
     }
 
@@ -205,6 +214,8 @@ impl MultiChannelStream {
     }
 
     async fn connected(&self) -> Result<Session, Error> {
+        // From before the look at the state, so that no close goes unheard.
+        let closing = self.closing.notified();
         let login = {
             let mut connecting = self.connecting.lock();
             match std::mem::replace(&mut *connecting, Connecting::Closed) {
@@ -216,7 +227,19 @@ impl MultiChannelStream {
                 Connecting::Idle(_) | Connecting::Closed => return Err(Error::Closed),
             }
         };
-        login.await
+        tokio::pin!(closing);
+        match select(closing, login).await {
+            Either::Left(_) => Err(Error::Closed),
+            Either::Right((login, _)) => {
+                let session = login?;
+                if matches!(*self.connecting.lock(), Connecting::Closed) {
+                    // It came to stand while it was being closed.
+                    session.close();
+                    return Err(Error::Closed);
+                }
+                Ok(session)
+            }
+        }
     }
 }
 

@@ -114,6 +114,33 @@ async fn closing_before_connecting_sends_nothing() {
     assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
 }
 
+/// Whoever waits for the handshake is told, and neither end is left with a session that nobody can close.
+#[tokio::test]
+async fn closing_while_connecting_ends_both_ends() {
+    let (near, far) = pair();
+    let running = tokio::spawn({
+        let near = Arc::clone(&near);
+        async move { near.run_until_closed().await }
+    });
+    let connecting = tokio::spawn({
+        let near = Arc::clone(&near);
+        async move { near.connect().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!near.is_closed());
+    near.close();
+    assert!(near.is_closed());
+    let ends = async {
+        let far = tokio::spawn(async move { far.run_until_closed().await });
+        running.await.unwrap().unwrap();
+        assert!(matches!(connecting.await.unwrap(), Err(Error::Closed)));
+        // Whatever it saw of the handshake, it does not go on waiting.
+        let _ = far.await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(1), ends).await.expect("an end waits for ever");
+    assert!(near.session().is_none());
+}
+
 /// The window is what bounds unread data, and it does not grow.
 #[tokio::test]
 async fn a_given_window_is_kept_to() {

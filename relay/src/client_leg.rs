@@ -218,6 +218,9 @@ async fn open(
             Ok((End { channel, hears_eof: hears_eof(&host.session) }, confirmation))
         }
         Err(OpenError::Refused(failure)) => Err((failure.reason, failure.text)),
+        Err(error @ OpenError::TooManyChannels { .. }) => {
+            Err((OpenFailureReason::RESOURCE_SHORTAGE, error.to_string()))
+        }
         Err(_) => Err((OpenFailureReason::CONNECT_FAILED, "the host has gone".to_owned())),
     }
 }

@@ -179,6 +179,9 @@ async fn pass_channel(offer: IncomingChannel, to: Session) {
             }
         }
         Err(OpenError::Refused(failure)) => offer.reject(failure.reason, &failure.text),
+        Err(error @ OpenError::TooManyChannels { .. }) => {
+            offer.reject(OpenFailureReason::RESOURCE_SHORTAGE, &error.to_string());
+        }
         Err(error) => offer.reject(OpenFailureReason::CONNECT_FAILED, &error.to_string()),
     }
 }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use ssh_core::client::{self, Credential, danger::AcceptAnyHostKey};
 use ssh_core::crypto::default_provider;
 use ssh_core::keys::{KeyKind, SigningKey};
 use ssh_core::server::{self, danger::AcceptEverybody};
-use ssh_core::session::Incoming;
+use ssh_core::session::{Incoming, OpenFailureReason};
 use ssh_core::{
-    Addresses, ConnectionInfo, Session,
+    Addresses, ConnectionInfo, OpenError, Session,
     config::{Algorithms, Limits},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
@@ -22,18 +22,26 @@ fn host_key() -> SigningKey {
 }
 
 async fn pair(algorithms: Algorithms, limits: Limits) -> (Session, Session) {
+    pair_of(algorithms, limits.clone(), limits).await
+}
+
+async fn pair_with_limits(near: Limits, far: Limits) -> (Session, Session) {
+    pair_of(Algorithms::default(), near, far).await
+}
+
+async fn pair_of(algorithms: Algorithms, near: Limits, far: Limits) -> (Session, Session) {
     let (a, b) = tokio::io::duplex(1 << 20);
     let client = client::Config::builder("ada")
         .verify_host_key(AcceptAnyHostKey)
         .authenticate(Credential::password("secret"))
         .algorithms(algorithms.clone())
-        .limits(limits.clone())
+        .limits(near)
         .build()
         .unwrap();
     let server = server::Config::builder(AcceptEverybody)
         .host_key(host_key())
         .algorithms(algorithms)
-        .limits(limits)
+        .limits(far)
         .build()
         .unwrap();
     let (client, server) = tokio::join!(client::connect(a, client), server::accept(b, server));
@@ -180,4 +188,56 @@ async fn a_driver_that_is_dropped_ends_its_channels_for_good() {
     assert_eq!(write.await.unwrap_err().kind(), std::io::ErrorKind::ConnectionAborted);
     channel.write_all(b"more").await.unwrap_err();
     channel.read_to_end(&mut Vec::new()).await.unwrap_err();
+}
+
+/// A peer that answers no open cannot have our memory for it, nor our numbers: what was given up counts until it answers.
+#[tokio::test]
+async fn our_own_opens_are_counted() {
+    const CHANNELS: usize = 8;
+    let mut limits = Limits::default();
+    limits.channels = CHANNELS;
+    // The far side may have more: it is ours that holds us back.
+    let (near, far) = pair_with_limits(limits, Limits::default()).await;
+    for number in 0..300 {
+        let opened = near.open_channel("x").now_or_never();
+        match opened {
+            None => assert!(number < CHANNELS, "channel {number} was asked for"),
+            Some(Err(OpenError::TooManyChannels { limit: CHANNELS })) => assert!(number >= CHANNELS),
+            Some(opened) => panic!("channel {number}: {opened:?}"),
+        }
+    }
+    assert!(!near.is_closed());
+    // Of the far side's there are none either: the places are taken.
+    assert!(matches!(far.open_channel("x").await, Err(OpenError::Refused(_))));
+    // It answers at last.
+    let mut incoming = far.incoming();
+    for _ in 0..CHANNELS {
+        let Some(Incoming::Channel(channel)) = incoming.next().await else { panic!("no channel") };
+        channel.reject(OpenFailureReason::RESOURCE_SHORTAGE, "late");
+    }
+    echo(far);
+    let mut kept = vec![opened(&near).await];
+    while kept.len() + 1 < CHANNELS {
+        kept.push(near.open_channel("x").await.unwrap());
+    }
+    // One after the other, however many: what has been closed makes room before the far side has said so.
+    for _ in 0..10 * CHANNELS {
+        drop(near.open_channel("x").await.unwrap());
+    }
+    kept.push(near.open_channel("x").await.unwrap());
+    assert!(matches!(near.open_channel("x").await, Err(OpenError::TooManyChannels { .. })));
+}
+
+/// A channel, as soon as the far side's refusals of others have come.
+async fn opened(near: &Session) -> ssh_core::Channel {
+    let opening = async {
+        loop {
+            match near.open_channel("x").await {
+                Ok(channel) => return channel,
+                Err(OpenError::TooManyChannels { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), opening).await.unwrap()
 }

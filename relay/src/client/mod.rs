@@ -175,7 +175,7 @@ pub enum ClientError {
         /// What is offered.
         offered: BTreeSet<u16>,
     },
-    /// The host could not connect to its port.
+    /// The host could not connect to its port, or this side has as many channels as it may.
     #[error("{0}")]
     Refused(String),
     /// The host, or the relay in its name, wants to do without encryption.
@@ -196,6 +196,7 @@ impl From<OpenError> for ClientError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Refused(failure) => Self::Refused(failure.to_string()),
+            error @ OpenError::TooManyChannels { .. } => Self::Refused(error.to_string()),
             OpenError::Session(error) => Self::Session(error),
             OpenError::RequestDenied => Self::Session(Error::Closed),
         }

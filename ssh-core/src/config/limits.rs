@@ -27,7 +27,9 @@ pub struct Limits {
     pub auth_decision: Duration,
     /// `packet_length` of a packet under encryption, or in a session without any. 256 KiB.
     pub packet_bytes: u32,
-    /// Channels at once, including those being opened. 256.
+    /// Channels at once, whichever side opened them, including those being opened and those that were given up before the
+    /// peer had answered. Past it the peer's are refused, and our own fail with
+    /// [`TooManyChannels`](crate::OpenError::TooManyChannels). 256.
     pub channels: usize,
     /// Channels that are refused, or that the peer opens and closes without having sent anything, in 5 s; a flood of them ends
     /// the session. 5000; `None` counts none, for a peer that carries the channels of many and holds each of them to it.

@@ -15,7 +15,8 @@ impl Session {
     /// Opens a channel of this type without fields.
     ///
     /// # Errors
-    /// [`OpenError::Refused`] with the peer's reason, or the session's error.
+    /// [`OpenError::Refused`] with the peer's reason, [`OpenError::TooManyChannels`] at this side's limit, or the session's
+    /// error.
     ///
     /// # Cancel safety
     /// The channel of a dropped future is closed as soon as it is confirmed.
@@ -70,7 +71,7 @@ impl Session {
                     .initial_request(id, request, request_fields, now)
                     .inspect_err(|_| engine.release_channel(id))?,
             };
-            Ok::<_, Error>((id, support, number))
+            Ok::<_, OpenError>((id, support, number))
         })?;
         let channel = Channel::new(Arc::clone(shared), id, kind.into());
         let abandon = number.map(|number| AbandonReply { shared: Arc::clone(shared), number });
@@ -124,10 +125,7 @@ impl Session {
         name: &str,
         fields: &[u8],
     ) -> Result<impl Future<Output = Result<GlobalReply, Error>> + Send + use<>, Error> {
-        let now = crate::driver::now();
-        let number = self.inner.shared.with(|engine| engine.global_request(name, true, fields, now))?;
-        let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
-        Ok(self.answer_to(number))
+        self.inner.shared.start_request(name, fields)
     }
 
     /// The answer to the request with this number. If it is dropped, the answer is dropped when it comes.
@@ -135,7 +133,37 @@ impl Session {
         &self,
         number: u64,
     ) -> impl Future<Output = Result<GlobalReply, Error>> + Send + use<> {
-        let shared = Arc::clone(&self.inner.shared);
+        self.inner.shared.answer_to(number)
+    }
+
+    /// Sends a global request that wants no answer.
+    ///
+    /// # Errors
+    /// If the session is over.
+    pub fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
+        self.inner.shared.notify(name, fields)
+    }
+}
+
+/// Global requests of those who do not keep the session alive.
+impl Shared {
+    /// As [`Session::start_request`].
+    pub(crate) fn start_request(
+        self: &Arc<Self>,
+        name: &str,
+        fields: &[u8],
+    ) -> Result<impl Future<Output = Result<GlobalReply, Error>> + Send + use<>, Error> {
+        let now = crate::driver::now();
+        let number = self.with(|engine| engine.global_request(name, true, fields, now))?;
+        let number = number.ok_or(Error::Bug("a request that wants an answer has no number"))?;
+        Ok(self.answer_to(number))
+    }
+
+    fn answer_to(
+        self: &Arc<Self>,
+        number: u64,
+    ) -> impl Future<Output = Result<GlobalReply, Error>> + Send + use<> {
+        let shared = Arc::clone(self);
         let abandon = AbandonReply { shared: Arc::clone(&shared), number };
         async move {
             let reply =
@@ -145,13 +173,10 @@ impl Session {
         }
     }
 
-    /// Sends a global request that wants no answer.
-    ///
-    /// # Errors
-    /// If the session is over.
-    pub fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
+    /// As [`Session::notify`].
+    pub(crate) fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
         let now = crate::driver::now();
-        self.inner.shared.with(|engine| engine.global_request(name, false, fields, now)).map(drop)
+        self.with(|engine| engine.global_request(name, false, fields, now)).map(drop)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use ssh_core::services::port_forward::{ForwardError, LocalForward};
+use ssh_core::Error;
+use ssh_core::error::DisconnectReason;
+use ssh_core::services::port_forward::{ForwardError, LocalForward, Target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -114,5 +116,28 @@ async fn a_stream_ends_with_the_far_side_while_its_input_stays_open() {
         let (ended, ()) = timeout(Duration::from_secs(5), async { tokio::join!(run, talk) }).await.unwrap();
         assert_eq!(matches!(ended, Err(ForwardError::Reset { .. })), reset, "{ended:?}");
         assert_eq!(ended.is_ok(), !reset);
+    }
+}
+
+/// Who asks for a forward too late is told what ended the session, and not that this side had.
+#[tokio::test]
+async fn a_forward_after_the_end_is_told_why_it_ended() {
+    let pair = pair(permit("localhost:*")).await;
+    pair.server.session().disconnect(DisconnectReason::BY_APPLICATION, "bye");
+    let ended = pair.client.closed().await;
+    assert!(matches!(ended, Error::Disconnected { .. }), "{ended:?}");
+    // The listeners end a moment later, and with them the taking of new ones.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let bye = |error: ForwardError| match error {
+        ForwardError::Session(Error::Disconnected { text, .. }) => assert_eq!(&*text, "bye"),
+        error => panic!("{error:?}"),
+    };
+    bye(pair.client.local(0, "localhost", 1).await.unwrap_err());
+    bye(pair.client.dynamic(0).await.unwrap_err());
+    bye(pair.client.remote("localhost", 0, "localhost", 1).await.unwrap_err());
+    #[cfg(unix)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        bye(pair.client.local_socket(folder.path().join("s"), Target::new("localhost", 1)).unwrap_err());
     }
 }

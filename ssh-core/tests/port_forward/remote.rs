@@ -1,16 +1,20 @@
 //! Remote forwards, and connections to them.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::OpenError;
-use ssh_core::services::port_forward::{ForwardError, ForwardPolicy, PermitListen, PortForwarding};
+use ssh_core::services::port_forward::{
+    Bind, ForwardError, ForwardPolicy, ListenerFactory, PermitListen, PortForwarding,
+};
 use ssh_core::session::OpenFailureReason;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::{Pair, answering, ask_at, dead_port, pair, sessions};
+use super::{Events, Pair, answering, ask_at, dead_port, pair, sessions};
 
 #[tokio::test]
 async fn remote_forwards_choose_report_and_cancel() {
@@ -134,4 +138,80 @@ async fn ports_that_the_peer_forwards_are_waited_for_and_connected_to() {
     assert_eq!(ports.next().await, []);
     client.session().close();
     assert!(server.wait_for_forwarded_port(port).await.is_err());
+}
+
+/// Takes its time, as a server does that asks somebody first.
+#[derive(Debug)]
+struct Slow(Duration);
+
+impl ListenerFactory for Slow {
+    fn listen<'a>(&'a self, bind: &'a Bind, _: bool) -> BoxFuture<'a, io::Result<Vec<TcpListener>>> {
+        async move {
+            tokio::time::sleep(self.0).await;
+            bind.listen().await
+        }
+        .boxed()
+    }
+}
+
+/// A request that the peer grants when whoever asked has given up, and the forwarding has gone: the session is kept, and
+/// nobody would ever take the port back.
+#[tokio::test]
+async fn what_is_granted_too_late_is_taken_back_without_the_forwarding() {
+    for fixed in [false, true] {
+        let port = if fixed { free_port().await } else { 0 };
+        let (near, far) = sessions().await;
+        let events = Events::default();
+        let sink = Arc::clone(&events);
+        let server = PortForwarding::builder(far)
+            .policy(ForwardPolicy::deny_all().permit_listen(PermitListen::loopback()))
+            .listeners(Slow(Duration::from_millis(200)))
+            .on_port(move |event| sink.lock().push(format!("{:?}", event.change)))
+            .start();
+        let client = PortForwarding::start(near.clone(), ForwardPolicy::deny_all());
+        let asked =
+            timeout(Duration::from_millis(50), client.remote("127.0.0.1", port, "127.0.0.1", 1)).await;
+        assert!(asked.is_err(), "{asked:?}");
+        drop(client);
+        let both = async {
+            while *events.lock() != ["Added", "Removed"] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let told = timeout(Duration::from_secs(2), both).await;
+        assert!(told.is_ok(), "port {port}: {:?} and {:?}", events.lock(), server.forwarded_ports());
+        assert_eq!(server.forwarded_ports(), []);
+        assert!(!near.is_closed());
+    }
+}
+
+/// With or without the session: nobody would take what comes through it.
+#[tokio::test]
+async fn a_remote_forward_ends_with_its_forwarding() {
+    for keeps_session in [true, false] {
+        let pair = pair(ForwardPolicy::deny_all().permit_listen(PermitListen::loopback())).await;
+        let kept = keeps_session.then(|| pair.client.session().clone());
+        let forward = pair.client.remote("127.0.0.1", 0, "127.0.0.1", 1).await.unwrap();
+        drop(pair.client);
+        let port = forward.port();
+        let ended = async {
+            while let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)).await {
+                let _ = timeout(Duration::from_millis(50), socket.read(&mut [0; 1])).await;
+            }
+        };
+        timeout(Duration::from_secs(1), ended).await.unwrap();
+        assert_eq!(pair.server.session().is_closed(), !keeps_session);
+        if let Some(session) = kept {
+            // Another forwarding of the session may have the port, and what is left of this one does not take it away.
+            let again = PortForwarding::start(session, ForwardPolicy::deny_all());
+            let second = again.remote("127.0.0.1", port, "127.0.0.1", 1).await.unwrap();
+            assert!(!forward.cancel().await.unwrap());
+            assert_eq!(pair.server.forwarded_ports().len(), 1);
+            assert!(second.cancel().await.unwrap());
+        }
+    }
+}
+
+async fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }

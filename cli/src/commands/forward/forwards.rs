@@ -432,6 +432,9 @@ fn cannot_forward(link: &Link, error: &ForwardError) -> CliError {
                 link.peer
             ),
         ),
+        ForwardError::Open { source: ssh_core::OpenError::TooManyChannels { .. }, .. } => {
+            CliError::usage(format!("{}; --max-channels raises it", chain(error)))
+        }
         ForwardError::Stream(error) => {
             CliError::new(Code::Internal, format!("standard input or standard output failed: {error}"))
         }

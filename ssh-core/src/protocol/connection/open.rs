@@ -25,6 +25,12 @@ pub enum OpenError {
     /// The channel opened, but the peer denied the request that came with it; it is closed again.
     #[error("the initial channel request was denied")]
     RequestDenied,
+    /// This side has as many channels as it may (limit `channels`), and the peer was not asked. The session goes on.
+    #[error("there are as many channels as this side may have (limit channels, {limit})")]
+    TooManyChannels {
+        /// How many that is.
+        limit: usize,
+    },
     /// The session ended or cannot open channels.
     #[error(transparent)]
     Session(#[from] Error),
@@ -39,9 +45,12 @@ impl Connection {
         fields: &[u8],
         now: Instant,
         out: &mut Outbound,
-    ) -> Result<u32, Error> {
+    ) -> Result<u32, OpenError> {
         if let Some(error) = &self.failed {
-            return Err(error.clone());
+            return Err(error.clone().into());
+        }
+        if self.is_full() {
+            return Err(OpenError::TooManyChannels { limit: self.common.limits.channels });
         }
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(Error::Bug("channel numbers are used up"))?;
@@ -53,6 +62,17 @@ impl Connection {
         let phase = RowPhase::Opening { since: now, waker: None, abandoned: false };
         self.rows.insert(id, Box::new(Row::new(phase, 0, 0, 0, window)));
         Ok(id)
+    }
+
+    /// Whether there are as many channels as there may be. Those that only wait for the peer to say that they are closed
+    /// count when there are too many of them: whoever opens one where another has ended need not wait for that.
+    fn is_full(&self) -> bool {
+        let limit = self.common.limits.channels;
+        if self.rows.len() < limit {
+            return false;
+        }
+        let closing = self.rows.values().filter(|row| row.close_sent).count();
+        closing >= limit || self.rows.len().saturating_sub(closing) >= limit
     }
 
     /// As if the peer had confirmed it.

@@ -40,11 +40,13 @@ impl Engine {
         self.connection.stop_accepting(ticket);
     }
 
-    pub fn open_channel(&mut self, kind: &str, fields: &[u8], now: Instant) -> Result<u32, Error> {
+    pub fn open_channel(&mut self, kind: &str, fields: &[u8], now: Instant) -> Result<u32, OpenError> {
         let proof = self.authenticated()?;
         check_size(kind, fields)?;
-        let opened = self.connection.open(proof, kind, fields, now, &mut self.transport.out);
-        self.fatal(opened)
+        match self.connection.open(proof, kind, fields, now, &mut self.transport.out) {
+            Err(OpenError::Session(error)) => Ok(self.fatal(Err(error))?),
+            opened => opened,
+        }
     }
 
     /// The first request of a channel, right behind its open; the number of its answer among the global ones.

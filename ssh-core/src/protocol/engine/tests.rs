@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Algorithms, Extensions, Limits};
 use crate::error::ApiMisuse;
-use crate::protocol::Input;
-use crate::protocol::ReconnectOffer;
+use crate::protocol::{Input, OpenError, ReconnectOffer};
 use crate::trace::{TraceEvent, capture};
 
 fn insecure() -> Common {
@@ -85,7 +84,9 @@ fn an_error_of_our_own_has_its_number() {
 fn nothing_is_opened_or_asked_before_the_login() {
     let (mut client, _, now) = client();
     let misuse = |error: Error| matches!(error, Error::ApiMisuse(ApiMisuse::NotAuthenticated));
-    assert!(misuse(client.open_channel("session", &[], now).unwrap_err()));
+    let opened = client.open_channel("session", &[], now).unwrap_err();
+    let OpenError::Session(opened) = opened else { panic!("{opened}") };
+    assert!(misuse(opened));
     assert!(misuse(client.global_request("x", true, &[], now).unwrap_err()));
     assert!(misuse(client.accept_channel(0, &[]).unwrap_err()));
     assert!(misuse(client.channel_request(0, "x", true, &[]).unwrap_err()));

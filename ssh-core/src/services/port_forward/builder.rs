@@ -8,7 +8,6 @@ use super::event::{Events, ForwardEvent};
 use super::granted::Granted;
 use super::hooks::{ConnectingHook, Hooks, ListenerFactory, MessageFactory, PortEvent, PortStream};
 use super::policy::ForwardPolicy;
-use super::remote::Requested;
 use super::serve::Unhandled;
 use super::tasks::Tasks;
 use super::{PortForwarding, Shared, serve};
@@ -117,7 +116,7 @@ impl PortForwardingBuilder {
             hooks: self.hooks,
             tasks: Tasks::default(),
             listeners: Tasks::default(),
-            requested: Requested::default(),
+            requested: Arc::default(),
             granted: Granted::default(),
         });
         shared.tasks.spawn(serve::run(Arc::clone(&shared), self.unhandled));

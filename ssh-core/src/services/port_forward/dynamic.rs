@@ -100,7 +100,7 @@ async fn connect(shared: Arc<Shared>, mut socket: TcpStream, from: SocketAddr, r
     let mut channel = match shared.open_direct(&target, &from.ip().to_string(), from.port()).await {
         Ok(channel) => channel,
         Err(error) => {
-            shared.report_unopened(&target, &error);
+            shared.report_unopened(&from.to_string(), &target, &error);
             return end_with(socket, &request.failure(&error)).await;
         }
     };

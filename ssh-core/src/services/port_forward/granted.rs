@@ -257,7 +257,7 @@ async fn pass_on(shared: Arc<Shared>, socket: Socket, from: String, fields: Vec<
             }
         }
         Err(error) => {
-            shared.report_unopened(&bound, &error);
+            shared.report_unopened(&from, &bound, &error);
             socket.reset();
         }
     }

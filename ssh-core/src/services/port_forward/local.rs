@@ -73,7 +73,7 @@ where
     let mut listeners = Vec::new();
     for socket in sockets {
         let listening = listen(shared, socket, on_connection.clone());
-        listeners.push(listening.ok_or(crate::error::Error::Closed)?);
+        listeners.push(listening.ok_or_else(|| shared.over())?);
     }
     Ok((address, listeners))
 }
@@ -85,7 +85,7 @@ async fn forward(shared: Arc<Shared>, socket: TcpStream, from: SocketAddr, targe
             Socket::from(socket).run(channel, &target).await;
         }
         Err(error) => {
-            shared.report_unopened(&target, &error);
+            shared.report_unopened(&from.to_string(), &target, &error);
             Socket::from(socket).reset();
         }
     }

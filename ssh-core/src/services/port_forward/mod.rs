@@ -31,6 +31,7 @@ mod policy;
 mod proxy;
 mod pump;
 mod remote;
+mod requested;
 mod serve;
 mod socket;
 mod socks;
@@ -75,11 +76,13 @@ use event::Events;
 use granted::Granted;
 use hooks::Hooks;
 use messages::{ChannelTarget, DIRECT_STREAMLOCAL, DIRECT_TCPIP, encode_direct_path};
-use remote::Requested;
+use requested::Requested;
 use tasks::Tasks;
 
-/// The port forwarding of one session, either side. It takes all channels and requests of the peer; dropping it stops
-/// all listeners and cuts all connections. It holds on to the session.
+/// The port forwarding of one session, either side. It takes all channels and requests of the peer. It holds on to the
+/// session; its forwards do not.
+///
+/// Dropping it stops all listeners, has the peer stop to listen for it, and cuts all connections.
 #[derive(Debug)]
 pub struct PortForwarding {
     shared: Arc<Shared>,
@@ -97,7 +100,7 @@ struct Shared {
     /// They end with the session.
     listeners: Tasks,
     /// What we asked the peer to listen on.
-    requested: Requested,
+    requested: Arc<Requested>,
     /// What we listen on for the peer.
     granted: Granted,
     connections: Arc<Semaphore>,
@@ -292,12 +295,18 @@ impl PortForwarding {
 
 impl Drop for PortForwarding {
     fn drop(&mut self) {
+        remote::cancel_all(&self.shared);
         self.shared.listeners.stop();
         self.shared.tasks.stop();
     }
 }
 
 impl Shared {
+    /// Nothing more can be forwarded: why.
+    fn over(&self) -> ForwardError {
+        ForwardError::Session(self.session.shared().end_reason().unwrap_or(Error::Closed))
+    }
+
     /// Whether the peer is the Go library of Dev Tunnels.
     fn is_dev_tunnels_go(&self) -> bool {
         self.session.shared().with(|engine| engine.peer_is_dev_tunnels_go())
@@ -326,11 +335,14 @@ impl Shared {
         Ok(channel)
     }
 
-    /// Tells why a channel to `target` did not open.
-    fn report_unopened(&self, target: &Target, error: &OpenError) {
+    /// Tells why a channel to `target` for whoever connected did not open.
+    fn report_unopened(&self, from: &str, target: &Target, error: &OpenError) {
         match error {
             OpenError::Refused(failure) => {
                 self.events.emit(ForwardEvent::Refused { target: target.clone(), failure: failure.clone() });
+            }
+            OpenError::TooManyChannels { .. } => {
+                self.events.emit(ForwardEvent::TooManyConnections { from: from.to_owned() });
             }
             OpenError::Session(_) | OpenError::RequestDenied => {
                 tracing::debug!(%target, %error, "the channel did not open")

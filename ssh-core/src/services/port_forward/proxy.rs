@@ -150,6 +150,7 @@ impl Request {
     pub(super) fn failure(&self, error: &OpenError) -> Vec<u8> {
         let reason = match error {
             OpenError::Refused(failure) => Some(failure.reason),
+            OpenError::TooManyChannels { .. } => Some(OpenFailureReason::RESOURCE_SHORTAGE),
             OpenError::Session(_) | OpenError::RequestDenied => None,
         };
         match self.protocol {

@@ -1,25 +1,27 @@
 //! Remote forwards: the peer listens, we connect (RFC 4254 §7.1).
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::event::Target;
-use super::hooks::{PortChange, PortSide};
+use super::hooks::{MessageFactory, PortSide};
 use super::messages::{
     CANCEL_STREAMLOCAL_FORWARD, CANCEL_TCPIP_FORWARD, ForwardRequest, STREAMLOCAL_FORWARD, TCPIP_FORWARD,
     decode_port, encode_path,
 };
+use super::requested::Requested;
 use super::{ForwardError, Shared};
+use crate::driver;
 use crate::error::Error;
+use crate::session::GlobalReply;
 
 /// A remote forward, from [`PortForwarding::remote`](super::PortForwarding::remote). Dropping it has the peer stop to
-/// listen; connections go on.
+/// listen; connections go on. So does dropping its [`PortForwarding`](super::PortForwarding), which cuts the connections
+/// too. It does not keep the session alive.
 #[derive(Debug)]
 pub struct RemoteForward {
-    registration: Option<Registration>,
+    registration: Registration,
     port: u16,
 }
 
@@ -30,7 +32,8 @@ impl RemoteForward {
         self.port
     }
 
-    /// Has the peer stop to listen, and waits until it has. Whether it knew of the forward.
+    /// Has the peer stop to listen, and waits until it has. Whether it knew of the forward; `false` too if its
+    /// [`PortForwarding`](super::PortForwarding) has been dropped, and the forward cancelled with it.
     ///
     /// # Errors
     /// If the session ends before an answer comes.
@@ -38,20 +41,15 @@ impl RemoteForward {
     /// # Cancel safety
     /// A dropped future has sent the request.
     pub async fn cancel(mut self) -> Result<bool, Error> {
-        let Some(registration) = self.registration.take() else { return Ok(false) };
-        let (name, fields) = registration.cancel_request(self.port);
-        let reply = registration.shared.session.request(name, &fields).await?;
-        Ok(reply.is_some())
-    }
-}
-
-impl Drop for RemoteForward {
-    fn drop(&mut self) {
-        if let Some(registration) = self.registration.take() {
-            // An error means that the session is over, and the forward with it.
-            let (name, fields) = registration.cancel_request(self.port);
-            let _ = registration.shared.session.notify(name, &fields);
+        if !self.registration.requested.has(self.registration.id) {
+            return Ok(false);
         }
+        let Registration { asking, bind, is_cancelled, .. } = &mut self.registration;
+        let (name, fields) = asking.cancel_request(bind, self.port);
+        *is_cancelled = true;
+        let answer = asking.wire.start_request(name, &fields)?;
+        // Until then connections may still come, and are served.
+        Ok(matches!(answer.await?, GlobalReply::Success(_)))
     }
 }
 
@@ -61,209 +59,134 @@ pub(super) async fn start(
     target: Target,
 ) -> Result<RemoteForward, ForwardError> {
     let registration = Registration::new(shared, bind, target)?;
+    let (name, fields) = registration.asking.request(&registration.bind);
+    let answer = registration.asking.wire.start_request(name, &fields)?;
     let (reply, replied) = oneshot::channel();
-    // In a task, so that a forward that is granted when the caller has gone is taken back.
-    shared.tasks.spawn(async move {
-        let _ = reply.send(request(registration).await);
-    });
-    replied.await.unwrap_or(Err(ForwardError::Session(Error::Closed)))
-}
-
-async fn request(registration: Registration) -> Result<RemoteForward, ForwardError> {
-    let bind = || registration.bind.to_string();
-    let (name, fields) = registration.request();
-    let reply = registration.shared.session.request(name, &fields).await?;
-    let reply = reply.ok_or_else(|| ForwardError::RefusedByPeer { bind: bind() })?;
-    if registration.bind.socket_path().is_some() {
-        registration.granted(0);
-        return Ok(RemoteForward { registration: Some(registration), port: 0 });
-    }
-    // A peer may choose another port than was asked for.
-    let chosen = decode_port(&reply).ok().flatten().unwrap_or(registration.bind.port());
-    if chosen == 0 {
-        return Err(ForwardError::NoPort { bind: bind() });
-    }
-    registration.granted(chosen);
-    Ok(RemoteForward { registration: Some(registration), port: chosen })
-}
-
-/// What we asked the peer to listen on.
-#[derive(Debug)]
-pub(super) struct Requested {
-    table: Mutex<Table>,
-    /// Told when a request has been answered.
-    answered: watch::Sender<()>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    entries: Vec<Entry>,
-    next_id: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    id: u64,
-    bind: Target,
-    /// 0 until the peer has chosen.
-    port: u16,
-    is_answered: bool,
-    target: Target,
-}
-
-impl Default for Requested {
-    fn default() -> Self {
-        Self { table: Mutex::default(), answered: watch::Sender::new(()) }
-    }
-}
-
-impl Requested {
-    /// What the peer listens on for us.
-    pub(super) fn ports(&self) -> Vec<Target> {
-        self.table.lock().entries.iter().filter(|entry| entry.is_answered).map(Entry::place).collect()
-    }
-
-    /// Where connections to a port of the peer go. A connection may overtake the answer that names its port, so as
-    /// long as requests are unanswered an unknown port is waited for.
-    pub(super) async fn target_of(&self, bind: &Target) -> Option<Target> {
-        let mut answered = self.answered.subscribe();
-        let find = async {
-            loop {
-                answered.mark_unchanged();
-                match self.find(bind) {
-                    Found::Target(target) => return Some(target),
-                    Found::MayCome => answered.changed().await.ok()?,
-                    Found::Nothing => return None,
-                }
-            }
+    // In a task, so that a forward that is granted when the caller has gone is taken back; and not in one of the
+    // forwarding's, so that it is when that has gone as well. It ends with the session, which it does not keep alive.
+    tokio::spawn(async move {
+        let forward = match answer.await {
+            Ok(reply) => registration.answered(reply),
+            Err(error) => Err(ForwardError::Session(error)),
         };
-        tokio::time::timeout(ANSWER_DEADLINE, find).await.ok().flatten()
-    }
+        let _ = reply.send(forward);
+    });
+    replied.await.unwrap_or_else(|_| Err(shared.over()))
+}
 
-    /// Peers spell hosts in many ways, so the host only decides between forwards of the same port.
-    fn find(&self, bind: &Target) -> Found {
-        let table = self.table.lock();
-        let exact = table.entries.iter().find(|entry| match bind.socket_path() {
-            Some(path) => entry.bind.socket_path() == Some(path),
-            None => entry.is_port(bind.port()) && entry.bind.host() == bind.host(),
-        });
-        match exact.or_else(|| table.entries.iter().find(|entry| entry.is_port(bind.port()))) {
-            Some(entry) => Found::Target(entry.target.clone()),
-            None if table.entries.iter().any(|entry| !entry.is_answered) => Found::MayCome,
-            None => Found::Nothing,
-        }
+/// Takes back what the peer has granted. What it has not answered yet is taken back when it is granted.
+pub(super) fn cancel_all(shared: &Shared) {
+    let asking = Asking::of(shared);
+    while let Some(gone) = shared.requested.remove_granted() {
+        asking.cancel(&gone.bind, gone.port);
+        shared.hooks.port(PortSide::Local, gone.change, &gone.place());
     }
 }
 
-impl Entry {
-    /// What the peer listens on, with the port that it chose.
-    fn place(&self) -> Target {
-        match self.bind.socket_path() {
-            Some(_) => self.bind.clone(),
-            None => Target::new(self.bind.host(), self.port),
-        }
-    }
-
-    /// Whether it is a forward of this port, on whatever address.
-    fn is_port(&self, port: u16) -> bool {
-        port != 0 && self.port == port && self.bind.socket_path().is_none()
-    }
-}
-
-enum Found {
-    Target(Target),
-    MayCome,
-    Nothing,
-}
-
-/// An entry of the table, made before the request is sent.
+/// An entry of the table, made before the request is sent. Dropping it takes the forward back if it has been granted.
 #[derive(Debug)]
 struct Registration {
-    shared: Arc<Shared>,
+    asking: Asking,
+    requested: Arc<Requested>,
+    /// For its hooks; the rest is there when it has gone.
+    shared: Weak<Shared>,
     id: u64,
     bind: Target,
+    is_cancelled: bool,
 }
 
 impl Registration {
     fn new(shared: &Arc<Shared>, bind: Target, target: Target) -> Result<Self, ForwardError> {
-        let mut table = shared.requested.table.lock();
-        let is_same = |entry: &Entry| match bind.socket_path() {
-            Some(path) => entry.bind.socket_path() == Some(path),
-            None => entry.is_port(bind.port()) && entry.bind.host() == bind.host(),
+        let id = shared.requested.add(&bind, target);
+        Ok(Self {
+            id: id.ok_or_else(|| ForwardError::AlreadyForwarded { bind: bind.to_string() })?,
+            asking: Asking::of(shared),
+            requested: Arc::clone(&shared.requested),
+            shared: Arc::downgrade(shared),
+            bind,
+            is_cancelled: false,
+        })
+    }
+
+    fn answered(self, reply: GlobalReply) -> Result<RemoteForward, ForwardError> {
+        let bind = || self.bind.to_string();
+        let GlobalReply::Success(fields) = reply else {
+            return Err(ForwardError::RefusedByPeer { bind: bind() });
         };
-        if table.entries.iter().any(is_same) {
-            return Err(ForwardError::AlreadyForwarded { bind: bind.to_string() });
+        let port = self.chosen_port(&fields).ok_or_else(|| ForwardError::NoPort { bind: bind() })?;
+        if let Some((change, place)) = self.requested.grant(self.id, port)
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.hooks.port(PortSide::Local, change, &place);
         }
-        let id = table.next_id;
-        table.next_id = id.wrapping_add(1);
-        table.entries.push(Entry { id, bind: bind.clone(), port: bind.port(), is_answered: false, target });
-        Ok(Self { shared: Arc::clone(shared), id, bind })
+        Ok(RemoteForward { registration: self, port })
     }
 
-    fn granted(&self, port: u16) {
-        let mut table = self.shared.requested.table.lock();
-        let change = if table.entries.iter().any(|entry| entry.id != self.id && entry.is_port(port)) {
-            PortChange::Updated
-        } else {
-            PortChange::Added
-        };
-        let entry = table.entries.iter_mut().find(|entry| entry.id == self.id);
-        let port = entry.map(|entry| {
-            entry.port = port;
-            entry.is_answered = true;
-            entry.place()
-        });
-        drop(table);
-        self.shared.requested.answered.send_replace(());
-        if let Some(port) = port {
-            self.shared.hooks.port(PortSide::Local, change, &port);
+    /// 0 for a Unix socket.
+    fn chosen_port(&self, fields: &[u8]) -> Option<u16> {
+        if self.bind.socket_path().is_some() {
+            return Some(0);
         }
-    }
-
-    /// The name and the fields of the request.
-    fn request(&self) -> (&'static str, Vec<u8>) {
-        match self.bind.socket_path() {
-            Some(path) => (STREAMLOCAL_FORWARD, encode_path(path)),
-            None => (TCPIP_FORWARD, self.fields(self.bind.port())),
-        }
-    }
-
-    /// Those of the request that takes it back.
-    fn cancel_request(&self, port: u16) -> (&'static str, Vec<u8>) {
-        match self.bind.socket_path() {
-            Some(path) => (CANCEL_STREAMLOCAL_FORWARD, encode_path(path)),
-            None => (CANCEL_TCPIP_FORWARD, self.fields(port)),
-        }
-    }
-
-    fn fields(&self, port: u16) -> Vec<u8> {
-        let host = match self.bind.host() {
-            // To the Go library of Dev Tunnels nothing means 127.0.0.1, and this all interfaces, IPv6 too.
-            "" if self.shared.is_dev_tunnels_go() => "0.0.0.0",
-            host => host,
-        };
-        let mut fields = ForwardRequest { host: host.to_owned(), port }.encode();
-        fields.extend(self.shared.hooks.messages.request(&Target::new(self.bind.host(), port)));
-        fields
+        // A peer may choose another port than was asked for.
+        let chosen = decode_port(fields).ok().flatten().unwrap_or(self.bind.port());
+        Some(chosen).filter(|port| *port != 0)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut table = self.shared.requested.table.lock();
-        let at = table.entries.iter().position(|entry| entry.id == self.id);
-        let gone = at.map(|at| table.entries.remove(at)).filter(|entry| entry.is_answered);
-        let is_left = gone.as_ref().is_some_and(|gone| {
-            table.entries.iter().any(|entry| entry.is_answered && entry.is_port(gone.port))
-        });
-        drop(table);
-        self.shared.requested.answered.send_replace(());
-        if let Some(gone) = gone {
-            let change = if is_left { PortChange::Updated } else { PortChange::Removed };
-            self.shared.hooks.port(PortSide::Local, change, &gone.place());
+        let Some(gone) = self.requested.remove(self.id) else { return };
+        if !self.is_cancelled {
+            self.asking.cancel(&gone.bind, gone.port);
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            shared.hooks.port(PortSide::Local, gone.change, &gone.place());
         }
     }
 }
 
-/// How long a connection waits for the answer that names its port.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// How the peer is asked: what is left of a forwarding and its session when they have gone.
+#[derive(Debug)]
+struct Asking {
+    wire: Arc<driver::Shared>,
+    messages: Arc<dyn MessageFactory>,
+}
+
+impl Asking {
+    fn of(shared: &Shared) -> Self {
+        Self { wire: Arc::clone(shared.session.shared()), messages: Arc::clone(&shared.hooks.messages) }
+    }
+
+    /// The name and the fields of the request.
+    fn request(&self, bind: &Target) -> (&'static str, Vec<u8>) {
+        match bind.socket_path() {
+            Some(path) => (STREAMLOCAL_FORWARD, encode_path(path)),
+            None => (TCPIP_FORWARD, self.fields(bind, bind.port())),
+        }
+    }
+
+    /// Those of the request that takes it back.
+    fn cancel_request(&self, bind: &Target, port: u16) -> (&'static str, Vec<u8>) {
+        match bind.socket_path() {
+            Some(path) => (CANCEL_STREAMLOCAL_FORWARD, encode_path(path)),
+            None => (CANCEL_TCPIP_FORWARD, self.fields(bind, port)),
+        }
+    }
+
+    fn cancel(&self, bind: &Target, port: u16) {
+        let (name, fields) = self.cancel_request(bind, port);
+        // An error means that the session is over, and the forward with it.
+        let _ = self.wire.notify(name, &fields);
+    }
+
+    fn fields(&self, bind: &Target, port: u16) -> Vec<u8> {
+        let host = match bind.host() {
+            // To the Go library of Dev Tunnels nothing means 127.0.0.1, and this all interfaces, IPv6 too.
+            "" if self.wire.with(|engine| engine.peer_is_dev_tunnels_go()) => "0.0.0.0",
+            host => host,
+        };
+        let mut fields = ForwardRequest { host: host.to_owned(), port }.encode();
+        fields.extend(self.messages.request(&Target::new(bind.host(), port)));
+        fields
+    }
+}

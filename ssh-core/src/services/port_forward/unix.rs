@@ -50,7 +50,7 @@ pub(super) fn start(
     let listener = SocketListener::bind(path).map_err(failed)?;
     let listening =
         listen(shared, listener, move |shared, socket, from| forward(shared, socket, from, target.clone()));
-    let listening = listening.ok_or(crate::error::Error::Closed)?;
+    let listening = listening.ok_or_else(|| shared.over())?;
     Ok(SocketForward { path: path.to_owned(), listening })
 }
 
@@ -61,7 +61,7 @@ async fn forward(shared: Arc<Shared>, socket: UnixStream, from: String, target: 
             shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
             Socket::from(socket).run(channel, &target).await;
         }
-        Err(error) => shared.report_unopened(&target, &error),
+        Err(error) => shared.report_unopened(&from, &target, &error),
     }
 }
 
