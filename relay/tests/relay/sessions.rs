@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use relay::websocket_stream::WebSocketStream;
 use serde_json::json;
 use ssh_core::client::{self, danger::AcceptAnyHostKey};
-use ssh_core::config::Algorithms;
+use ssh_core::config::{Algorithms, Limits};
 use ssh_core::error::{DisconnectReason, Error};
 use ssh_core::session::Incoming;
 use ssh_core::{Channel, Session};
@@ -31,9 +31,14 @@ pub async fn session(relay: &TestRelay, path: &str, protocol: &str, token: &str)
 
 /// On an upgraded connection.
 pub async fn session_on(stream: TcpStream) -> Result<Session, Error> {
+    session_with(stream, Limits::default()).await
+}
+
+pub async fn session_with(stream: TcpStream, limits: Limits) -> Result<Session, Error> {
     let config = client::Config::builder("tunnel")
         .verify_host_key(AcceptAnyHostKey)
         .algorithms(Algorithms::insecure_without_any_security())
+        .limits(limits)
         .build()
         .unwrap();
     client::connect(WebSocketStream::new(stream, Role::Client).await, config).await
