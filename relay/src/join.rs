@@ -126,3 +126,96 @@ async fn run_out(patience: Option<watch::Receiver<bool>>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use ssh_core::client::{self, danger};
+    use ssh_core::config::{Algorithms, Limits};
+    use ssh_core::session::Incoming;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::sessions;
+
+    /// A channel of the relay's, and its peer's end.
+    async fn channels() -> (Channel, Channel, [Session; 2]) {
+        let (stream, peers) = tokio::io::duplex(64 * 1024);
+        let mut limits = Limits::default();
+        limits.keepalive = None;
+        let config = client::Config::builder("tunnel")
+            .verify_host_key(danger::AcceptAnyHostKey)
+            .algorithms(Algorithms::insecure_without_any_security())
+            .limits(limits)
+            .build()
+            .unwrap();
+        let accepted = sessions::of_client(stream, Duration::from_secs(20));
+        let (session, peer) = tokio::try_join!(accepted, client::connect(peers, config)).unwrap();
+        let mut incoming = session.incoming();
+        let take = async {
+            loop {
+                if let Some(Incoming::Channel(offer)) = incoming.next().await {
+                    return Ok(offer.accept().unwrap());
+                }
+            }
+        };
+        let (ours, theirs) = tokio::try_join!(take, peer.open_channel("forwarded-tcpip")).unwrap();
+        (ours, theirs, [session, peer])
+    }
+
+    /// A host that does not hear of the end of the data is closed when it has been silent for long enough; one that does has all the
+    /// time that it wants.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_waited_for_from_who_has_not_heard_of_the_end() {
+        let secs = Duration::from_secs;
+        for hears_eof in [false, true] {
+            let ((near, mut client, _near), (far, mut host, _far)) = tokio::join!(channels(), channels());
+            let (near, far) = (End { channel: near, hears_eof: true }, End { channel: far, hears_eof });
+            let joined = tokio::spawn(async move { join(near, far, None).await });
+            tokio::time::sleep(2 * PATIENCE).await;
+            client.write_all(b"question").await.unwrap();
+            client.send_eof().unwrap();
+            let mut heard = Vec::new();
+            host.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"question");
+            // Each word begins the wait anew.
+            let mut word = [0; 4];
+            for _ in 0..3 {
+                tokio::time::sleep(PATIENCE - secs(1)).await;
+                host.write_all(b"word").await.unwrap();
+                client.read_exact(&mut word).await.unwrap();
+            }
+            let since = Instant::now();
+            match tokio::time::timeout(2 * PATIENCE, host.closed()).await {
+                Ok(_) => {
+                    assert!(!hears_eof, "it is given up");
+                    let waited = since.elapsed();
+                    assert!(waited >= PATIENCE - secs(1) && waited <= PATIENCE + secs(1), "{waited:?}");
+                    joined.await.unwrap();
+                }
+                Err(_) => assert!(hears_eof, "it is not given up"),
+            }
+        }
+    }
+
+    /// A client that does not hear of the end of the data gets all of it and then a close.
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_host_is_a_close_to_who_hears_of_nothing_else() {
+        for hears_eof in [false, true] {
+            let ((near, mut client, _near), (far, mut host, _far)) = tokio::join!(channels(), channels());
+            let (near, far) = (End { channel: near, hears_eof }, End { channel: far, hears_eof: true });
+            tokio::spawn(async move { join(near, far, None).await });
+            let data = vec![7; 3 * 1024 * 1024];
+            let mut read = Vec::new();
+            let sending = async {
+                host.write_all(&data).await.unwrap();
+                host.send_eof().unwrap();
+            };
+            tokio::join!(sending, async { client.read_to_end(&mut read).await.unwrap() });
+            assert!(read == data);
+            let closed = tokio::time::timeout(Duration::from_secs(5), client.closed()).await;
+            assert_eq!(closed.is_ok(), !hears_eof);
+        }
+    }
+}

@@ -259,6 +259,21 @@ async fn a_relay_that_stops_sends_everybody_away() {
     until("somebody is still counted", || relay.relay.connected() == 0).await;
 }
 
+/// A host whose handshake goes on while the relay is told to stop is sent away too when it is done.
+#[tokio::test]
+async fn a_relay_that_stops_sends_away_who_is_in_its_handshake() {
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    let stream = relay.upgrade("/t/abc/host", HOST, &relay.token(Some("abc"), "host")).await.unwrap();
+    relay.relay.drain();
+    let error = match session_on(stream).await {
+        Ok(session) => ended(&session).await,
+        Err(error) => error,
+    };
+    assert_told(&error, DisconnectReason::CONNECTION_LOST);
+    until("it is still counted", || relay.relay.connected() == 0).await;
+}
+
 /// Writes to somebody who reads nothing, as long as that takes anything; the task goes on trying until the stream's end.
 async fn flood(mut to: Channel) -> JoinHandle<()> {
     /// The windows of two sessions, what is between them, and the buffers of three sockets on loopback.
