@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::access::{Caller, Credential, Refusal};
 use crate::bandwidth::Bandwidths;
 use crate::config::{AdminToken, Config};
+use crate::expiry::Sweeps;
 use crate::live::{Admission, HostLink, Live, LiveTunnel, Why};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
@@ -32,6 +33,7 @@ pub struct Relay {
     pub(crate) metrics: Metrics,
     pub(crate) rates: Rates,
     pub(crate) bandwidths: Bandwidths,
+    pub(crate) sweeps: Sweeps,
     draining: AtomicBool,
     /// Ids of tokens that a connection has ended with, and when: it does not come back by the leeway.
     over: DashMap<String, Instant>,
@@ -77,6 +79,7 @@ impl Relay {
             metrics,
             rates: Rates::default(),
             bandwidths,
+            sweeps: Sweeps::default(),
             draining,
             over: DashMap::new(),
         }))
@@ -302,47 +305,6 @@ impl Relay {
             _ => false,
         };
         !revoked && admission.caller.require(record, &[admission.scope]).is_ok()
-    }
-
-    /// Forgets the tunnels that nobody has used for their time. Call it now and then.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn expire(&self) -> Result<usize, StoreError> {
-        let now = self.now();
-        let mut gone = 0_usize;
-        for record in self.store.tunnels() {
-            let id = &record.tunnel.tunnel_id;
-            let is_live = self.live.counts(id) != LiveCounts::default();
-            let lifetime =
-                record.tunnel.custom_expiration.map_or(self.config.limits.tunnel_lifetime, |seconds| {
-                    Duration::from_secs(seconds).min(self.config.limits.tunnel_lifetime)
-                });
-            // Noted while it is used too, or a relay that is killed would take it for unused when it is started again;
-            // and seldom, since each note is a write.
-            let since = now.saturating_sub(record.used);
-            if is_live && since > lifetime.as_secs() / 8 {
-                self.store.update(id, |old| Some(Record { used: now, ..old.clone() }))?;
-            }
-            if !is_live && since >= lifetime.as_secs() && self.store.delete(id)? {
-                // Somebody may have come meanwhile.
-                self.tunnel_deleted(id);
-                tracing::info!(target: "audit", tunnel = %id, "tunnel expired");
-                gone = gone.saturating_add(1);
-            }
-        }
-        Ok(gone)
-    }
-
-    /// Notes that a tunnel was used just now.
-    pub(crate) async fn touch(self: &Arc<Self>, tunnel: &str) {
-        let (relay, tunnel, now) = (Arc::clone(self), tunnel.to_owned(), self.now());
-        let touched = tokio::task::spawn_blocking(move || {
-            relay.store.update(&tunnel, |old| Some(Record { used: now, ..old.clone() }))
-        });
-        if let Ok(Err(error)) = touched.await {
-            error.log();
-        }
     }
 }
 
