@@ -201,11 +201,25 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn create(&self, record: Record) -> Result<bool, StoreError> {
-        self.change(&record.tunnel.tunnel_id.clone(), |old| old.is_none().then_some(record))
-            .map(|record| record.is_some())
+        self.create_if(record, |_| true).map(|record| record.is_some())
     }
 
-    /// Changes a tunnel; `None` if there is none or `change` gives none. `change` sees the newest state.
+    /// Keeps a new tunnel of which that is true; `None` if it is not, or there is one with its id. `condition` sees the newest
+    /// state, and no other change comes in between.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn create_if(
+        &self,
+        record: Record,
+        condition: impl FnOnce(&Record) -> bool,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        let id = record.tunnel.tunnel_id.clone();
+        self.change(&id, |old| (old.is_none() && condition(&record)).then_some(record))
+    }
+
+    /// Changes a tunnel; `None` if there is none or `change` gives none. `change` sees the newest state, and no other change
+    /// comes in between.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -291,8 +305,14 @@ impl Store {
                 let mut table = write.open_table(TUNNELS).map_err(failed)?;
                 table.remove(id).map_err(failed)?.is_some()
             };
-            write.commit().map_err(failed)?;
-            self.tunnels.remove(id);
+            // Before the write lock is given up, as for a change.
+            let old = self.tunnels.remove(id);
+            if let Err(error) = write.commit() {
+                if let Some((id, old)) = old {
+                    self.tunnels.insert(id, old);
+                }
+                return Err(failed(error));
+            }
             Ok(found)
         })
     }
