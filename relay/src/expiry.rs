@@ -59,8 +59,8 @@ impl Relay {
             }
             let key = (record.tunnel.tunnel_id.clone(), record.generation.clone());
             let since = before.get(&key).copied();
-            let is_due = since
-                .is_some_and(|since| instant.saturating_duration_since(since) >= GRACE.min(lifetime));
+            let is_due =
+                since.is_some_and(|since| instant.saturating_duration_since(since) >= GRACE.min(lifetime));
             if !is_due {
                 overdue.insert(key, since.unwrap_or(instant));
             } else if self.forget(&record)? {
@@ -105,9 +105,8 @@ impl Relay {
     /// Notes that a tunnel was used just now.
     pub(crate) async fn touch(self: &Arc<Self>, tunnel: &str) {
         let (relay, tunnel, now) = (Arc::clone(self), tunnel.to_owned(), self.now());
-        let touched = tokio::task::spawn_blocking(move || {
-            relay.store.update(&tunnel, |old| Some(used_at(old, now)))
-        });
+        let touched =
+            tokio::task::spawn_blocking(move || relay.store.update(&tunnel, |old| Some(used_at(old, now))));
         if let Ok(Err(error)) = touched.await {
             error.log();
         }
@@ -152,9 +151,9 @@ mod tests {
         fn new() -> Self {
             let wall = Arc::new(AtomicU64::new(NOON));
             let hands = Arc::clone(&wall);
-            let mut config = Config::default();
-            config.clock =
+            let clock =
                 WallClock::new(move || UNIX_EPOCH + Duration::from_secs(hands.load(Ordering::Relaxed)));
+            let mut config = Config { clock, ..Config::default() };
             config.limits.tunnel_lifetime = Duration::from_secs(LIFETIME);
             let relay = Relay::new(config).unwrap();
             let clocked = Self { relay, wall };

@@ -387,7 +387,8 @@ mod tests {
         let probed = SILENCE.saturating_add(PROBE.saturating_mul(PROBES));
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(probed));
         assert!(probed < Duration::from_secs(80));
-        let set = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval(), socket.tcp_keepalive_retries());
+        let set =
+            (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval(), socket.tcp_keepalive_retries());
         assert_eq!((set.0.unwrap(), set.1.unwrap(), set.2.unwrap()), (SILENCE, PROBE, PROBES));
     }
 

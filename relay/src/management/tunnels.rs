@@ -86,9 +86,7 @@ fn is_listed(caller: &RequestCaller, record: &Record) -> bool {
     let is_theirs = match &caller.credential {
         Credential::Admin => true,
         // A token for one tunnel says nothing about its maker's others.
-        Credential::Token(token) => {
-            !token.grant.is_elsewhere(record) && token.grant.subject == record.owner
-        }
+        Credential::Token(token) => !token.grant.is_elsewhere(record) && token.grant.subject == record.owner,
         Credential::None | Credential::Bad(_) => false,
     };
     is_theirs && caller.scopes(record).has_any(READ)

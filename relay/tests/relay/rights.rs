@@ -215,7 +215,11 @@ async fn a_token_does_not_hold_at_the_next_tunnel_of_that_id() {
     assert_eq!(relay.admin("DELETE", "/tunnels/abc", None).await.status, 204);
     assert_eq!(relay.with(&mallory, "PUT", "/tunnels/abc", Some(&rules)).await.status, 201);
     for token in [&bobs, &both] {
-        assert_eq!(relay.with(token, "GET", "/tunnels/abc", None).await.status, 404, "not even its first one's");
+        assert_eq!(
+            relay.with(token, "GET", "/tunnels/abc", None).await.status,
+            404,
+            "not even its first one's"
+        );
     }
 }
 
@@ -223,17 +227,18 @@ async fn a_token_does_not_hold_at_the_next_tunnel_of_that_id() {
 #[tokio::test]
 async fn a_token_of_an_earlier_version_holds_at_its_tunnel() {
     let relay = start(|_| {}).await;
-    let grant = Grant {
-        tunnel: Some("abc".into()),
-        ..Grant::everywhere("ada", Scopes::parse("connect").unwrap())
-    };
+    let grant =
+        Grant { tunnel: Some("abc".into()), ..Grant::everywhere("ada", Scopes::parse("connect").unwrap()) };
     let issued = relay.relay.tokens().issue(&grant, Duration::from_secs(60), relay.relay.now()).unwrap();
     let tunnel = Tunnel { tunnel_id: "abc".into(), ..Tunnel::default() };
     let written = serde_json::json!({"tunnel": tunnel, "owner": "ada", "used": relay.relay.now()});
     relay.relay.store().create(serde_json::from_value(written).unwrap()).unwrap();
     let status = async || relay.with(&issued.token, "GET", "/tunnels/abc", None).await.status;
     assert_eq!(status().await, 200);
-    assert_eq!(relay.with(&relay.token(Some("abc"), "connect"), "GET", "/tunnels/abc", None).await.status, 200);
+    assert_eq!(
+        relay.with(&relay.token(Some("abc"), "connect"), "GET", "/tunnels/abc", None).await.status,
+        200
+    );
     assert_eq!(relay.admin("DELETE", "/tunnels/abc", None).await.status, 204);
     relay.tunnel("abc", json!({})).await;
     assert_eq!(status().await, 404);
