@@ -220,7 +220,7 @@ async fn our_own_opens_are_counted() {
     while kept.len() + 1 < CHANNELS {
         kept.push(near.open_channel("x").await.unwrap());
     }
-    // One after the other, however many: what has been closed makes room before the far side has said so.
+    // One after the other, however many: what is closed here makes room before the far side has said so.
     for _ in 0..10 * CHANNELS {
         drop(near.open_channel("x").await.unwrap());
     }

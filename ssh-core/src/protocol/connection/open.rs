@@ -49,8 +49,10 @@ impl Connection {
         if let Some(error) = &self.failed {
             return Err(error.clone().into());
         }
-        if self.is_full() {
-            return Err(OpenError::TooManyChannels { limit: self.common.limits.channels });
+        // Those that were given up stay until the peer has answered: it may still confirm them.
+        let limit = self.common.limits.channels;
+        if self.rows.len() >= limit {
+            return Err(OpenError::TooManyChannels { limit });
         }
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(Error::Bug("channel numbers are used up"))?;
@@ -62,17 +64,6 @@ impl Connection {
         let phase = RowPhase::Opening { since: now, waker: None, abandoned: false };
         self.rows.insert(id, Box::new(Row::new(phase, 0, 0, 0, window)));
         Ok(id)
-    }
-
-    /// Whether there are as many channels as there may be. Those that only wait for the peer to say that they are closed
-    /// count when there are too many of them: whoever opens one where another has ended need not wait for that.
-    fn is_full(&self) -> bool {
-        let limit = self.common.limits.channels;
-        if self.rows.len() < limit {
-            return false;
-        }
-        let closing = self.rows.values().filter(|row| row.close_sent).count();
-        closing >= limit || self.rows.len().saturating_sub(closing) >= limit
     }
 
     /// As if the peer had confirmed it.

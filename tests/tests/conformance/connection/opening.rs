@@ -124,6 +124,25 @@ fn opens_past_the_limit_are_refused_and_leave_nothing_behind() {
     }
 }
 
+/// A peer that answers none of them costs no more than one that does.
+#[test]
+fn our_own_opens_end_at_the_limit_too() {
+    for role in BOTH {
+        let mut peer = limited(role, |limits| limits.channels = 8);
+        for number in 0..300 {
+            let now = peer.now;
+            match peer.engine.open_channel("session", b"", now) {
+                Ok(id) if number < 8 => peer.engine.release_channel(id),
+                Err(OpenError::TooManyChannels { limit: 8 }) if number >= 8 => {}
+                opened => panic!("{number}: {opened:?}"),
+            }
+        }
+        peer.pull();
+        assert_eq!((peer.count(90), peer.engine.channels()), (8, 8));
+        peer.assert_alive();
+    }
+}
+
 #[test]
 fn windows_of_channels_that_are_gone_are_given_back() {
     // Each channel takes its share of what is left of the session's window; if shares were lost, these would shrink.

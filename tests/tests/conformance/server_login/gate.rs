@@ -1,5 +1,6 @@
 //! Nothing gets past authentication: CVE-2018-10933, CVE-2018-7750, CVE-2025-32433 and their kin.
 
+use ssh_core::OpenError;
 use ssh_core::error::{ApiMisuse, Error, PeerMisbehaved};
 use ssh_core::protocol::Prompts;
 
@@ -90,12 +91,13 @@ fn the_application_cannot_reach_the_connection_protocol_either() {
         let now = peer.now;
         let refused = [
             peer.engine.open_channel("session", b"", now).map(drop),
-            peer.engine.global_request("x", true, b"", now).map(drop),
-            peer.engine.accept_channel(0, b"").map(drop),
-            peer.engine.channel_request(0, "x", true, b"").map(drop),
+            peer.engine.global_request("x", true, b"", now).map(drop).map_err(OpenError::from),
+            peer.engine.accept_channel(0, b"").map_err(OpenError::from),
+            peer.engine.channel_request(0, "x", true, b"").map(drop).map_err(OpenError::from),
         ];
         for result in refused {
-            assert!(matches!(result, Err(Error::ApiMisuse(ApiMisuse::NotAuthenticated))), "{state}");
+            let Err(OpenError::Session(error)) = result else { panic!("{state}: {result:?}") };
+            assert!(matches!(error, Error::ApiMisuse(ApiMisuse::NotAuthenticated)), "{state}");
         }
         peer.assert_alive();
         peer.pull();
