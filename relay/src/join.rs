@@ -22,6 +22,9 @@ const MOST: usize = 256 * 1024;
 const CHUNKS: usize = 16;
 /// An answer to a client that has ended its way is waited for so long, if the host has not heard of the end; as `pump` waits.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A target that has said all may still read. A client that does not hear of the end is told by a close once it has said nothing
+/// for so long; as `pump` waits.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Carries bytes between the channel of a client, `near`, and that of a host, `far`, until both have ended or one is closed or
 /// lost, which closes the other.
@@ -31,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// before it has been passed on; past an end of data it counts at once, since whoever closes takes nothing any more. Both
 /// directions are taken from the bucket, if there is one.
 ///
-/// To a peer that [does not hear](hears_eof) of an end of data, the end of the host's is the end of both directions; that of the
-/// client's is once nothing has come from the host for 30 s.
+/// For a peer that [does not hear](hears_eof) of an end of data, that of the other side is the end of both directions once the peer
+/// has been silent: for 30 s if it is the host, which may be about to answer, and for half a second if it is the client.
 pub(crate) async fn join(near: End, far: End, bandwidth: Option<&Bandwidth>) {
     let (near_hears, far_hears) = (near.hears_eof, far.hears_eof);
     let (near, far) = (near.channel, far.channel);
@@ -40,22 +43,25 @@ pub(crate) async fn join(near: End, far: End, bandwidth: Option<&Bandwidth>) {
     let _ = far.refuse_requests();
     // Beside the halves, which the directions hold.
     let (near_lasts, far_lasts) = (near.writer(), far.writer());
-    let (has_ended, client_ended) = watch::channel(false);
+    let (client_ends, client_ended) = watch::channel(false);
+    let (host_ends, host_ended) = watch::channel(false);
     let (mut near_reader, mut near_writer) = near.split();
     let (mut far_reader, mut far_writer) = far.split();
-    let to_far = carry(&mut near_reader, &mut far_writer, bandwidth, None);
-    let patience = (!far_hears).then_some(client_ended);
+    let quiet = (!near_hears).then_some(Patience { begins: host_ended, time: QUIET });
+    let to_far = carry(&mut near_reader, &mut far_writer, bandwidth, quiet);
+    let patience = (!far_hears).then_some(Patience { begins: client_ended, time: PATIENCE });
     let to_near = carry(&mut far_reader, &mut near_writer, bandwidth, patience);
     tokio::pin!(to_far, to_near);
     tokio::select! {
         ended = &mut to_far => if let Ok(Ended::Eof) = ended {
-            has_ended.send_replace(true);
+            client_ends.send_replace(true);
             tokio::select! {
                 _ = to_near => {}
                 () = near_lasts.closed() => {}
             }
         },
-        ended = &mut to_near => if let Ok(Ended::Eof) = ended && near_hears {
+        ended = &mut to_near => if let Ok(Ended::Eof) = ended {
+            host_ends.send_replace(true);
             tokio::select! {
                 _ = to_far => {}
                 () = far_lasts.closed() => {}
@@ -72,6 +78,12 @@ pub(crate) fn hears_eof(session: &Session) -> bool {
     !matches!(name, Some("dev-tunnels-ssh" | "dev-tunnels-ssh-go"))
 }
 
+/// How long a side that has not heard of the other's end may be silent after it.
+struct Patience {
+    begins: watch::Receiver<bool>,
+    time: Duration,
+}
+
 /// How a direction ended.
 enum Ended {
     Eof,
@@ -82,7 +94,7 @@ async fn carry(
     reader: &mut ChannelReader,
     writer: &mut ChannelWriter,
     bandwidth: Option<&Bandwidth>,
-    patience: Option<watch::Receiver<bool>>,
+    mut patience: Option<Patience>,
 ) -> io::Result<Ended> {
     let mut chunks = Vec::new();
     let most = bandwidth.map_or(MOST, |bandwidth| bandwidth.largest_take().min(MOST));
@@ -90,7 +102,7 @@ async fn carry(
         let count = tokio::select! {
             biased;
             count = reader.read_chunks(most, CHUNKS, &mut chunks) => count?,
-            () = run_out(patience.clone()) => return Err(io::ErrorKind::TimedOut.into()),
+            () = run_out(patience.as_mut()) => return Err(io::ErrorKind::TimedOut.into()),
         };
         if count == 0 {
             break;
@@ -109,17 +121,16 @@ async fn carry(
     Ok(Ended::Eof)
 }
 
-/// Ready when the other direction has ended and nothing has come in this one for [`PATIENCE`] since; never if there is none to
-/// run out.
-async fn run_out(patience: Option<watch::Receiver<bool>>) {
+/// Ready when the other direction has ended and it has been waited for long enough since; never if there is no patience to run out.
+async fn run_out(patience: Option<&mut Patience>) {
     match patience {
         // Boxed, so that the many who never wait here are not larger for it.
-        Some(mut has_ended) => {
+        Some(Patience { begins, time }) => {
             Box::pin(async move {
-                if has_ended.wait_for(|ended| *ended).await.is_err() {
+                if begins.wait_for(|begins| *begins).await.is_err() {
                     std::future::pending::<()>().await;
                 }
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(*time).await;
             })
             .await;
         }
@@ -199,7 +210,7 @@ mod tests {
         }
     }
 
-    /// A client that does not hear of the end of the data gets all of it and then a close.
+    /// A client that does not hear of the end of the data gets all of it and then, when what it says itself is through, a close.
     #[tokio::test(start_paused = true)]
     async fn the_end_of_the_host_is_a_close_to_who_hears_of_nothing_else() {
         for hears_eof in [false, true] {
@@ -214,6 +225,13 @@ mod tests {
             };
             tokio::join!(sending, async { client.read_to_end(&mut read).await.unwrap() });
             assert!(read == data);
+            // What it says now still reaches the target.
+            let mut word = [0; 4];
+            for _ in 0..10 {
+                tokio::time::sleep(QUIET / 2).await;
+                client.write_all(b"word").await.unwrap();
+                host.read_exact(&mut word).await.unwrap();
+            }
             let closed = tokio::time::timeout(Duration::from_secs(5), client.closed()).await;
             assert_eq!(closed.is_ok(), !hears_eof);
         }
