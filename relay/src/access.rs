@@ -86,9 +86,9 @@ impl Caller {
     pub(crate) fn own_scopes(&self, record: &Record) -> Scopes {
         match &self.credential {
             Credential::Admin => Scopes::ALL,
-            Credential::Token(token) if !token.by_rules => match &token.grant.tunnel {
-                Some(tunnel) if *tunnel == record.tunnel.tunnel_id => token.grant.scopes,
-                None if token.grant.subject == record.owner => token.grant.scopes,
+            Credential::Token(token) if !token.by_rules => match &token.grant {
+                grant if grant.names(record) => grant.scopes,
+                grant if grant.tunnel.is_none() && grant.subject == record.owner => grant.scopes,
                 _ => Scopes::NONE,
             },
             Credential::Token(_) | Credential::None | Credential::Bad(_) => Scopes::NONE,
@@ -163,7 +163,7 @@ impl Caller {
         let listed = match entry.kind.as_str() {
             "Users" => match &self.credential {
                 Credential::Token(token) if is_listed(entry, &token.grant.subject) => {
-                    let speaks = token.speaks_at(&record.tunnel.tunnel_id);
+                    let speaks = token.speaks_at(record);
                     let most = token.grant.scopes;
                     let most = if most.has(Scope::Manage) { Scopes::ALL } else { most };
                     return if speaks && !entry.is_inverse { most } else { Scopes::NONE };
@@ -182,9 +182,9 @@ impl Caller {
     fn is_denied(&self, entry: &AccessControlEntry, record: &Record) -> bool {
         let listed = match (entry.kind.as_str(), &self.credential) {
             ("Users", Credential::Token(token)) => {
-                let elsewhere = token.grant.tunnel.as_ref().is_some_and(|id| *id != record.tunnel.tunnel_id);
                 // A name of another tunnel's token excuses nobody.
-                is_listed(entry, &token.grant.subject) && !(entry.is_inverse && elsewhere)
+                is_listed(entry, &token.grant.subject)
+                    && !(entry.is_inverse && token.grant.is_elsewhere(record))
             }
             ("Users", _) => false,
             _ => match self.is_in(entry) {
@@ -248,7 +248,7 @@ mod tests {
             access_control: Some(AccessControl { entries }),
             ..Tunnel::default()
         };
-        Record { tunnel, owner: "ada".into(), used: 0 }
+        Record { tunnel, owner: "ada".into(), used: 0, generation: Some("second".into()) }
     }
 
     fn entry(kind: &str, subjects: &[&str], scopes: &[&str]) -> AccessControlEntry {
@@ -268,6 +268,7 @@ mod tests {
         let grant = Grant {
             subject: subject.into(),
             tunnel: tunnel.map(Into::into),
+            generation: tunnel.map(|_| "second".into()),
             scopes: Scopes::parse(scopes).unwrap(),
         };
         Credential::Token(Verified { grant, id: "t".into(), expires: 0, parent: None, by_rules: false })

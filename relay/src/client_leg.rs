@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::access::Caller;
 use crate::bandwidth::Paced;
-use crate::join::join;
+use crate::join::{End, hears_eof, join};
 use crate::live::{ClientLink, HostLink, LiveTunnel, Version, Why};
 use crate::relay::Relay;
 use crate::scopes::Scope;
@@ -74,6 +74,7 @@ pub(crate) async fn run_v2<S>(
             return;
         }
     };
+    let hears = hears_eof(&session);
     let mut incoming = session.incoming();
     let offers = async {
         offer_ports(&tunnel, &session).await;
@@ -86,7 +87,7 @@ pub(crate) async fn run_v2<S>(
             item = incoming.next() => match item {
                 Some(Incoming::Channel(offer)) => {
                     let (relay, tunnel, client) = (Arc::clone(&relay), Arc::clone(&tunnel), Arc::clone(&client));
-                    tokio::spawn(async move { connect(&relay, &tunnel, &client, offer).await });
+                    tokio::spawn(async move { connect(&relay, &tunnel, &client, hears, offer).await });
                 }
                 Some(Incoming::Request(request)) => on_request(&tunnel, request),
                 None => break,
@@ -167,11 +168,17 @@ fn on_request(tunnel: &LiveTunnel, request: IncomingRequest) {
 const REFRESH: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Joins a client's channel with one of the host's.
-async fn connect(relay: &Relay, tunnel: &LiveTunnel, client: &ClientLink, offer: IncomingChannel) {
+async fn connect(
+    relay: &Relay,
+    tunnel: &LiveTunnel,
+    client: &ClientLink,
+    hears_eof: bool,
+    offer: IncomingChannel,
+) {
     match open(relay, tunnel, client, &offer).await {
         Ok((far, confirmation)) => {
-            if let Ok(near) = offer.accept_with(&confirmation) {
-                join(near, far, client.bandwidth.as_deref()).await;
+            if let Ok(channel) = offer.accept_with(&confirmation) {
+                join(End { channel, hears_eof }, far, client.bandwidth.as_deref()).await;
             }
         }
         Err((reason, text)) => offer.reject(reason, &text),
@@ -185,7 +192,7 @@ async fn open(
     tunnel: &LiveTunnel,
     client: &ClientLink,
     offer: &IncomingChannel,
-) -> Result<(Channel, bytes::Bytes), Refused> {
+) -> Result<(End, bytes::Bytes), Refused> {
     if !matches!(offer.kind(), "forwarded-tcpip" | "direct-tcpip") {
         let text = format!("the relay has no channels of type {}", crate::printable(offer.kind()));
         return Err((OpenFailureReason::UNKNOWN_CHANNEL_TYPE, text));
@@ -208,7 +215,7 @@ async fn open(
             // Without the byte an SDK client takes the stream as unencrypted, so it is always there.
             let confirmation =
                 if confirmation.is_empty() { bytes::Bytes::from_static(&[0]) } else { confirmation };
-            Ok((channel, confirmation))
+            Ok((End { channel, hears_eof: hears_eof(&host.session) }, confirmation))
         }
         Err(OpenError::Refused(failure)) => Err((failure.reason, failure.text)),
         Err(error @ OpenError::TooManyChannels { .. }) => {

@@ -40,8 +40,16 @@ pub(crate) async fn run<S>(
     });
     let (who, address) = (host.admission.caller.shown(), host.admission.caller.address);
     tracing::info!(target: "audit", tunnel = %tunnel.id, host = host.number, ?version, by = %who, from = %address, "host connected");
-    tunnel.host_came(Arc::clone(&host));
-    relay.check_admissions(&tunnel);
+    // Whoever may not be the host any more does not take the place of one who may.
+    if let Some(why) = relay.why_not_host(&host, &tunnel) {
+        host.send_away(why);
+    } else {
+        tunnel.host_came(Arc::clone(&host));
+        // What changed before it was there to be found.
+        if let Some(why) = relay.why_not_host(&host, &tunnel) {
+            host.send_away(why);
+        }
+    }
     let mut incoming = host.session.incoming();
     while let Some(item) = incoming.next().await {
         match item {

@@ -23,10 +23,21 @@ pub(crate) struct Leg {
 }
 
 impl Leg {
-    pub(crate) async fn open(stream: RelayStream) -> Result<Self, Error> {
+    pub(crate) async fn open_for_client(stream: RelayStream) -> Result<Self, Error> {
+        Self::open(stream, Limits::default().abandoned_channels).await
+    }
+
+    pub(crate) async fn open_for_host(stream: RelayStream) -> Result<Self, Error> {
+        // They are those of all clients, each of whom the relay holds to what one may: together they may well be more, and
+        // the leg is not to end for all over some.
+        Self::open(stream, None).await
+    }
+
+    async fn open(stream: RelayStream, abandoned_channels: Option<u32>) -> Result<Self, Error> {
         let mut limits = Limits::default();
         limits.login = HANDSHAKE;
         limits.channels = CHANNELS;
+        limits.abandoned_channels = abandoned_channels;
         limits.session_window = SESSION_WINDOW;
         limits.keepalive = Some(KEEPALIVE);
         limits.keepalive_misses = 2;

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 mod database;
 pub mod dial;
+mod expiry;
 mod forwarded;
 mod frame_guard;
 mod guard;

@@ -180,6 +180,21 @@ impl Live {
     }
 }
 
+impl HostLink {
+    /// Ends its session.
+    pub(crate) fn send_away(&self, why: Why) {
+        let (reason, text) = match why {
+            Why::Withdrawn => {
+                (DisconnectReason::BY_APPLICATION, "the right to host this tunnel was withdrawn")
+            }
+            // A lost connection is what SDKs come back from, after asking for another token.
+            Why::Expired => (DisconnectReason::CONNECTION_LOST, "the token has expired"),
+            Why::Restart => (DisconnectReason::CONNECTION_LOST, "the relay restarts"),
+        };
+        self.session.disconnect(reason, text);
+    }
+}
+
 impl LiveTunnel {
     pub(crate) fn client_count(&self) -> u32 {
         u32::try_from(self.clients.len()).unwrap_or(u32::MAX)
@@ -226,19 +241,7 @@ impl LiveTunnel {
         if let Some(host) = self.current_host()
             && let Some(why) = reason(&host.admission)
         {
-            match why {
-                Why::Withdrawn => host.session.disconnect(
-                    DisconnectReason::BY_APPLICATION,
-                    "the right to host this tunnel was withdrawn",
-                ),
-                // A lost connection is what SDKs come back from, after asking for another token.
-                Why::Expired => {
-                    host.session.disconnect(DisconnectReason::CONNECTION_LOST, "the token has expired");
-                }
-                Why::Restart => {
-                    host.session.disconnect(DisconnectReason::CONNECTION_LOST, "the relay restarts");
-                }
-            }
+            host.send_away(why);
         }
         for client in &self.clients {
             if let Some(why) = reason(&client.admission) {

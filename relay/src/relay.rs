@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use crate::access::{Caller, Credential, Refusal};
 use crate::bandwidth::Bandwidths;
 use crate::config::{AdminToken, Config};
-use crate::live::{Admission, Live, LiveTunnel, Why};
+use crate::expiry::Sweeps;
+use crate::live::{Admission, HostLink, Live, LiveTunnel, Why};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::rate::Rates;
@@ -32,6 +33,7 @@ pub struct Relay {
     pub(crate) metrics: Metrics,
     pub(crate) rates: Rates,
     pub(crate) bandwidths: Bandwidths,
+    pub(crate) sweeps: Sweeps,
     draining: AtomicBool,
     /// Ids of tokens that a connection has ended with, and when: it does not come back by the leeway.
     over: DashMap<String, Instant>,
@@ -77,6 +79,7 @@ impl Relay {
             metrics,
             rates: Rates::default(),
             bandwidths,
+            sweeps: Sweeps::default(),
             draining,
             over: DashMap::new(),
         }))
@@ -160,11 +163,7 @@ impl Relay {
     ) -> Result<Option<(Issued, Grant)>, StoreError> {
         let now = self.now();
         let (all, own) = (caller.scopes(record), caller.own_scopes(record));
-        let grant = Grant {
-            subject: caller.subject().to_owned(),
-            tunnel: Some(record.tunnel.tunnel_id.clone()),
-            scopes,
-        };
+        let grant = Grant::at(record, caller.subject(), scopes);
         let manages = all.has(Scope::Manage);
         let by_rules = !manages && !own.contains(scopes);
         if !manages && !all.contains(scopes) {
@@ -175,7 +174,7 @@ impl Relay {
             // The leeway is not handed on, or it would have no end.
             Credential::Token(from) if from.expires <= now => return Ok(None),
             // A token for a tunnel names nobody at another one.
-            Credential::Token(from) if by_rules && !from.speaks_at(&record.tunnel.tunnel_id) => {
+            Credential::Token(from) if by_rules && !from.speaks_at(record) => {
                 return Ok(None);
             }
             Credential::Token(from) => {
@@ -268,9 +267,18 @@ impl Relay {
         }
     }
 
-    /// Ends what is not allowed any more, which whoever has just come in has to look at too: rights may have changed
-    /// between the request and the place on the list.
-    pub(crate) fn check_admissions(&self, tunnel: &LiveTunnel) {
+    /// Why a host whose handshake is done is not to be its tunnel's: rights may have changed between the request and now, or
+    /// the relay may have been told to stop, and both look for those who are on the list.
+    pub(crate) fn why_not_host(&self, host: &HostLink, tunnel: &LiveTunnel) -> Option<Why> {
+        let record = self.store.tunnel(&tunnel.id);
+        match record.is_some_and(|record| self.holds(&record, &host.admission)) {
+            false => Some(Why::Withdrawn),
+            true => self.is_draining().then_some(Why::Restart),
+        }
+    }
+
+    /// Ends what is not allowed any more.
+    fn check_admissions(&self, tunnel: &LiveTunnel) {
         let record = self.store.tunnel(&tunnel.id);
         tunnel.end(|admission| {
             let holds = record.as_ref().is_some_and(|record| self.holds(record, admission));
@@ -297,47 +305,6 @@ impl Relay {
             _ => false,
         };
         !revoked && admission.caller.require(record, &[admission.scope]).is_ok()
-    }
-
-    /// Forgets the tunnels that nobody has used for their time. Call it now and then.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn expire(&self) -> Result<usize, StoreError> {
-        let now = self.now();
-        let mut gone = 0_usize;
-        for record in self.store.tunnels() {
-            let id = &record.tunnel.tunnel_id;
-            let is_live = self.live.counts(id) != LiveCounts::default();
-            let lifetime =
-                record.tunnel.custom_expiration.map_or(self.config.limits.tunnel_lifetime, |seconds| {
-                    Duration::from_secs(seconds).min(self.config.limits.tunnel_lifetime)
-                });
-            // Noted while it is used too, or a relay that is killed would take it for unused when it is started again;
-            // and seldom, since each note is a write.
-            let since = now.saturating_sub(record.used);
-            if is_live && since > lifetime.as_secs() / 8 {
-                self.store.update(id, |old| Some(Record { used: now, ..old.clone() }))?;
-            }
-            if !is_live && since >= lifetime.as_secs() && self.store.delete(id)? {
-                // Somebody may have come meanwhile.
-                self.tunnel_deleted(id);
-                tracing::info!(target: "audit", tunnel = %id, "tunnel expired");
-                gone = gone.saturating_add(1);
-            }
-        }
-        Ok(gone)
-    }
-
-    /// Notes that a tunnel was used just now.
-    pub(crate) async fn touch(self: &Arc<Self>, tunnel: &str) {
-        let (relay, tunnel, now) = (Arc::clone(self), tunnel.to_owned(), self.now());
-        let touched = tokio::task::spawn_blocking(move || {
-            relay.store.update(&tunnel, |old| Some(Record { used: now, ..old.clone() }))
-        });
-        if let Ok(Err(error)) = touched.await {
-            error.log();
-        }
     }
 }
 

@@ -20,7 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::gauge::Gauge;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 
@@ -110,11 +110,7 @@ impl Server {
             };
             let tls = self.tls.as_ref().map(|tls| tls.acceptor());
             tokio::spawn(async move {
-                // Small packets of interactive streams must not wait for the acknowledgement of the ones before.
-                let _ = stream.set_nodelay(true);
-                // A client of v1 may have gone without a word, and nothing that is sent to it would show it.
-                let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBE);
-                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+                prepare(&stream);
                 match tls {
                     None => serve(&relay, router, stream, address).await,
                     Some(tls) => {
@@ -159,12 +155,34 @@ const REFUSED: Duration = Duration::from_secs(10);
 /// Connections past a limit that are told so at once; more are closed without a word.
 const MAX_REFUSALS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A connection on which nothing passes is probed after this, and then at this interval; the system gives up after nine
-/// probes, which is before 80 s.
+/// A connection on which nothing passes is probed after this, and then at this interval; the system gives up after so many
+/// probes, where it can be told to: after 75 s.
 const SILENCE: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_secs(5);
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", windows))]
+const PROBES: u32 = 9;
+/// Data on its way to a peer is given up after this, as nothing is probed meanwhile; without it Linux would go on for a quarter of
+/// an hour. It is what silence and the probes come to. A peer that takes nothing for so long is given up too: our ends and the
+/// SDKs always read, and hold up single streams by the windows of SSH.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(75);
 /// Connections with an expired token are looked for this often.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Sets what a connection's socket is to do by itself. What the system does not know stays as it is.
+fn prepare(stream: &TcpStream) {
+    // Small packets of interactive streams must not wait for the acknowledgement of the ones before.
+    let _ = stream.set_nodelay(true);
+    // A client of v1 may have gone without a word. Where nothing is sent to it, nothing else would show that; where something
+    // is, that would take long.
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBE);
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", windows))]
+    let keepalive = keepalive.with_retries(PROBES);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+}
 
 async fn serve<S>(relay: &Relay, router: Router, stream: S, address: SocketAddr)
 where
@@ -354,6 +372,25 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
     use crate::store::tests::Disk;
+
+    /// Whoever has gone without a word is missed before 80 s, whether something is on its way there or not.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_socket_gives_up_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (_client, (stream, _)) = (client.unwrap(), accepted.unwrap());
+        prepare(&stream);
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        let probed = SILENCE.saturating_add(PROBE.saturating_mul(PROBES));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(probed));
+        assert!(probed < Duration::from_secs(80));
+        let set =
+            (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval(), socket.tcp_keepalive_retries());
+        assert_eq!((set.0.unwrap(), set.1.unwrap(), set.2.unwrap()), (SILENCE, PROBE, PROBES));
+    }
 
     #[tokio::test]
     async fn it_is_not_ready_while_its_store_does_not_work() {

@@ -6,14 +6,15 @@ use ssh_core::config::{Algorithms, Limits};
 use ssh_core::{Error, Session, server};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Channels of one host's session: a connection of a client each, or a client each.
+/// Channels of one host's session: a connection of a client each, or a client each. It is the relay that opens
+/// them, and past this it tells the client that there is no room.
 const HOST_CHANNELS: usize = 16 * 1024;
-/// Channels of one client's session.
+/// Channels that one client has open at once.
 const CLIENT_CHANNELS: usize = 1024;
 /// What the relay holds for one session at most, in bytes: what a slow reader has not taken.
 pub(crate) const SESSION_WINDOW: u32 = 16 * 1024 * 1024;
 /// A silent peer is asked for a sign of life after this; SDK peers answer from their first message on. After three of these it
-/// is taken for lost, which is before 80 s.
+/// is taken for lost, which is after 80 s of silence.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// The session of a host.

@@ -1,5 +1,7 @@
 //! What outlives the process: tunnels, signing keys, revoked tokens. One file, or memory alone.
 
+mod record;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::database::Healing;
-use crate::model::Tunnel;
+
+pub use record::Record;
 
 /// Holds everything in memory, so that reading never waits for a disk; changes are on disk before they are seen.
 ///
@@ -23,17 +26,6 @@ pub struct Store {
     tunnels: DashMap<String, Arc<Record>>,
     /// By token id: when the token expires, in seconds since 1970.
     revoked: DashMap<String, u64>,
-}
-
-/// A tunnel and what the API does not show.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// The tunnel, without tokens and status.
-    pub tunnel: Tunnel,
-    /// The principal that made it.
-    pub owner: String,
-    /// When a host or client was last connected, in seconds since 1970.
-    pub used: u64,
 }
 
 /// A key that signs tokens.
@@ -209,11 +201,25 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn create(&self, record: Record) -> Result<bool, StoreError> {
-        self.change(&record.tunnel.tunnel_id.clone(), |old| old.is_none().then_some(record))
-            .map(|record| record.is_some())
+        self.create_if(record, |_| true).map(|record| record.is_some())
     }
 
-    /// Changes a tunnel; `None` if there is none or `change` gives none. `change` sees the newest state.
+    /// Keeps a new tunnel of which that is true; `None` if it is not, or there is one with its id. `condition` sees the newest
+    /// state, and no other change comes in between.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn create_if(
+        &self,
+        record: Record,
+        condition: impl FnOnce(&Record) -> bool,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        let id = record.tunnel.tunnel_id.clone();
+        self.change(&id, |old| (old.is_none() && condition(&record)).then_some(record))
+    }
+
+    /// Changes a tunnel; `None` if there is none or `change` gives none. `change` sees the newest state, and no other change
+    /// comes in between.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -223,6 +229,18 @@ impl Store {
         change: impl FnOnce(&Record) -> Option<Record>,
     ) -> Result<Option<Arc<Record>>, StoreError> {
         self.change(id, |old| old.and_then(change))
+    }
+
+    /// The same for the tunnel that `known` is a state of: one that has got its id since is left alone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn update_same(
+        &self,
+        known: &Record,
+        change: impl FnOnce(&Record) -> Option<Record>,
+    ) -> Result<Option<Arc<Record>>, StoreError> {
+        self.update(&known.tunnel.tunnel_id, |old| if old.is_same_tunnel(known) { change(old) } else { None })
     }
 
     /// One writer at a time: the database's own write lock orders them.
@@ -269,14 +287,32 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn delete(&self, id: &str) -> Result<bool, StoreError> {
+        self.delete_if(id, |_| true)
+    }
+
+    /// Forgets a tunnel of which that is true; whether there was one. `condition` sees the newest state.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn delete_if(&self, id: &str, condition: impl FnOnce(&Record) -> bool) -> Result<bool, StoreError> {
         self.with(|database| {
             let write = database.begin_write().map_err(failed)?;
+            let old = self.tunnels.get(id).map(|entry| Arc::clone(&entry));
+            if !old.is_some_and(|old| condition(&old)) {
+                return Ok(false);
+            }
             let found = {
                 let mut table = write.open_table(TUNNELS).map_err(failed)?;
                 table.remove(id).map_err(failed)?.is_some()
             };
-            write.commit().map_err(failed)?;
-            self.tunnels.remove(id);
+            // Before the write lock is given up, as for a change.
+            let old = self.tunnels.remove(id);
+            if let Err(error) = write.commit() {
+                if let Some((id, old)) = old {
+                    self.tunnels.insert(id, old);
+                }
+                return Err(failed(error));
+            }
             Ok(found)
         })
     }
@@ -390,6 +426,7 @@ pub(crate) mod tests {
     use redb::StorageBackend;
 
     use super::*;
+    use crate::model::Tunnel;
 
     /// A disk that can be full.
     #[derive(Debug, Clone, Default)]
@@ -453,7 +490,7 @@ pub(crate) mod tests {
 
     fn record(id: &str, name: &str) -> Record {
         let tunnel = Tunnel { tunnel_id: id.into(), name: Some(name.into()), ..Tunnel::default() };
-        Record { tunnel, owner: "ada".into(), used: 0 }
+        Record::new(tunnel, "ada".into(), 0).unwrap()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::scopes::Scopes;
-use crate::store::{Store, StoreError, StoredKey};
+use crate::store::{Record, Store, StoreError, StoredKey};
 
 /// Signs and verifies.
 pub struct Tokens {
@@ -32,8 +32,35 @@ pub struct Grant {
     pub subject: String,
     /// The id of the one tunnel that it is about; every tunnel of the subject if there is none.
     pub tunnel: Option<String>,
+    /// Which of the tunnels that have had that id one after the other; see [`Record::generation`].
+    pub generation: Option<String>,
     /// What it allows there.
     pub scopes: Scopes,
+}
+
+impl Grant {
+    /// For one tunnel.
+    #[must_use]
+    pub fn at(record: &Record, subject: impl Into<String>, scopes: Scopes) -> Self {
+        let (tunnel, generation) = (Some(record.tunnel.tunnel_id.clone()), record.generation.clone());
+        Self { subject: subject.into(), tunnel, generation, scopes }
+    }
+
+    /// For every tunnel of the subject.
+    #[must_use]
+    pub fn everywhere(subject: impl Into<String>, scopes: Scopes) -> Self {
+        Self { subject: subject.into(), tunnel: None, generation: None, scopes }
+    }
+
+    /// Whether this is the one tunnel that it is about, and no later one of that id.
+    pub(crate) fn names(&self, record: &Record) -> bool {
+        self.tunnel.as_ref() == Some(&record.tunnel.tunnel_id) && self.generation == record.generation
+    }
+
+    /// Whether it is about one tunnel, and not this one.
+    pub(crate) fn is_elsewhere(&self, record: &Record) -> bool {
+        self.tunnel.is_some() && !self.names(record)
+    }
 }
 
 /// A token that has just been made.
@@ -78,8 +105,8 @@ impl Verified {
 
     /// Whether the rules of a tunnel that name its subject are about its holder. A token for one tunnel is handed on, as
     /// in a link, so it does not stand for the principal that it came from.
-    pub(crate) fn speaks_at(&self, tunnel: &str) -> bool {
-        self.grant.tunnel.as_ref().is_none_or(|id| self.by_rules && id == tunnel)
+    pub(crate) fn speaks_at(&self, record: &Record) -> bool {
+        self.grant.tunnel.is_none() || (self.by_rules && self.grant.names(record))
     }
 }
 
@@ -121,6 +148,8 @@ struct Claims {
     scp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     tunnel_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,6 +246,7 @@ impl Tokens {
             scp: grant.scopes.to_string(),
             cluster_id: grant.tunnel.is_some().then(|| crate::model::CLUSTER.into()),
             tunnel_id: grant.tunnel.clone(),
+            generation: grant.generation.clone(),
             parent,
             by_rules,
         };
@@ -255,8 +285,9 @@ impl Tokens {
         if claims.exp.saturating_add(LEEWAY.as_secs()) <= now {
             return Err(TokenError::Expired);
         }
-        let Claims { sub, jti, exp, scp, tunnel_id, parent, by_rules, .. } = claims;
-        let grant = Grant { subject: sub, tunnel: tunnel_id, scopes: Scopes::known(scp.split(' ')) };
+        let Claims { sub, jti, exp, scp, tunnel_id, generation, parent, by_rules, .. } = claims;
+        let scopes = Scopes::known(scp.split(' '));
+        let grant = Grant { subject: sub, tunnel: tunnel_id, generation, scopes };
         let verified = Verified { grant, id: jti, expires: exp, parent, by_rules };
         if verified.is_revoked(store) { Err(TokenError::Revoked) } else { Ok(verified) }
     }
@@ -281,7 +312,8 @@ fn random(bytes: &mut [u8]) -> Result<(), StoreError> {
     getrandom::fill(bytes).map_err(|_| StoreError::NoRandomness)
 }
 
-fn random_id() -> Result<String, StoreError> {
+/// 12 random bytes, base64url.
+pub(crate) fn random_id() -> Result<String, StoreError> {
     let mut bytes = [0; 12];
     random(&mut bytes)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
@@ -296,7 +328,12 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn grant() -> Grant {
-        Grant { subject: "ada".into(), tunnel: Some("abc".into()), scopes: Scope::Connect.into() }
+        Grant {
+            subject: "ada".into(),
+            tunnel: Some("abc".into()),
+            generation: Some("first".into()),
+            scopes: Scope::Connect.into(),
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Link {
                 Ok(Self { session, wires })
             }
             Protocol::V2 => {
-                let Leg { session, wires } = Leg::open(stream).await?;
+                let Leg { session, wires } = Leg::open_for_client(stream).await?;
                 Ok(Self { session, wires })
             }
         }

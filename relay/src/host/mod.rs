@@ -310,7 +310,7 @@ impl Shared {
         let config = &self.config;
         let protocol = config.protocol.host_name();
         let stream = config.dialer.dial(&config.url, protocol, config.token.as_ref()).await?;
-        Ok(Leg::open(stream).await?)
+        Ok(Leg::open_for_host(stream).await?)
     }
 
     fn tell(&self, event: Event) {

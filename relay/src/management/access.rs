@@ -31,9 +31,8 @@ pub(super) async fn put(
 ) -> Result<Json<AccessControl>, Problem> {
     let record = relay.admit(&id, &caller, &[Scope::Manage])?;
     tunnels::check_rules(&control)?;
-    let id = record.tunnel.tunnel_id.clone();
     let changed = on_disk(&relay, move |relay| {
-        relay.store.update(&id, |old| {
+        relay.store.update_same(&record, |old| {
             let mut record = old.clone();
             record.tunnel.access_control = Some(control);
             Some(record)

@@ -45,9 +45,9 @@ pub(super) async fn put(
     let tunnel = &record.tunnel.tunnel_id;
     endpoint.host_relay_uri = Some(format!("{base}/t/{tunnel}/host"));
     endpoint.client_relay_uri = Some(format!("{base}/t/{tunnel}/client"));
-    let (id, stored) = (tunnel.clone(), endpoint.clone());
+    let stored = endpoint.clone();
     let changed = on_disk(&relay, move |relay| {
-        relay.store.update(&id, |old| {
+        relay.store.update_same(&record, |old| {
             let mut record = old.clone();
             // Clients refuse a tunnel with the endpoints of two hosts.
             record.tunnel.endpoints = vec![stored];
@@ -67,9 +67,8 @@ pub(super) async fn delete(
     if !record.tunnel.endpoints.iter().any(|endpoint| endpoint.id == endpoint_id) {
         return Err(Problem::not_found("endpoint"));
     }
-    let id = record.tunnel.tunnel_id.clone();
     on_disk(&relay, move |relay| {
-        relay.store.update(&id, |old| {
+        relay.store.update_same(&record, |old| {
             let mut record = old.clone();
             record.tunnel.endpoints.retain(|endpoint| endpoint.id != endpoint_id);
             Some(record)

@@ -65,10 +65,9 @@ pub(super) async fn put(
     ports.retain(|known| known.port_number != number);
     ports.push(port.clone());
     check_list(&relay, &ports)?;
-    let id = record.tunnel.tunnel_id.clone();
     let limit = relay.config.limits.ports_per_tunnel as usize;
     let changed = on_disk(&relay, move |relay| {
-        relay.store.update(&id, |old| {
+        relay.store.update_same(&record, |old| {
             let mut record = old.clone();
             record.tunnel.ports.retain(|known| known.port_number != number);
             record.tunnel.ports.push(port);
@@ -91,9 +90,8 @@ pub(super) async fn delete(
     if !record.tunnel.ports.iter().any(|port| port.port_number == number) {
         return Err(Problem::not_found("port"));
     }
-    let id = record.tunnel.tunnel_id.clone();
     on_disk(&relay, move |relay| {
-        relay.store.update(&id, |old| {
+        relay.store.update_same(&record, |old| {
             let mut record = old.clone();
             record.tunnel.ports.retain(|port| port.port_number != number);
             Some(record)

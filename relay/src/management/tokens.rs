@@ -92,13 +92,13 @@ pub(super) async fn create(
     let lifetime = Duration::from_secs(wanted.expires_in);
     let (issued, grant) = match &wanted.tunnel_id {
         None if is_admin => {
-            let grant = Grant { subject, tunnel: None, scopes };
+            let grant = Grant::everywhere(subject, scopes);
             (relay.tokens.issue(&grant, lifetime, relay.now())?, grant)
         }
         None => return Err(caller.is_no_operator().into()),
         Some(id) if is_admin => {
             let record = relay.admit(id, &caller, super::READ)?;
-            let grant = Grant { subject, tunnel: Some(record.tunnel.tunnel_id.clone()), scopes };
+            let grant = Grant::at(&record, subject, scopes);
             (relay.tokens.issue(&grant, lifetime, relay.now())?, grant)
         }
         Some(id) => {

@@ -86,10 +86,7 @@ fn is_listed(caller: &RequestCaller, record: &Record) -> bool {
     let is_theirs = match &caller.credential {
         Credential::Admin => true,
         // A token for one tunnel says nothing about its maker's others.
-        Credential::Token(token) => {
-            let of_this = token.grant.tunnel.as_ref().is_none_or(|id| *id == record.tunnel.tunnel_id);
-            of_this && token.grant.subject == record.owner
-        }
+        Credential::Token(token) => !token.grant.is_elsewhere(record) && token.grant.subject == record.owner,
         Credential::None | Credential::Bad(_) => false,
     };
     is_theirs && caller.scopes(record).has_any(READ)
@@ -123,7 +120,7 @@ pub(super) async fn put(
         Some(_) if must_be_new => {
             // Ids are no secrets, but only who may make tunnels may try them.
             caller.require_create()?;
-            Err(Problem::new(StatusCode::CONFLICT, "there is a tunnel of that id; choose another"))
+            Err(id_taken())
         }
         Some(record) => {
             if let Err(refusal) = relay.admit(&record.tunnel.tunnel_id, &caller, &[Scope::Manage]) {
@@ -133,16 +130,23 @@ pub(super) async fn put(
                 }
                 return Err(refusal);
             }
-            let id = record.tunnel.tunnel_id.clone();
-            check(&relay, &id, &change)?;
+            check(&relay, &record.tunnel.tunnel_id, &change)?;
             let changed = on_disk(&relay, move |relay| {
-                relay.store.update(&id, |old| {
+                // Looked at within the change, or many who ask for a name at once would all get it.
+                let mut is_free = true;
+                let changed = relay.store.update_same(&record, |old| {
                     let mut record = old.clone();
                     change.apply(&mut record.tunnel);
-                    Some(record)
-                })
+                    let tunnel = &record.tunnel;
+                    is_free = tunnel.name == old.tunnel.name || check_name(relay, tunnel).is_ok();
+                    is_free.then_some(record)
+                });
+                Ok(changed?.ok_or(is_free))
             });
-            let record = changed.await?.ok_or_else(|| Problem::not_found("tunnel"))?;
+            let record = changed.await?.map_err(|is_free| match is_free {
+                true => Problem::not_found("tunnel"),
+                false => name_taken(),
+            })?;
             tracing::info!(target: "audit", tunnel = %record.tunnel.tunnel_id, by = %caller.shown(), "tunnel changed");
             relay.access_changed(&record);
             Ok(Json(answer(&relay, &caller, &record, &asked).await?).into_response())
@@ -165,11 +169,6 @@ async fn create(
     change: Change,
 ) -> Result<Arc<Record>, Problem> {
     let owner = caller.subject().to_owned();
-    let limit = relay.config.limits.tunnels_per_owner;
-    let owned = relay.store.tunnels().iter().filter(|record| record.owner == owner).count();
-    if owned >= limit as usize {
-        return Err(full("tunnels_per_owner", limit, "`adit tunnel delete` makes room"));
-    }
     let now = relay.now();
     let mut tunnel = Tunnel {
         tunnel_id: id.clone(),
@@ -178,13 +177,48 @@ async fn create(
         ..Tunnel::default()
     };
     change.apply(&mut tunnel);
-    let record = Record { tunnel, owner, used: now };
-    let created = on_disk(relay, move |relay| relay.store.create(record)).await?;
-    if !created {
-        return Err(Problem::new(StatusCode::CONFLICT, "there is a tunnel of that id; choose another"));
-    }
+    let record = Record::new(tunnel, owner, now)?;
+    let created = on_disk(relay, move |relay| {
+        // Looked at within the change, or many who ask at once would all be let in.
+        let mut refusal = id_taken();
+        let created = relay.store.create_if(record, |new| {
+            // The id may have become another's name.
+            let is_free = relay.store.tunnel(&new.tunnel.tunnel_id).is_none();
+            let checked = check_name(relay, &new.tunnel).and_then(|()| check_owner(relay, &new.owner));
+            is_free && checked.map_err(|problem| refusal = problem).is_ok()
+        });
+        Ok(created?.ok_or(refusal))
+    });
+    let record = created.await??;
     tracing::info!(target: "audit", tunnel = %id, by = %caller.shown(), "tunnel made");
-    relay.store.tunnel(&id).ok_or_else(|| Problem::not_found("tunnel"))
+    Ok(record)
+}
+
+/// Fails if the owner has as many tunnels as one may.
+fn check_owner(relay: &Relay, owner: &str) -> Result<(), Problem> {
+    let limit = relay.config.limits.tunnels_per_owner;
+    let owned = relay.store.tunnels().iter().filter(|record| record.owner == owner).count();
+    if owned >= limit as usize {
+        return Err(full("tunnels_per_owner", limit, "`adit tunnel delete` makes room"));
+    }
+    Ok(())
+}
+
+/// Fails if another tunnel has its name, as its name or its id.
+fn check_name(relay: &Relay, tunnel: &Tunnel) -> Result<(), Problem> {
+    let Some(name) = tunnel.name.as_ref().filter(|name| **name != tunnel.tunnel_id) else { return Ok(()) };
+    if relay.store.tunnel(name).is_some_and(|other| other.tunnel.tunnel_id != tunnel.tunnel_id) {
+        return Err(name_taken());
+    }
+    Ok(())
+}
+
+fn id_taken() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "there is a tunnel of that id; choose another")
+}
+
+fn name_taken() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "there is a tunnel of that name; choose another")
 }
 
 pub(super) async fn delete(
@@ -194,9 +228,14 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let record = relay.admit(&id, &caller, &[Scope::Manage])?;
     let id = record.tunnel.tunnel_id.clone();
-    on_disk(&relay, move |relay| relay.store.delete(&id)).await?;
-    tracing::info!(target: "audit", tunnel = %record.tunnel.tunnel_id, by = %caller.shown(), "tunnel deleted");
-    relay.tunnel_deleted(&record.tunnel.tunnel_id);
+    let deleted = on_disk(&relay, move |relay| {
+        relay.store.delete_if(&record.tunnel.tunnel_id, |newest| newest.is_same_tunnel(&record))
+    });
+    if !deleted.await? {
+        return Err(Problem::not_found("tunnel"));
+    }
+    tracing::info!(target: "audit", tunnel = %id, by = %caller.shown(), "tunnel deleted");
+    relay.tunnel_deleted(&id);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -225,6 +264,7 @@ async fn answer(
     Ok(tunnel)
 }
 
+/// Fails if what the change says is nothing that a tunnel can have, whatever others have.
 fn check(relay: &Relay, id: &str, change: &Change) -> Result<(), Problem> {
     if !is_tunnel_id(id) && relay.store.tunnel(id).is_none() {
         let detail = "an id has 3 to 49 of a-z, 0-9 and -, and no - at its ends";
@@ -240,13 +280,8 @@ fn check(relay: &Relay, id: &str, change: &Change) -> Result<(), Problem> {
             return Err(Problem::field(field, format!("may have {longest} characters")));
         }
     }
-    if let Some(name) = change.name.as_ref().filter(|name| !name.is_empty()) {
-        if !is_tunnel_id(name) {
-            return Err(Problem::field("name", "a name has 3 to 49 of a-z, 0-9 and -, and no - at its ends"));
-        }
-        if relay.store.tunnel(name).is_some_and(|other| other.tunnel.tunnel_id != id && *name != id) {
-            return Err(Problem::new(StatusCode::CONFLICT, "there is a tunnel of that name; choose another"));
-        }
+    if change.name.as_ref().is_some_and(|name| !name.is_empty() && !is_tunnel_id(name)) {
+        return Err(Problem::field("name", "a name has 3 to 49 of a-z, 0-9 and -, and no - at its ends"));
     }
     if change
         .labels

@@ -30,7 +30,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let tunnel = Tunnel { tunnel_id: owner.into(), ..Tunnel::default() };
-    let record = Record { tunnel, owner: owner.into(), used: relay.relay.now() };
+    let record = Record::new(tunnel, owner.into(), relay.relay.now()).unwrap();
     assert!(relay.relay.store().create(record).unwrap());
     let token = relay.token(Some(owner), "host");
     let session = session(relay, &format!("/t/{owner}/host"), protocol, &token).await;

@@ -146,10 +146,10 @@ impl TestRelay {
     }
 
     pub fn token_for(&self, subject: &str, tunnel: Option<&str>, scopes: &str, lifetime: Duration) -> String {
-        let grant = Grant {
-            subject: subject.into(),
-            tunnel: tunnel.map(str::to_owned),
-            scopes: Scopes::parse(scopes).unwrap(),
+        let scopes = Scopes::parse(scopes).unwrap();
+        let grant = match tunnel.map(|id| self.relay.store().tunnel(id)) {
+            Some(Some(record)) => Grant::at(&record, subject, scopes),
+            _ => Grant { tunnel: tunnel.map(Into::into), ..Grant::everywhere(subject, scopes) },
         };
         self.relay.tokens().issue(&grant, lifetime, self.relay.now()).unwrap().token.to_string()
     }

@@ -11,6 +11,7 @@ mod bandwidth;
 mod comeback;
 mod common;
 mod frames;
+mod joined;
 mod management;
 mod renewal;
 mod requests;

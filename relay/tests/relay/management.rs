@@ -511,3 +511,48 @@ async fn the_status_page_is_the_operators() {
     assert!(!page.body.contains("<script") && !page.body.contains("<img") && !page.body.contains('\u{202e}'));
     assert!(page.body.contains(">3000<"));
 }
+
+/// What is asked for at once is held to the limits as what comes one after the other.
+#[tokio::test]
+async fn limits_hold_for_those_who_ask_at_once() {
+    let relay = start(|config| config.limits.tunnels_per_owner = 5).await;
+    let ada = relay.token(None, "create manage");
+    let all = (0..50).map(async |number: u32| {
+        relay.with(&ada, "PUT", &format!("/tunnels/number-{number}"), Some(&json!({}))).await.status
+    });
+    let mut statuses = futures::future::join_all(all).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses[..5], [201; 5]);
+    assert_eq!(statuses[5..], [429; 45]);
+    assert_eq!(relay.relay.store().tunnels().len(), 5);
+
+    // A name is one tunnel's, whether it comes with the tunnel or later, and no other tunnel's id.
+    let token = |name: &str| relay.token_for(name, None, "create manage", Duration::from_secs(600));
+    let (bob, eve) = (token("bob"), token("eve"));
+    for (own, made) in [("bobs", &bob), ("eves", &eve)] {
+        assert_eq!(relay.with(made, "PUT", &format!("/tunnels/{own}"), Some(&json!({}))).await.status, 201);
+    }
+    for round in 0..10 {
+        let name = format!("shop-{round}");
+        let (named, unnamed) = (json!({ "name": name }), json!({}));
+        let put = async |token: &str, id: &str, body: &Value| {
+            relay.with(token, "PUT", &format!("/tunnels/{id}"), Some(body)).await.status
+        };
+        let (one, other) = match round % 3 {
+            0 => tokio::join!(put(&bob, "new-bobs", &named), put(&eve, "new-eves", &named)),
+            1 => tokio::join!(put(&bob, "bobs", &named), put(&eve, "eves", &named)),
+            _ => tokio::join!(put(&bob, "bobs", &named), put(&eve, &name, &unnamed)),
+        };
+        // Who comes second to a tunnel's id or name finds another's tunnel there.
+        let is_taken = |status: u16| matches!(status, 409 | 404);
+        let is_made = |status: u16| matches!(status, 200 | 201);
+        let one_of_them = (is_made(one) && is_taken(other)) || (is_taken(one) && is_made(other));
+        assert!(one_of_them, "{one} and {other} in round {round}");
+        for id in ["new-bobs", "new-eves", &name] {
+            relay.admin("DELETE", &format!("/tunnels/{id}"), None).await;
+        }
+        for (own, token) in [("bobs", &bob), ("eves", &eve)] {
+            relay.with(token, "PUT", &format!("/tunnels/{own}"), Some(&json!({"name": ""}))).await;
+        }
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use relay::model::Tunnel;
 use relay::scopes::Scopes;
+use relay::tokens::Grant;
 use serde_json::{Value, json};
 use ssh_core::error::{DisconnectReason, Error};
 use tokio::io::AsyncReadExt as _;
@@ -154,6 +156,94 @@ async fn a_rule_that_is_gone_leaves_no_token_behind() {
     }
 }
 
+/// Ids are given again, to whoever asks first.
+#[tokio::test]
+async fn a_token_does_not_hold_at_the_next_tunnel_of_that_id() {
+    let relay = start(|_| {}).await;
+    let of = |name: &str| relay.token_for(name, None, "create manage", Duration::from_secs(600));
+    let (mallory, bob) = (of("mallory"), of("bob"));
+    let rules = users("carol", &["connect"]);
+    assert_eq!(relay.with(&mallory, "PUT", "/tunnels/abc", Some(&rules)).await.status, 201);
+    let make = async |with: &str, scopes: &[&str]| {
+        let wanted = json!({"tunnelId": "abc", "scopes": scopes, "expiresIn": 31_536_000});
+        let made = relay.with(with, "POST", "/tokens", Some(&wanted)).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json()["token"].as_str().unwrap().to_owned()
+    };
+    let both = make(&mallory, &["host", "connect"]).await;
+    let renewed = make(&both, &["host"]).await;
+    let manages = make(&mallory, &["manage"]).await;
+    // One that only says at the rules who comes.
+    let carol = relay.token_for("carol", None, "connect", Duration::from_secs(600));
+    let by_rules = make(&carol, &["connect"]).await;
+    let asked = relay.with(&mallory, "GET", "/tunnels/abc?tokenScopes=connect", None).await.json();
+    let asked = child(&asked, "connect");
+    let old = [&both, &renewed, &manages, &by_rules, &asked];
+    for token in old {
+        assert_eq!(relay.with(token, "GET", "/tunnels/abc", None).await.status, 200);
+    }
+    // Nobody is its host yet, and this one is about to be.
+    let in_handshake = relay.upgrade("/t/abc/host", HOST, &both).await.unwrap();
+
+    assert_eq!(relay.with(&mallory, "DELETE", "/tunnels/abc", None).await.status, 204);
+    assert_eq!(relay.with(&bob, "PUT", "/tunnels/abc", Some(&rules)).await.status, 201);
+    let bobs = make(&bob, &["host", "connect"]).await;
+    let host = session(&relay, "/t/abc/host", HOST, &bobs).await;
+    let _channels = channels(&host);
+    until("no host", || relay.relay.live_counts("abc").host).await;
+    let error = match crate::sessions::session_on(in_handshake).await {
+        Ok(session) => ended(&session).await,
+        Err(error) => error,
+    };
+    assert_told(&error, DisconnectReason::BY_APPLICATION);
+    for token in old {
+        assert_eq!(relay.with(token, "GET", "/tunnels/abc", None).await.status, 404);
+        assert_eq!(relay.with(token, "DELETE", "/tunnels/abc", None).await.status, 404);
+        assert_eq!(relay.upgrade("/t/abc/host", HOST, token).await.unwrap_err().status, 404);
+        assert_eq!(relay.upgrade("/t/abc/client", CLIENT, token).await.unwrap_err().status, 404);
+        let wanted = json!({"tunnelId": "abc", "scopes": ["connect"]});
+        assert_eq!(relay.with(token, "POST", "/tokens", Some(&wanted)).await.status, 404);
+        let list = relay.with(token, "GET", "/tunnels", None).await.json();
+        assert_eq!(list["value"][0]["value"], json!([]));
+        let body = json!({ "token": bobs });
+        assert_eq!(relay.with(token, "POST", "/tokens/revoke", Some(&body)).await.status, 403);
+    }
+    let still = tokio::time::timeout(Duration::from_millis(200), host.closed()).await;
+    assert!(still.is_err(), "another's token has ended the host: {still:?}");
+    relay.upgrade("/t/abc/client", CLIENT, &bobs).await.unwrap();
+    // The operator's delete is no other.
+    assert_eq!(relay.admin("DELETE", "/tunnels/abc", None).await.status, 204);
+    assert_eq!(relay.with(&mallory, "PUT", "/tunnels/abc", Some(&rules)).await.status, 201);
+    for token in [&bobs, &both] {
+        assert_eq!(
+            relay.with(token, "GET", "/tunnels/abc", None).await.status,
+            404,
+            "not even its first one's"
+        );
+    }
+}
+
+/// A tunnel and a token that were made before there were generations go together as they did, until the tunnel goes.
+#[tokio::test]
+async fn a_token_of_an_earlier_version_holds_at_its_tunnel() {
+    let relay = start(|_| {}).await;
+    let grant =
+        Grant { tunnel: Some("abc".into()), ..Grant::everywhere("ada", Scopes::parse("connect").unwrap()) };
+    let issued = relay.relay.tokens().issue(&grant, Duration::from_secs(60), relay.relay.now()).unwrap();
+    let tunnel = Tunnel { tunnel_id: "abc".into(), ..Tunnel::default() };
+    let written = serde_json::json!({"tunnel": tunnel, "owner": "ada", "used": relay.relay.now()});
+    relay.relay.store().create(serde_json::from_value(written).unwrap()).unwrap();
+    let status = async || relay.with(&issued.token, "GET", "/tunnels/abc", None).await.status;
+    assert_eq!(status().await, 200);
+    assert_eq!(
+        relay.with(&relay.token(Some("abc"), "connect"), "GET", "/tunnels/abc", None).await.status,
+        200
+    );
+    assert_eq!(relay.admin("DELETE", "/tunnels/abc", None).await.status, 204);
+    relay.tunnel("abc", json!({})).await;
+    assert_eq!(status().await, 404);
+}
+
 /// A right to manage cannot renew itself.
 #[tokio::test]
 async fn nobody_makes_a_manager_who_outlives_them() {
@@ -282,7 +372,9 @@ async fn a_tunnel_that_is_in_use_does_not_expire_with_the_relay() {
     let used = || relay.relay.store().tunnel("abc").map(|record| record.used);
     let before = used();
     tokio::time::sleep(Duration::from_millis(3100)).await;
-    assert_eq!(relay.relay.expire().unwrap(), 1, "the idle one");
+    assert_eq!(relay.relay.expire().unwrap(), 0);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(relay.relay.expire().unwrap(), 1, "the idle one, which was overdue for its time again");
     assert!(used() > before, "{:?}", used());
 }
 

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use relay::websocket_stream::WebSocketStream;
 use serde_json::json;
 use ssh_core::client::{self, danger::AcceptAnyHostKey};
-use ssh_core::config::Algorithms;
+use ssh_core::config::{Algorithms, Limits};
 use ssh_core::error::{DisconnectReason, Error};
 use ssh_core::session::Incoming;
 use ssh_core::{Channel, Session};
@@ -31,9 +31,14 @@ pub async fn session(relay: &TestRelay, path: &str, protocol: &str, token: &str)
 
 /// On an upgraded connection.
 pub async fn session_on(stream: TcpStream) -> Result<Session, Error> {
+    session_with(stream, Limits::default()).await
+}
+
+pub async fn session_with(stream: TcpStream, limits: Limits) -> Result<Session, Error> {
     let config = client::Config::builder("tunnel")
         .verify_host_key(AcceptAnyHostKey)
         .algorithms(Algorithms::insecure_without_any_security())
+        .limits(limits)
         .build()
         .unwrap();
     client::connect(WebSocketStream::new(stream, Role::Client).await, config).await
@@ -252,6 +257,21 @@ async fn a_relay_that_stops_sends_everybody_away() {
     let mut rest = Vec::new();
     tokio::time::timeout(Duration::from_secs(5), v1.read_to_end(&mut rest)).await.unwrap().unwrap();
     until("somebody is still counted", || relay.relay.connected() == 0).await;
+}
+
+/// A host whose handshake goes on while the relay is told to stop is sent away too when it is done.
+#[tokio::test]
+async fn a_relay_that_stops_sends_away_who_is_in_its_handshake() {
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    let stream = relay.upgrade("/t/abc/host", HOST, &relay.token(Some("abc"), "host")).await.unwrap();
+    relay.relay.drain();
+    let error = match session_on(stream).await {
+        Ok(session) => ended(&session).await,
+        Err(error) => error,
+    };
+    assert_told(&error, DisconnectReason::CONNECTION_LOST);
+    until("it is still counted", || relay.relay.connected() == 0).await;
 }
 
 /// Writes to somebody who reads nothing, as long as that takes anything; the task goes on trying until the stream's end.

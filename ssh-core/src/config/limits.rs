@@ -31,6 +31,9 @@ pub struct Limits {
     /// peer had answered. Past it the peer's are refused, and our own fail with
     /// [`TooManyChannels`](crate::OpenError::TooManyChannels). 256.
     pub channels: usize,
+    /// Channels that are refused, or that the peer opens and closes without having sent anything, in 5 s; a flood of them ends
+    /// the session. 5000; `None` counts none, for a peer that carries the channels of many and holds each of them to it.
+    pub abandoned_channels: Option<u32>,
     /// The window that a new channel gets while there is room, in bytes. 1 MiB.
     pub channel_window: u32,
     /// What a channel's window may grow to, in bytes. 16 MiB. Where a peer that is Dev Tunnels' Go library may come back,
@@ -102,6 +105,7 @@ limits_by_name! {
     auth_decision: seconds,
     packet_bytes: packet,
     channels: count,
+    abandoned_channels: some_short,
     channel_window: short,
     max_channel_window: short,
     session_window: short,
@@ -121,6 +125,10 @@ fn long(value: u64) -> Result<u64, LimitError> {
 fn short(value: u64) -> Result<u32, LimitError> {
     let value = u32::try_from(value).ok().filter(|value| *value > 0);
     value.ok_or(LimitError::Value(u32::MAX.into()))
+}
+
+fn some_short(value: u64) -> Result<Option<u32>, LimitError> {
+    short(value).map(Some)
 }
 
 fn count(value: u64) -> Result<usize, LimitError> {
@@ -166,6 +174,7 @@ impl Default for Limits {
             auth_decision: Duration::from_secs(10),
             packet_bytes: 256 * 1024,
             channels: 256,
+            abandoned_channels: Some(5000),
             channel_window: 1024 * 1024,
             max_channel_window: 16 * 1024 * 1024,
             session_window: 16 * 1024 * 1024,
@@ -211,6 +220,7 @@ mod tests {
         assert_eq!((limits.pre_auth_bytes, limits.pre_auth_packets), (512 * 1024, 1000));
         assert_eq!((limits.auth_attempts, limits.auth_failure_delay), (5, Duration::from_millis(100)));
         assert_eq!((limits.packet_bytes, limits.channels), (256 * 1024, 256));
+        assert_eq!(limits.abandoned_channels, Some(5000));
         let windows = (limits.channel_window, limits.max_channel_window, limits.session_window);
         assert_eq!(windows, (1 << 20, 16 << 20, 16 << 20));
         assert_eq!((limits.rekey_bytes, limits.rekey_packets), (512 << 20, 1 << 31));

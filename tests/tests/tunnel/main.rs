@@ -8,6 +8,7 @@ mod ports;
 mod proxies;
 mod rules;
 mod sdk;
+mod sdk_ends;
 mod tokens;
 
 use tests::endpoint::Endpoint;

@@ -72,7 +72,8 @@ pub(super) async fn prepare(
         host_relay_uri: Some(host_url.clone()),
         client_relay_uri: Some(client_url),
     };
-    let old = relay.store().tunnel(&tunnel).and_then(|old| old.tunnel.access_control.clone());
+    let last = relay.store().tunnel(&tunnel);
+    let old = last.as_ref().and_then(|last| last.tunnel.access_control.clone());
     let old = serde_json::to_value(old.unwrap_or_default()).unwrap_or_default();
     let rules = rules::with_allowed(items(&old, "entries"), &args.allow);
     let rules: Option<AccessControl> = serde_json::from_value(json!({ "entries": rules })).ok();
@@ -87,13 +88,16 @@ pub(super) async fn prepare(
     if let Some(kept) = kept.filter(|_| !is_substitute) {
         kept.remember_port(bound.port());
     }
-    let record = Record { tunnel: record, owner: OWNER.into(), used: relay.now() };
+    let mut record = Record::new(record, OWNER.into(), relay.now()).map_err(broken)?;
+    if let Some(last) = last {
+        // It is the same tunnel, so that the links of before hold.
+        record.generation = last.generation.clone();
+    }
     // But for its rules, what it was the last time is what it was then.
     relay.store().delete(&tunnel).map_err(broken)?;
-    relay.store().create(record).map_err(broken)?;
+    relay.store().create(record.clone()).map_err(broken)?;
     let issue = |scope: Scope, lifetime: Duration| {
-        let grant =
-            Grant { subject: OWNER.into(), tunnel: Some(tunnel.clone()), scopes: Scopes::from(scope) };
+        let grant = Grant::at(&record, OWNER, Scopes::from(scope));
         relay.tokens().issue(&grant, lifetime, relay.now()).map(|issued| issued.token).map_err(broken)
     };
     // Nobody but this process has it.

@@ -12,8 +12,7 @@ pub(super) struct Churn {
     count: u32,
 }
 
-/// A peer may cause this many failed opens in [`CHURN_TIME`].
-const MAX_CHURN: u32 = 5000;
+/// [`Limits::abandoned_channels`](crate::config::Limits::abandoned_channels) is about so long.
 const CHURN_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Churn {
@@ -21,12 +20,13 @@ impl Churn {
         Self { since: now, count: 0 }
     }
 
-    pub(super) fn add(&mut self, now: Instant) -> Result<(), Error> {
+    /// One more; past `most` it is one too many.
+    pub(super) fn add(&mut self, now: Instant, most: Option<u32>) -> Result<(), Error> {
         if now.saturating_duration_since(self.since) > CHURN_TIME {
             *self = Self::new(now);
         }
         self.count = self.count.saturating_add(1);
-        if self.count > MAX_CHURN {
+        if most.is_some_and(|most| self.count > most) {
             return Err(crate::error::PeerMisbehaved::ChannelChurn.into());
         }
         Ok(())

@@ -56,7 +56,7 @@ impl Connection {
         row.wake_all(&mut wakes);
         self.wakes.append(&mut wakes);
         if unused {
-            self.churn.add(self.now)?;
+            self.churn.add(self.now, self.common.limits.abandoned_channels)?;
         }
         if answer {
             out.send(|buffer| ChannelClose { recipient }.encode(buffer))?;

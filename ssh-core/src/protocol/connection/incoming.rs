@@ -182,7 +182,7 @@ impl Connection {
             None
         };
         if let Some((reason, text)) = refusal {
-            self.churn.add(self.now)?;
+            self.churn.add(self.now, self.common.limits.abandoned_channels)?;
             return send_open_failure(message.sender, reason, text, out);
         }
         let id = self.next_id;

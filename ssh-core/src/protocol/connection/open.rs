@@ -133,7 +133,7 @@ impl Connection {
         send_open_failure(recipient, reason, text, out)?;
         self.refuse_initial(id, out)?;
         self.remove(id);
-        self.churn.add(self.now)
+        self.churn.add(self.now, self.common.limits.abandoned_channels)
     }
 }
 
