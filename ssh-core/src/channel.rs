@@ -257,6 +257,11 @@ impl ChannelWriter {
         self.part.shared.with(|engine| engine.channel_request(self.part.id, name, false, fields)).map(drop)
     }
 
+    /// Which of the session's connections it has now, if any.
+    pub(crate) fn link(&self) -> Option<u64> {
+        self.part.shared.with(|engine| engine.detached().is_none().then(|| engine.generation()))
+    }
+
     /// Waits until the peer has closed the channel, or the session is over: writing is then useless.
     ///
     /// # Cancel safety
