@@ -18,8 +18,8 @@ pub use crate::protocol::{ChannelTerms, ExitStatus, PeerRequest};
 /// A channel of a session (RFC 4254 §5): a stream of bytes each way, with an end of file each way, and requests.
 ///
 /// Reading and writing are `AsyncRead` and `AsyncWrite`. `shutdown` sends EOF and leaves the other way open; dropping
-/// the channel, or both halves of it, closes it. What was written before is still delivered. The Go library of Dev Tunnels
-/// tells whoever reads there of the close only.
+/// the channel, or both halves of it, closes it. What was written before is still delivered. The libraries of Dev Tunnels in
+/// Go and TypeScript tell whoever reads there of the close only.
 ///
 /// # Cancel safety
 /// A dropped read or write future has read or written nothing. No byte is lost between calls.
@@ -255,6 +255,11 @@ impl ChannelWriter {
     /// If the channel or the session is closed.
     pub fn notify(&self, name: &str, fields: &[u8]) -> Result<(), Error> {
         self.part.shared.with(|engine| engine.channel_request(self.part.id, name, false, fields)).map(drop)
+    }
+
+    /// Which of the session's connections it has now, if any.
+    pub(crate) fn link(&self) -> Option<u64> {
+        self.part.shared.with(|engine| engine.detached().is_none().then(|| engine.generation()))
     }
 
     /// Waits until the peer has closed the channel, or the session is over: writing is then useless.

@@ -246,6 +246,70 @@ async fn the_hook_wraps_and_rejects_connections() {
     assert_eq!(outgoing.seen.lock().len(), 2);
 }
 
+/// Puts nothing around a channel but a box.
+struct Boxed;
+
+impl ConnectingHook for Boxed {
+    fn wrap<'a>(
+        &'a self,
+        _connection: &'a ForwardedPortConnecting,
+        channel: Channel,
+    ) -> BoxFuture<'a, io::Result<ForwardedStream>> {
+        futures::future::ready(Ok(ForwardedStream::Wrapped(Box::new(channel)))).boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_behind_a_wrapped_stream_is_no_clean_end_of_it() {
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Breaks {
+        Session,
+        Near,
+        Far,
+        Forwarding,
+    }
+    for breaks in [Breaks::Session, Breaks::Near, Breaks::Far, Breaks::Forwarding] {
+        let (client, server) = pair(|it| it.on_connecting(Boxed), |it| it.on_connecting(Boxed)).await;
+        let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let remote = client.remote("127.0.0.1", 0, "127.0.0.1", target.local_addr().unwrap().port());
+        let remote = remote.await.unwrap();
+        let mut near = TcpStream::connect(("127.0.0.1", remote.port())).await.unwrap();
+        let (mut far, _) = target.accept().await.unwrap();
+        for (from, to) in [(true, false), (false, true)] {
+            let (from, to) = if from && !to { (&mut near, &mut far) } else { (&mut far, &mut near) };
+            from.write_all(b"x").await.unwrap();
+            timeout(SOON, to.read_u8()).await.unwrap().unwrap();
+        }
+        let sessions = (client.session().clone(), server.session().clone());
+        let mut kept = Some(client);
+        let mut left = match breaks {
+            Breaks::Session => {
+                server.session().close();
+                vec![near, far]
+            }
+            Breaks::Near => {
+                near.set_zero_linger().unwrap();
+                drop(near);
+                vec![far]
+            }
+            Breaks::Far => {
+                far.set_zero_linger().unwrap();
+                drop(far);
+                vec![near]
+            }
+            Breaks::Forwarding => {
+                kept = None;
+                vec![near, far]
+            }
+        };
+        for socket in &mut left {
+            let end = timeout(SOON, socket.read(&mut [0])).await.unwrap();
+            assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "{breaks:?}");
+        }
+        drop((kept, sessions));
+    }
+}
+
 #[tokio::test]
 async fn the_switches() {
     let target = echo().await;

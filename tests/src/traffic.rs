@@ -55,6 +55,14 @@ impl Target {
         .await
     }
 
+    /// Sends `length` bytes of [`pattern`] `seed` to whoever connects, and closes at once.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn greeting(seed: u64, length: u64) -> Outcome<Self> {
+        Self::start(move |mut stream| async move { send_pattern(&mut stream, seed, length).await.1 }).await
+    }
+
     async fn start<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Outcome<Self>
     where
         F: Future<Output = std::io::Result<()>> + Send + 'static,
@@ -122,6 +130,17 @@ pub async fn request(mut stream: Box<dyn Duplex>, seed: u64, length: u64) -> Out
     let (expected, _) = send_pattern(&mut tokio::io::sink(), seed, length).await;
     ensure(count == length, || format!("expected a reply of {length} bytes, got {count}"))?;
     ensure(received == expected, || "the reply came changed".to_owned())
+}
+
+/// Reads what a [`Target::greeting`] sends to its end, which has to come, and sends nothing.
+///
+/// # Errors
+/// When the stream fails, or what comes is not what is expected.
+pub async fn greeted(mut stream: Box<dyn Duplex>, seed: u64, length: u64) -> Outcome {
+    let (received, count) = receive_digest(&mut stream).await?;
+    let (expected, _) = send_pattern(&mut tokio::io::sink(), seed, length).await;
+    ensure(count == length, || format!("expected {length} bytes, got {count}"))?;
+    ensure(received == expected, || format!("{length} bytes came changed"))
 }
 
 /// `length` bytes that look random and depend on `seed` alone.

@@ -22,14 +22,14 @@ async fn streams_are_carried_without_a_socket() {
 }
 
 /// A target, and a local forward to it.
-struct Forwarded {
-    pair: Pair,
+pub(crate) struct Forwarded {
+    pub(crate) pair: Pair,
     target: TcpListener,
     forward: LocalForward,
 }
 
 impl Forwarded {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = target.local_addr().unwrap();
         let pair = pair(permit(&address.to_string())).await;
@@ -38,14 +38,14 @@ impl Forwarded {
     }
 
     /// Both ends of a connection through it.
-    async fn connect(&self) -> (TcpStream, TcpStream) {
+    pub(crate) async fn connect(&self) -> (TcpStream, TcpStream) {
         let near = TcpStream::connect(self.forward.local_addr()).await.unwrap();
         let (far, _) = self.target.accept().await.unwrap();
         (near, far)
     }
 }
 
-async fn assert_reset(socket: &mut TcpStream) {
+pub(crate) async fn assert_reset(socket: &mut TcpStream) {
     let end = timeout(Duration::from_secs(5), socket.read(&mut [0; 1])).await.unwrap();
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }

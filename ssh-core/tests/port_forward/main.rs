@@ -1,11 +1,14 @@
 //! Every kind of forward over loopback TCP, between two sessions of this crate.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod breaks;
 mod ends;
 mod local;
 mod proxy;
 mod remote;
 mod resolving;
+mod streams;
+mod until_closed;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

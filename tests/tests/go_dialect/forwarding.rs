@@ -1,5 +1,5 @@
 //! Port forwarding. The Go library confirms a channel before it connects, closes both ways at the end of either one, and never
-//! passes an EOF on: its streams end with CLOSE.
+//! passes an EOF on: its streams end with CLOSE. The last is so with the one in TypeScript.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -17,6 +17,10 @@ use crate::plain_peer::{
 
 /// A peer that passes EOF on.
 const OTHER: &str = "SSH-2.0-OpenSSH_9.9";
+/// Its streams end with CLOSE too.
+const TYPESCRIPT: &str = "SSH-2.0-dev-tunnels-ssh_3.12.42";
+/// Its streams end with EOF.
+const CSHARP: &str = "SSH-2.0-Microsoft.DevTunnels.Ssh_3.12";
 /// How long a port that was granted is left alone.
 const MOMENT: Duration = Duration::from_millis(100);
 
@@ -139,42 +143,83 @@ async fn a_target_that_ends_after_its_peer_sees_an_end_of_file() {
 /// Others pass EOF on, so the way to their target stays open.
 #[tokio::test]
 async fn towards_other_peers_the_end_of_a_target_is_the_end_of_one_way() {
-    let (session, mut peer) = session_with(OTHER, Role::Server).await;
+    for version in [OTHER, CSHARP] {
+        let (session, mut peer) = session_with(version, Role::Server).await;
+        let (_forwarding, mut target, ours) = through_direct(&session, &mut peer).await;
+        target.shutdown().await.unwrap();
+        peer.expect(96, &[Field::U32(0)]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        peer.hear_nothing().await;
+        peer.say(&data(ours, b"still")).await;
+        let mut read = [0; 5];
+        in_time(target.read_exact(&mut read)).await.unwrap();
+    }
+}
+
+/// What the peer has sent meanwhile still reaches the target, so the close waits until nothing comes.
+#[tokio::test]
+async fn towards_the_library_in_typescript_the_end_of_a_target_closes_the_channel_soon() {
+    let (session, mut peer) = session_with(TYPESCRIPT, Role::Server).await;
+    let (_forwarding, mut target, ours) = through_direct(&session, &mut peer).await;
+    target.write_all(b"answer").await.unwrap();
+    target.shutdown().await.unwrap();
+    peer.expect(94, &[Field::U32(0), Field::Str("answer")]).await;
+    peer.expect(96, &[Field::U32(0)]).await;
+    let mut read = [0; 5];
+    for _ in 0..8 {
+        peer.say(&data(ours, b"still")).await;
+        in_time(target.read_exact(&mut read)).await.unwrap();
+        peer.hear_nothing().await;
+    }
+    peer.expect(97, &[Field::U32(0)]).await;
+    // The peer has not said that this was all, so nobody is to think so.
+    assert_eq!(in_time(target.read(&mut read)).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+/// If it closes first, nothing is cut, and there is nothing to wait for.
+#[tokio::test]
+async fn a_close_by_the_library_in_typescript_is_an_end_of_file_for_the_target() {
+    let (session, mut peer) = session_with(TYPESCRIPT, Role::Server).await;
     let (_forwarding, mut target, ours) = through_direct(&session, &mut peer).await;
     target.shutdown().await.unwrap();
     peer.expect(96, &[Field::U32(0)]).await;
-    peer.hear_nothing().await;
-    peer.say(&data(ours, b"still")).await;
-    let mut read = [0; 5];
-    in_time(target.read_exact(&mut read)).await.unwrap();
+    peer.say(&data(ours, b"all of it")).await;
+    peer.tell(97, &[Field::U32(ours)]).await;
+    peer.expect(97, &[Field::U32(0)]).await;
+    let mut read = Vec::new();
+    in_time(target.read_to_end(&mut read)).await.unwrap();
+    assert_eq!(read, b"all of it");
 }
 
 /// An application that has ended its way may wait for an answer, which comes all the same; or it may have gone, which the target
 /// would never hear of.
 #[tokio::test]
 async fn whoever_has_ended_its_way_gets_its_answer_but_not_for_ever() {
-    let (session, mut peer) = session_with_go(Role::Client).await;
-    let (_forwarding, mut app, ours) = through_local(&session, &mut peer).await;
-    app.write_all(b"question").await.unwrap();
-    app.shutdown().await.unwrap();
-    peer.expect(94, &[Field::U32(4), Field::Str("question")]).await;
-    peer.expect(96, &[Field::U32(4)]).await;
-    tokio::time::pause();
-    for part in [b"ans", b"wer"] {
-        tokio::time::advance(Duration::from_secs(20)).await;
-        peer.say(&data(ours, part)).await;
-        let mut read = [0; 3];
-        app.read_exact(&mut read).await.unwrap();
-        assert_eq!(&read, part);
+    for version in [crate::plain_peer::GO, TYPESCRIPT] {
+        let (session, mut peer) = session_with(version, Role::Client).await;
+        let (_forwarding, mut app, ours) = through_local(&session, &mut peer).await;
+        app.write_all(b"question").await.unwrap();
+        app.shutdown().await.unwrap();
+        peer.expect(94, &[Field::U32(4), Field::Str("question")]).await;
+        peer.expect(96, &[Field::U32(4)]).await;
+        tokio::time::pause();
+        for part in [b"ans", b"wer"] {
+            tokio::time::advance(Duration::from_secs(20)).await;
+            peer.say(&data(ours, part)).await;
+            let mut read = [0; 3];
+            app.read_exact(&mut read).await.unwrap();
+            assert_eq!(&read, part);
+        }
+        // From here on nobody says anything, and the clock runs on by itself.
+        let silence = tokio::time::Instant::now();
+        assert_eq!(peer.hear_at_last().await, message(97, &[Field::U32(4)]));
+        let silence = silence.elapsed();
+        assert!((Duration::from_secs(29)..Duration::from_secs(32)).contains(&silence), "{silence:?}");
+        peer.close(ours).await;
+        // Its answer may have been cut.
+        assert_eq!(app.read(&mut [0; 8]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        tokio::time::resume();
     }
-    // From here on nobody says anything, and the clock runs on by itself.
-    let silence = tokio::time::Instant::now();
-    assert_eq!(peer.hear_at_last().await, message(97, &[Field::U32(4)]));
-    let silence = silence.elapsed();
-    assert!((Duration::from_secs(29)..Duration::from_secs(32)).contains(&silence), "{silence:?}");
-    peer.close(ours).await;
-    // Its answer may have been cut.
-    assert_eq!(app.read(&mut [0; 8]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 /// Standard input is at its end from the start where there is none, and whoever started it can stop it.

@@ -64,6 +64,12 @@ impl PeerVersion {
     pub fn is_dev_tunnels_go(&self) -> bool {
         self.info().name == "dev-tunnels-ssh-go"
     }
+
+    /// Whether it is the one in TypeScript, whose streams and forwards too end with a channel's CLOSE only.
+    #[must_use]
+    pub fn is_dev_tunnels_typescript(&self) -> bool {
+        self.info().name == "dev-tunnels-ssh"
+    }
 }
 
 /// The parts of a version line (RFC 4253 §4.2).
@@ -93,6 +99,7 @@ mod tests {
             let version = PeerVersion::parse(line.as_bytes()).unwrap();
             assert_eq!(version.is_dev_tunnels(), dev_tunnels, "{line}");
             assert_eq!(version.is_dev_tunnels_go(), line.contains("-go"), "{line}");
+            assert_eq!(version.is_dev_tunnels_typescript(), line.contains("-ssh_"), "{line}");
             assert_eq!(version.as_str(), line);
             let info = version.info();
             assert!(line.contains(info.name) && info.version.is_none_or(|part| line.contains(part)));

@@ -48,7 +48,7 @@ pub enum ForwardError {
         /// Why not.
         source: OpenError,
     },
-    /// The target reset the connection, or the peer says so.
+    /// The target reset the connection, or the peer says so, or it was closed before it had taken all that was read.
     #[error("the connection to {target} was reset")]
     Reset {
         /// Whose.

@@ -252,10 +252,7 @@ async fn pass_on(shared: Arc<Shared>, socket: Socket, from: String, fields: Vec<
     match shared.session.open_channel_with(kind, &fields).await {
         Ok((channel, _)) => {
             shared.events.emit(ForwardEvent::Connection { from, target: bound.clone() });
-            match shared.hooks.wrap(&connection, channel).await {
-                Some(stream) => socket.run_through(stream, &bound).await,
-                None => socket.reset(),
-            }
+            socket.run_through(&shared.hooks, &connection, channel, &bound).await;
         }
         Err(error) => {
             shared.report_unopened(&from, &bound, &error);

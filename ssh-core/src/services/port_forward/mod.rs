@@ -288,14 +288,16 @@ impl PortForwarding {
     }
 
     /// Has the peer connect to a target, and moves bytes between it and a pair of streams such as stdin and stdout
-    /// until the target's data has ended. The end of the reader passes through before that.
+    /// until both ways have ended. Once the target's data has ended, a reader that gives nothing for about 1 s is given up,
+    /// as nobody may be left who would end it; a target that still reads is then reset.
     ///
     /// # Errors
     /// As for [`open`](Self::open), [`ForwardError::Stream`] if one of the streams fails, [`ForwardError::Reset`] if the
-    /// target reset the connection, and [`ForwardError::Session`] if the session is lost.
+    /// target reset the connection, or closed it before it had taken what was read, and [`ForwardError::Session`] if the session is
+    /// lost.
     ///
     /// # Cancel safety
-    /// A dropped future closes the channel; bytes that were read may be lost.
+    /// A dropped future closes the channel and resets the target; bytes that were read may be lost.
     pub async fn stdio<R, W>(&self, host: &str, port: u16, reader: R, writer: W) -> Result<(), ForwardError>
     where
         R: tokio::io::AsyncRead + Unpin,

@@ -1,18 +1,22 @@
 //! Bytes between a socket and a channel, both ways, each end of file on its own.
 
+mod abort;
 mod ending;
+mod moment;
+mod streams;
 
 use std::io::{self, IoSlice};
 
 use bytes::{Buf as _, Bytes};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use ending::Ending;
+pub(super) use abort::Abort;
+use ending::{Ending, PATIENCE};
+pub use streams::{pump_streams, pump_streams_until_closed};
 
-use crate::channel::{Channel, ChannelReader, ChannelWriter, ExitStatus};
-use crate::protocol::wire::Write as _;
+use crate::channel::{Channel, ChannelReader, ChannelWriter};
 
 /// A read from a socket takes this much at first, in bytes, and twice as much whenever it got all of it.
 const FIRST_READ: usize = 16 * 1024;
@@ -23,18 +27,18 @@ const LARGEST_WRITE: usize = 1024 * 1024;
 const MAX_CHUNKS: usize = 64;
 
 /// Carries everything between `socket` and `channel` until both ways have ended. An end of file passes through and
-/// leaves the other way open; a reset passes through as `exit-signal ABRT` and becomes a reset again, and so does the loss
-/// of the session or of this process. While nothing flows no buffer is held.
+/// leaves the other way open; a reset, and whatever else breaks one end, passes through as `exit-signal ABRT` and becomes a
+/// reset again, and so does the loss of the session or of this process. While nothing flows no buffer is held.
 ///
-/// The Go library of Dev Tunnels tells nobody of an end of file. Towards such a peer the end of a target is the end of
-/// both ways, and a reset for the target if the peer had not ended its own; whoever connected here and has ended its way is
-/// reset once nothing has come for 30 s.
+/// The libraries of Dev Tunnels in Go and TypeScript tell nobody of an end of file. Towards such a peer the end of a target is
+/// the end of both ways, and a reset for the target if the peer had not ended its own; in TypeScript once nothing has come
+/// for half a second. Whoever connected here and has ended its way is reset once nothing has come for 30 s.
 ///
 /// # Errors
 /// If the socket fails, the session is lost, or the other end was reset.
 ///
 /// # Cancel safety
-/// A dropped future has reset the socket and closed the channel, and what was under way is lost.
+/// A dropped future has reset the socket and closed the channel as one that broke, and what was under way is lost.
 pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
     // Small messages must not wait for each other's acknowledgements.
     let _ = socket.set_nodelay(true);
@@ -47,10 +51,11 @@ pub async fn pump(mut socket: TcpStream, channel: Channel) -> io::Result<()> {
 }
 
 /// [`pump`], and then waits until the peer has closed the channel: only then has it passed everything on, and nothing is lost
-/// if the session ends.
+/// if the session ends. One end of a channel may wait so, the one that is to end the session; two would wait for each other.
 ///
 /// # Errors
-/// As for [`pump`].
+/// As for [`pump`]. [`TimedOut`](io::ErrorKind::TimedOut) if the peer has not closed the channel within 30 s, the time that the
+/// session was without a connection not counted.
 ///
 /// # Cancel safety
 /// As for [`pump`].
@@ -63,8 +68,21 @@ pub async fn pump_until_closed(mut socket: TcpStream, channel: Channel) -> io::R
         SockRef::from(&socket).set_linger(None)?;
     }
     drop(socket);
-    ended.writer.closed().await;
-    Ok(())
+    closed_by_peer(&ended.writer).await
+}
+
+/// Waits for the peer's CLOSE after both ways have ended, when nothing else is to come. An error if there is none in
+/// [`PATIENCE`], all of it over the same connection.
+async fn closed_by_peer(writer: &ChannelWriter) -> io::Result<()> {
+    loop {
+        let before = writer.link();
+        if tokio::time::timeout(PATIENCE, writer.closed()).await.is_ok() {
+            return Ok(());
+        }
+        if before.is_some() && writer.link() == before {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
 }
 
 /// [`pump`] for a Unix socket. There is no reset on one: what broke looks like an end to whoever holds it.
@@ -119,18 +137,17 @@ async fn carry<R: Source, W: AsyncWrite + Unpin>(
 ) -> io::Result<Ended> {
     let _ = channel.refuse_requests();
     let ending = Ending::of(&channel);
-    let (mut reader, mut writer) = channel.split();
+    let (mut reader, mut writer, abort) = Abort::split(channel);
     let up = async {
-        let sent = send(from_socket, &mut writer).await;
-        if sent.as_ref().is_err_and(is_reset) {
-            // The session may be over already; then there is nobody to tell.
-            let _ = writer.notify("exit-signal", &abort());
-        }
+        send(from_socket, &mut writer).await?;
         ending.begin(&writer);
-        sent
+        Ok(())
     };
-    let down = receive(&mut reader, to_socket, &ending);
+    let down = receive(&mut reader, to_socket, &ending, &abort);
     futures::future::try_join(up, down).await?;
+    // The peer's data may have ended before its end broke.
+    abort.check_peer()?;
+    abort.take_back();
     Ok(Ended { writer, _reader: reader, is_whole: !ending.has_cut() })
 }
 
@@ -169,6 +186,7 @@ async fn receive<W: AsyncWrite + Unpin>(
     reader: &mut ChannelReader,
     socket: &mut W,
     ending: &Ending,
+    abort: &Abort,
 ) -> io::Result<()> {
     loop {
         let mut chunks = Vec::new();
@@ -176,7 +194,7 @@ async fn receive<W: AsyncWrite + Unpin>(
             if ending.has_cut() {
                 return Ok(());
             }
-            check_end(reader)?;
+            abort.check_peer()?;
             return match socket.shutdown().await {
                 // The other side has closed already; it has seen everything.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
@@ -199,11 +217,7 @@ async fn read_chunks(
             Err(error) if ending.is_ours(&error) => Ok(0),
             read => read,
         },
-        () = ending.is_due() => {
-            reader.close();
-            // What was waited for may have been on its way, so it is not to be taken for whole.
-            Err(io::ErrorKind::TimedOut.into())
-        }
+        () = ending.is_due() => ending.cut(reader).map(|()| 0),
     }
 }
 
@@ -230,126 +244,4 @@ async fn write_chunks<W: AsyncWrite + Unpin>(chunks: &mut [Bytes], socket: &mut 
         }
     }
     Ok(())
-}
-
-/// Carries everything between a pair of streams, for instance standard input and output, and `channel`, until the peer's
-/// data has ended. The end of the input passes through before that.
-///
-/// # Errors
-/// If a stream fails, the session is lost, or the other end was reset. [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the end of
-/// the input has cut what a peer with the Go library of Dev Tunnels had still to say on a channel of its own.
-///
-/// # Cancel safety
-/// A dropped future has closed the channel, and what was under way is lost.
-pub async fn pump_streams<R, W>(input: R, output: W, channel: Channel) -> io::Result<()>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    carry_streams(input, output, channel).await.map(drop)
-}
-
-/// [`pump_streams`], and then, if the input has ended, waits until the peer has closed the channel: only then has it passed
-/// everything on, and nothing is lost if the session ends.
-///
-/// # Errors
-/// As for [`pump_streams`].
-///
-/// # Cancel safety
-/// As for [`pump_streams`].
-pub async fn pump_streams_until_closed<R, W>(input: R, output: W, channel: Channel) -> io::Result<()>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    if let Some((_reader, writer)) = carry_streams(input, output, channel).await? {
-        writer.closed().await;
-    }
-    Ok(())
-}
-
-/// The channel's halves, if both ways have ended.
-async fn carry_streams<R, W>(
-    mut input: R,
-    mut output: W,
-    channel: Channel,
-) -> io::Result<Option<(ChannelReader, ChannelWriter)>>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let _ = channel.refuse_requests();
-    let ending = Ending::of_streams(&channel);
-    let (mut reader, mut writer) = channel.split();
-    let up = async {
-        let mut buffer = vec![0; STREAM_READ];
-        loop {
-            let n = input.read(&mut buffer).await?;
-            if n == 0 {
-                let ended = writer.shutdown().await;
-                ending.begin(&writer);
-                return ended;
-            }
-            match writer.write_all(buffer.get(..n).unwrap_or_default()).await {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                written => written?,
-            }
-        }
-    };
-    let down = async {
-        let mut chunks = Vec::new();
-        while read_chunks(&mut reader, &mut chunks, &ending).await? > 0 {
-            for chunk in chunks.drain(..) {
-                output.write_all(&chunk).await?;
-            }
-            output.flush().await?;
-        }
-        if ending.has_cut() {
-            // Whoever holds the output has to learn it from us.
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        check_end(&reader)?;
-        output.shutdown().await
-    };
-    let both_ended = {
-        tokio::pin!(up, down);
-        tokio::select! {
-            // The far side may be gone for good; whoever holds the input open may never notice.
-            received = &mut down => {
-                received?;
-                false
-            }
-            sent = &mut up => {
-                sent?;
-                down.await?;
-                true
-            }
-        }
-    };
-    Ok(both_ended.then_some((reader, writer)))
-}
-
-/// A read from a stream takes this much, in bytes.
-const STREAM_READ: usize = 64 * 1024;
-
-/// Tells the end of the data from a reset of what is behind the channel.
-fn check_end(reader: &ChannelReader) -> io::Result<()> {
-    match reader.exit_status() {
-        Some(ExitStatus::Signal { .. }) => Err(io::ErrorKind::ConnectionReset.into()),
-        _ => Ok(()),
-    }
-}
-
-fn is_reset(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
-}
-
-/// The fields of `exit-signal` (RFC 4254 §6.10).
-fn abort() -> Vec<u8> {
-    let mut fields = Vec::new();
-    fields.put_string(b"ABRT");
-    fields.put_bool(false);
-    fields.put_string(b"the connection was reset");
-    fields.put_string(b"");
-    fields
 }

@@ -186,10 +186,7 @@ async fn connect(
 ) {
     shared.events.emit(ForwardEvent::Connection { from, target: target.clone() });
     let Ok(channel) = channel.accept() else { return };
-    match shared.hooks.wrap(connection, channel).await {
-        Some(stream) => socket.run_through(stream, &target).await,
-        None => socket.reset(),
-    }
+    socket.run_through(&shared.hooks, connection, channel, &target).await;
 }
 
 /// Gives a connection to the application.

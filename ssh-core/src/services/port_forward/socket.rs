@@ -1,12 +1,16 @@
 //! A connection on this side: TCP or a Unix socket.
 
+use std::io;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
 use super::event::Target;
-use super::hooks::ForwardedStream;
-use super::pump;
+use super::hooks::{ForwardedPortConnecting, ForwardedStream, Hooks, Wrapped};
+use super::pump::{self, Abort};
 use crate::channel::Channel;
 use crate::trace::tell;
 
@@ -21,31 +25,37 @@ pub(super) enum Socket {
 impl Socket {
     /// Moves bytes until both ways have ended. A failure is an ordinary end of a connection.
     pub(super) async fn run(self, channel: Channel, target: &Target) {
-        self.run_through(ForwardedStream::Channel(channel), target).await;
+        let ended = match self {
+            Self::Tcp(socket) => pump::pump(socket, channel).await,
+            #[cfg(unix)]
+            Self::Unix(socket) => pump::pump_unix(socket, channel).await,
+        };
+        tell_of(ended, target);
     }
 
-    /// As [`run`](Self::run), through what a hook made of the channel.
-    pub(super) async fn run_through(self, stream: ForwardedStream, target: &Target) {
-        let ended = match (self, stream) {
-            (Self::Tcp(socket), ForwardedStream::Channel(channel)) => pump::pump(socket, channel).await,
-            (Self::Tcp(mut socket), ForwardedStream::Wrapped(mut stream)) => {
-                tokio::io::copy_bidirectional(&mut socket, &mut stream).await.map(drop)
+    /// As [`run`](Self::run), through what the hook makes of the channel.
+    pub(super) async fn run_through(
+        self,
+        hooks: &Hooks,
+        connection: &ForwardedPortConnecting,
+        channel: Channel,
+        target: &Target,
+    ) {
+        let abort = Abort::unless_whole(&channel);
+        let stream = match hooks.wrap(connection, channel).await {
+            Some(ForwardedStream::Wrapped(stream)) => stream,
+            Some(ForwardedStream::Channel(channel)) => {
+                abort.take_back();
+                return self.run(channel, target).await;
             }
-            #[cfg(unix)]
-            (Self::Unix(socket), ForwardedStream::Channel(channel)) => pump::pump_unix(socket, channel).await,
-            #[cfg(unix)]
-            (Self::Unix(mut socket), ForwardedStream::Wrapped(mut stream)) => {
-                tokio::io::copy_bidirectional(&mut socket, &mut stream).await.map(drop)
-            }
+            None => return self.reset(),
         };
-        match ended {
-            Ok(()) => {
-                tell!(PortForwardConnectionClosed, %target, "connection ended");
-            }
-            Err(error) => {
-                tell!(PortForwardConnectionFailed, %target, %error, "connection broke");
-            }
-        }
+        let ended = match self {
+            Self::Tcp(socket) => through_tcp(socket, stream, abort).await,
+            #[cfg(unix)]
+            Self::Unix(mut socket) => through(&mut socket, stream, abort).await,
+        };
+        tell_of(ended, target);
     }
 
     /// Closes a connection so that the other side gets an error, and not an empty stream, where there is such a thing.
@@ -55,6 +65,46 @@ impl Socket {
             Self::Tcp(stream) => drop(stream.set_zero_linger()),
             #[cfg(unix)]
             Self::Unix(_) => {}
+        }
+    }
+}
+
+/// Until all has ended well, however this ends, it ends with a reset.
+async fn through_tcp(mut socket: TcpStream, stream: Box<dyn Wrapped>, abort: Abort) -> io::Result<()> {
+    let _ = socket.set_zero_linger();
+    through(&mut socket, stream, abort).await?;
+    SockRef::from(&socket).set_linger(None)
+}
+
+// Those that are named last are dropped first: the peer has to hear of a break before the channel closes.
+async fn through<S>(socket: &mut S, mut stream: Box<dyn Wrapped>, abort: Abort) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut from_socket, mut to_socket) = tokio::io::split(socket);
+    let (mut from_peer, mut to_peer) = tokio::io::split(&mut stream);
+    let up = async {
+        tokio::io::copy(&mut from_socket, &mut to_peer).await?;
+        to_peer.shutdown().await
+    };
+    let down = async {
+        tokio::io::copy(&mut from_peer, &mut to_socket).await?;
+        abort.check_peer()?;
+        to_socket.shutdown().await
+    };
+    futures::future::try_join(up, down).await?;
+    abort.check_peer()?;
+    abort.take_back();
+    Ok(())
+}
+
+fn tell_of(ended: io::Result<()>, target: &Target) {
+    match ended {
+        Ok(()) => {
+            tell!(PortForwardConnectionClosed, %target, "connection ended");
+        }
+        Err(error) => {
+            tell!(PortForwardConnectionFailed, %target, %error, "connection broke");
         }
     }
 }

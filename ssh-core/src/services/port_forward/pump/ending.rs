@@ -3,24 +3,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
-use crate::channel::{Channel, ChannelWriter, Handle};
+use super::moment::Moment;
+use crate::channel::{Channel, ChannelReader, ChannelWriter, Handle};
 use crate::driver::Shared;
+use crate::protocol::transport::ident::PeerVersion;
 
 /// How a peer is told that our way has ended.
 ///
-/// The Go library of Dev Tunnels keeps an EOF to itself. Its program would wait for ever for the end of what our target
-/// has said, and its target for a client of ours that went long ago. It closes its own channels at the end of either way.
+/// The libraries of Dev Tunnels in Go and TypeScript keep an EOF to themselves. Their program would wait for ever for the end
+/// of what our target has said, and their target for a client of ours that went long ago. They close their own channels at
+/// the end of either way. The one in C# is told by EOF.
 #[derive(Debug)]
 pub(super) struct Ending {
     shared: Arc<Shared>,
     id: u32,
     manner: Manner,
-    has_begun: AtomicBool,
+    begun: Moment,
     /// By closing we have dropped what the peer had still to say.
     has_cut: AtomicBool,
-    begins: Notify,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -29,29 +29,40 @@ enum Manner {
     Eof,
     /// By CLOSE: our target has said all.
     Close,
+    /// The same once nothing has come for [`QUIET`].
+    CloseSoon,
     /// By CLOSE once nothing has come for [`PATIENCE`].
     CloseLater,
 }
 
+/// A target that has said all may still be reading, and what it reads is in flight. The library in TypeScript sends on
+/// without a break as long as it has something, and on a CLOSE drops what its own program has not yet read if that
+/// program writes on; one in Go does neither, and is not kept waiting.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// Whoever connected here may have ended its way only to wait for an answer, which could be on its way for so long. It
 /// could also have gone, which looks the same.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Ending {
     pub(super) fn of(channel: &Channel) -> Self {
         let Handle { shared, id, .. } = &**channel.handle();
-        let manner = shared.with(|engine| match engine.was_channel_offered(*id) {
-            _ if !engine.peer_is_dev_tunnels_go() => Manner::Eof,
-            true => Manner::Close,
-            false => Manner::CloseLater,
+        let manner = shared.with(|engine| {
+            let is_go = engine.peer_is_dev_tunnels_go();
+            let is_typescript = engine.peer_version().is_some_and(PeerVersion::is_dev_tunnels_typescript);
+            match engine.was_channel_offered(*id) {
+                _ if !is_go && !is_typescript => Manner::Eof,
+                true if is_go => Manner::Close,
+                true => Manner::CloseSoon,
+                false => Manner::CloseLater,
+            }
         });
         Self {
             shared: Arc::clone(shared),
             id: *id,
             manner,
-            has_begun: AtomicBool::new(false),
+            begun: Moment::default(),
             has_cut: AtomicBool::new(false),
-            begins: Notify::new(),
         }
     }
 
@@ -60,7 +71,7 @@ impl Ending {
         let ending = Self::of(channel);
         match ending.manner {
             Manner::CloseLater => Self { manner: Manner::Eof, ..ending },
-            Manner::Eof | Manner::Close => ending,
+            Manner::Eof | Manner::Close | Manner::CloseSoon => ending,
         }
     }
 
@@ -72,8 +83,7 @@ impl Ending {
             self.has_cut.store(!had_ended, Ordering::Release);
             writer.close();
         }
-        self.has_begun.store(true, Ordering::Release);
-        self.begins.notify_waiters();
+        self.begun.come();
     }
 
     /// Whether the end of the peer's data is one that we have made: what was read is not to be taken for whole.
@@ -90,17 +100,20 @@ impl Ending {
     pub(super) async fn is_due(&self) {
         match self.manner {
             // Boxed, so that the many who never wait here are not larger for it.
-            Manner::CloseLater => Box::pin(self.run_out_of_patience()).await,
+            Manner::CloseSoon => Box::pin(self.begun.is_past(QUIET)).await,
+            Manner::CloseLater => Box::pin(self.begun.is_past(PATIENCE)).await,
             Manner::Eof | Manner::Close => std::future::pending().await,
         }
     }
 
-    async fn run_out_of_patience(&self) {
-        // Before the look at it, so that nothing is missed in between.
-        let begins = self.begins.notified();
-        if !self.has_begun.load(Ordering::Acquire) {
-            begins.await;
+    /// Closes the channel, as [is due](Self::is_due). That is the end of the data, or the error that there was none.
+    pub(super) fn cut(&self, reader: &ChannelReader) -> io::Result<()> {
+        reader.close();
+        if self.manner == Manner::CloseSoon {
+            self.has_cut.store(true, Ordering::Release);
+            return Ok(());
         }
-        tokio::time::sleep(PATIENCE).await;
+        // What was waited for may have been on its way, so it is not to be taken for whole.
+        Err(io::ErrorKind::TimedOut.into())
     }
 }
