@@ -178,7 +178,6 @@ impl Engine {
         out.trace_channel_data = common.limits.trace_channel_data;
         tell!(SessionConnecting, ?role, "connecting");
         let mut kex = Kex::new(role, Arc::clone(&common), host_keys);
-        // Behind the version line without waiting for the peer's, which saves a round trip.
         kex.start(&mut out, now)?;
         let mut stages = Stages::default();
         stages.pass(Progress::OpeningSshSessionConnection);
@@ -232,7 +231,12 @@ impl Engine {
         self.transport.ident_seen = true;
         self.stages.pass(Progress::CompletedProtocolVersionExchange);
         self.stages.pass(Progress::StartingKeyExchange);
-        self.transport.kex.set_peer_version(version);
+        if self.ended.is_none() {
+            let Transport { kex, out, .. } = &mut self.transport;
+            let said = kex.set_peer_version(version, out);
+            // It has ended the session then, which the next call says.
+            let _ = self.fatal(said);
+        }
     }
 
     // ---- Facts --------------------------------------------------------------------------------------
