@@ -89,6 +89,7 @@ struct Transport {
     out: Outbound,
     kex: Kex,
     rekey: RekeyPolicy,
+    put_off: Option<key_exchange::PutOff>,
     /// Packets and bytes received since the stream began.
     packets: u64,
     bytes: u64,
@@ -189,6 +190,7 @@ impl Engine {
                 out,
                 kex,
                 rekey: RekeyPolicy::new(&common.limits, now),
+                put_off: None,
                 packets: 0,
                 bytes: 0,
                 ident_seen: false,

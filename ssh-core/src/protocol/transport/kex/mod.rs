@@ -101,8 +101,6 @@ struct Exchange {
 pub(crate) enum KexProgress {
     /// Nothing to act on.
     Going,
-    /// The peer started an exchange.
-    PeerStarted,
     /// Client: the server has proved that it holds this key.
     HostKey(HostKey),
     /// The exchange is done; what comes next needs this key.
@@ -273,10 +271,7 @@ impl Kex {
                 let State::InitSent { ours } = std::mem::replace(&mut self.state, State::Idle) else {
                     return Err(Error::Bug("a key exchange did not start"));
                 };
-                match self.on_kexinit(ours, payload, is_first_packet, out)? {
-                    KexProgress::Going => Ok(KexProgress::PeerStarted),
-                    other => Ok(other),
-                }
+                self.on_kexinit(ours, payload, is_first_packet, out)
             }
             (KexInit::NUMBER, State::InitSent { ours }) => {
                 self.put_off(now);
