@@ -20,6 +20,7 @@ pub struct Algorithms {
     /// Whether they are whatever we think best.
     default_ciphers: bool,
     macs: Vec<&'static str>,
+    plain_cbc: bool,
     insecure: bool,
 }
 
@@ -41,6 +42,7 @@ impl Default for Algorithms {
             ciphers: vec!["aes256-gcm@openssh.com", "aes128-gcm@openssh.com", CHACHA, "aes256-ctr"],
             default_ciphers: true,
             macs: vec!["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"],
+            plain_cbc: false,
             insecure: false,
         }
     }
@@ -76,6 +78,7 @@ impl Algorithms {
             ciphers: empty(),
             default_ciphers: false,
             macs: empty(),
+            plain_cbc: false,
             insecure: true,
         }
     }
@@ -112,6 +115,15 @@ impl Algorithms {
     pub fn with_macs(mut self, list: &str) -> Result<Self, UnknownAlgorithm> {
         self.macs = pick(list, "MAC", KNOWN_MACS)?;
         Ok(self)
+    }
+
+    /// Allows a CBC cipher with a MAC over the plain text, where both are in the lists, with every peer. Otherwise such a
+    /// pair is refused unless the peer is one of [Dev Tunnels](crate::protocol::PeerVersion::is_dev_tunnels), which
+    /// may have nothing else: how such packets are refused tells an attacker of what is in them (CVE-2008-5161).
+    #[must_use]
+    pub fn danger_with_cbc_and_plain_macs(mut self) -> Self {
+        self.plain_cbc = true;
+        self
     }
 
     /// Replaces the host key algorithms.
@@ -170,6 +182,11 @@ impl Algorithms {
     /// Whether what a side offers depends on who the peer says that it is.
     pub(crate) fn depend_on_version(&self, role: Role) -> bool {
         role == Role::Server && self.default_ciphers && self.ciphers.contains(&CHACHA)
+    }
+
+    /// Whether a CBC cipher with a MAC over the plain text will do with this peer.
+    pub(crate) fn allow_plain_cbc(&self, peer: Option<&PeerVersion>) -> bool {
+        self.plain_cbc || peer.is_some_and(PeerVersion::is_dev_tunnels)
     }
 
     /// What is left of [`ciphers`](Self::ciphers) towards this peer.

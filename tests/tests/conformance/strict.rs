@@ -153,6 +153,36 @@ fn what_terrapin_breaks_is_refused_without_strict() {
     }
 }
 
+/// With a MAC over the plain text each packet answers whether a guess at its padding was right. Only peers that have nothing
+/// else get it.
+#[test]
+fn cbc_with_a_plain_mac_is_for_dev_tunnels_peers_and_those_who_insist() {
+    let lists = || {
+        let algorithms = Algorithms::default().with_ciphers("aes256-cbc").unwrap();
+        algorithms.with_macs("hmac-sha2-256-etm@openssh.com,hmac-sha2-256,hmac-sha2-512").unwrap()
+    };
+    let sdk = "SSH-2.0-Microsoft.DevTunnels.Ssh_3.12";
+    for role in BOTH {
+        for (version, insists, strict, mac, expected) in [
+            ("SSH-2.0-OpenSSH_9.2", false, false, "hmac-sha2-256", false),
+            ("SSH-2.0-OpenSSH_9.2", false, true, "hmac-sha2-256", false),
+            ("SSH-2.0-OpenSSH_9.2", false, true, "hmac-sha2-256-etm@openssh.com", true),
+            ("SSH-2.0-OpenSSH_9.2", true, false, "hmac-sha2-512", true),
+            (sdk, false, false, "hmac-sha2-512", true),
+            (sdk, false, false, "hmac-sha2-256-etm@openssh.com", false),
+        ] {
+            let algorithms = if insists { lists().danger_with_cbc_and_plain_macs() } else { lists() };
+            let mut peer = RawPeer::with(role, algorithms, Limits::default()).with_version(version);
+            let offer = if strict { Offer::sound(peer.role()) } else { Offer::without_strict() };
+            peer.send_version();
+            peer.send_kexinit(&Offer { cipher: "aes256-cbc".into(), mac: mac.into(), ..offer });
+            assert_eq!(peer.error().is_none(), expected, "{version} {mac}: {:?}", peer.error());
+            let reason = peer.disconnect();
+            assert_eq!(reason, (!expected).then_some(KEY_EXCHANGE_FAILED), "{version} {mac}");
+        }
+    }
+}
+
 /// What OpenSSH before 9.6 prefers, where nobody has brought strict key exchange to it.
 const OLD_CIPHERS: &str = "chacha20-poly1305@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,\
                            aes128-gcm@openssh.com,aes256-gcm@openssh.com";

@@ -115,6 +115,7 @@ impl Kex {
             theirs: &theirs,
             provider: self.common.provider,
             strict: self.strict,
+            plain_cbc: self.common.algorithms.allow_plain_cbc(self.peer_version.as_ref()),
         };
         let chosen = offers.negotiate();
         tell!(AlgorithmNegotiation, ours = ?self.common.algorithms, ?theirs, ?chosen, "algorithms");

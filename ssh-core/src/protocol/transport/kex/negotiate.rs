@@ -69,6 +69,7 @@ pub(crate) struct Offers<'a> {
     pub(crate) theirs: &'a KexInit<'a>,
     pub(crate) provider: &'static CryptoProvider,
     pub(crate) strict: bool,
+    pub(crate) plain_cbc: bool,
 }
 
 impl Offers<'_> {
@@ -117,6 +118,9 @@ impl Offers<'_> {
         let etm = mac.is_some_and(|mac| mac.is_etm());
         if !self.strict && (name == CHACHA || (cipher.kind() == CipherKind::Cbc && etm)) {
             return Err(PeerIncompatible::NeedsStrictKex(cipher.name()).into());
+        }
+        if cipher.kind() == CipherKind::Cbc && !etm && !self.plain_cbc {
+            return Err(PeerIncompatible::CbcWithPlainMac(cipher.name()).into());
         }
         Ok(Direction { cipher, mac })
     }
