@@ -2,6 +2,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::keys::PublicKey;
@@ -59,8 +60,9 @@ impl Addresses {
     }
 }
 
-/// A session id. It is never printed: whoever knows it may resume a session where that is on.
-#[derive(Clone, PartialEq, Eq, Default)]
+/// A session id. It is never printed: whoever knows it may resume a session where that is on. Comparing two takes constant
+/// time.
+#[derive(Clone, Default)]
 pub struct SessionId(Arc<Zeroizing<Vec<u8>>>);
 
 impl SessionId {
@@ -74,6 +76,14 @@ impl SessionId {
         &self.0
     }
 }
+
+impl PartialEq for SessionId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl Eq for SessionId {}
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,6 +13,8 @@ pub struct Algorithms {
     pub macs: Vec<String>,
     /// Whether strict key exchange is spoken: without it, Adit refuses what Terrapin can attack.
     pub strict_kex: bool,
+    /// Whether Adit takes CBC with a MAC over the plain text from it, as from Dev Tunnels peers.
+    pub plain_cbc: bool,
 }
 
 /// What one handshake must use; `None` leaves the choice to the two sides.
@@ -47,6 +49,7 @@ impl Algorithms {
             ciphers: owned(&CIPHERS),
             macs: owned(&MACS),
             strict_kex: true,
+            plain_cbc: false,
         }
     }
 
@@ -59,6 +62,7 @@ impl Algorithms {
             ciphers: intersect(&self.ciphers, &other.ciphers),
             macs: intersect(&self.macs, &other.macs),
             strict_kex: self.strict_kex && other.strict_kex,
+            plain_cbc: self.plain_cbc || other.plain_cbc,
         }
     }
 
@@ -74,8 +78,10 @@ impl Algorithms {
         let aead = aead.map(|cipher| Suite { cipher: Some(cipher.clone()), ..Suite::default() });
         let plain = self.ciphers.iter().filter(|cipher| !is_aead(cipher));
         let plain = plain.flat_map(|cipher| self.macs.iter().map(move |mac| (cipher, mac)));
-        let plain = plain
-            .filter(|(cipher, mac)| self.strict_kex || !(cipher.ends_with("-cbc") && mac.contains("-etm")));
+        let plain = plain.filter(|(cipher, mac)| {
+            let allowed = if mac.contains("-etm") { self.strict_kex } else { self.plain_cbc };
+            allowed || !cipher.ends_with("-cbc")
+        });
         let plain = plain.map(|(cipher, mac)| Suite {
             cipher: Some(cipher.clone()),
             mac: Some(mac.clone()),

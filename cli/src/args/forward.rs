@@ -58,7 +58,7 @@ pub(crate) struct ForwardArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) known_hosts: Vec<PathBuf>,
 
-    /// Accept this host key, or the certificates of this authority, and no other, whatever the known hosts say
+    /// Accept this host key, or the certificates of this authority, and no other, whatever the known hosts say but @revoked
     #[arg(long, value_name = "SHA256:...")]
     pub(crate) host_key: Vec<Fingerprint>,
 

@@ -1,10 +1,15 @@
 use crate::crypto::{CipherKind, CryptoProvider, SignatureAlgorithm};
 use crate::error::{ApiMisuse, Error};
+use crate::protocol::{PeerVersion, Role};
 
 /// Which algorithms are offered, in order of preference (RFC 4253 §7.1).
 ///
 /// The default prefers a post-quantum hybrid and AEAD ciphers, and still meets peers that know only NIST curves and
 /// Diffie-Hellman. Names that the crypto provider lacks are left out when the offer is made.
+///
+/// Unless it is told [which ciphers](Self::with_ciphers) to offer, a server has `chacha20-poly1305@openssh.com` for Dropbear's
+/// clients alone, which have no other good cipher. Many clients prefer it; a client's preference decides, and those
+/// without strict key exchange may not have it (CVE-2023-48795), so that its name would keep them from what they may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Algorithms {
     kex: Vec<&'static str>,
@@ -12,7 +17,10 @@ pub struct Algorithms {
     host_certificates: bool,
     user_keys: Vec<SignatureAlgorithm>,
     ciphers: Vec<&'static str>,
+    /// Whether they are whatever we think best.
+    default_ciphers: bool,
     macs: Vec<&'static str>,
+    plain_cbc: bool,
     insecure: bool,
 }
 
@@ -31,13 +39,10 @@ impl Default for Algorithms {
             host_keys: vec![S::Ed25519, S::EcdsaP384, S::EcdsaP256, S::RsaSha512, S::RsaSha256],
             host_certificates: false,
             user_keys: vec![S::Ed25519, S::EcdsaP384, S::EcdsaP256, S::RsaSha512, S::RsaSha256],
-            ciphers: vec![
-                "aes256-gcm@openssh.com",
-                "aes128-gcm@openssh.com",
-                "chacha20-poly1305@openssh.com",
-                "aes256-ctr",
-            ],
+            ciphers: vec!["aes256-gcm@openssh.com", "aes128-gcm@openssh.com", CHACHA, "aes256-ctr"],
+            default_ciphers: true,
             macs: vec!["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"],
+            plain_cbc: false,
             insecure: false,
         }
     }
@@ -71,7 +76,9 @@ impl Algorithms {
             host_certificates: false,
             user_keys: Vec::new(),
             ciphers: empty(),
+            default_ciphers: false,
             macs: empty(),
+            plain_cbc: false,
             insecure: true,
         }
     }
@@ -97,6 +104,7 @@ impl Algorithms {
     /// [`UnknownAlgorithm`] for an empty list or a name outside [`KNOWN_CIPHERS`].
     pub fn with_ciphers(mut self, list: &str) -> Result<Self, UnknownAlgorithm> {
         self.ciphers = pick(list, "cipher", KNOWN_CIPHERS)?;
+        self.default_ciphers = false;
         Ok(self)
     }
 
@@ -107,6 +115,15 @@ impl Algorithms {
     pub fn with_macs(mut self, list: &str) -> Result<Self, UnknownAlgorithm> {
         self.macs = pick(list, "MAC", KNOWN_MACS)?;
         Ok(self)
+    }
+
+    /// Allows a CBC cipher with a MAC over the plain text, where both are in the lists, with every peer. Otherwise such a
+    /// pair is refused unless the peer is one of [Dev Tunnels](crate::protocol::PeerVersion::is_dev_tunnels), which
+    /// may have nothing else: how such packets are refused tells an attacker of what is in them (CVE-2008-5161).
+    #[must_use]
+    pub fn danger_with_cbc_and_plain_macs(mut self) -> Self {
+        self.plain_cbc = true;
+        self
     }
 
     /// Replaces the host key algorithms.
@@ -156,10 +173,30 @@ impl Algorithms {
         self.host_certificates
     }
 
-    /// The ciphers offered.
+    /// The ciphers offered: by a client all of them, by a server all but what its defaults have for few.
     #[must_use]
     pub fn ciphers(&self) -> &[&'static str] {
         &self.ciphers
+    }
+
+    /// Whether what a side offers depends on who the peer says that it is.
+    pub(crate) fn depend_on_version(&self, role: Role) -> bool {
+        role == Role::Server && self.default_ciphers && self.ciphers.contains(&CHACHA)
+    }
+
+    /// Whether a CBC cipher with a MAC over the plain text will do with this peer.
+    pub(crate) fn allow_plain_cbc(&self, peer: Option<&PeerVersion>) -> bool {
+        self.plain_cbc || peer.is_some_and(PeerVersion::is_dev_tunnels)
+    }
+
+    /// What is left of [`ciphers`](Self::ciphers) towards this peer.
+    pub(crate) fn ciphers_towards(&self, role: Role, peer: Option<&PeerVersion>) -> Vec<&'static str> {
+        let mut ciphers = self.ciphers.clone();
+        let needs_chacha = peer.is_some_and(PeerVersion::is_dropbear) || ciphers == [CHACHA];
+        if self.depend_on_version(role) && !needs_chacha {
+            ciphers.retain(|name| *name != CHACHA);
+        }
+        ciphers
     }
 
     /// The MACs offered.
@@ -221,6 +258,9 @@ fn pick(
     Ok(picked)
 }
 
+/// It is only safe with strict key exchange.
+pub(crate) const CHACHA: &str = "chacha20-poly1305@openssh.com";
+
 /// Every key exchange method that a list may name.
 pub const KNOWN_KEX: &[&str] = &[
     "mlkem768x25519-sha256",
@@ -239,7 +279,7 @@ pub const KNOWN_KEX: &[&str] = &[
 pub const KNOWN_CIPHERS: &[&str] = &[
     "aes256-gcm@openssh.com",
     "aes128-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
+    CHACHA,
     "aes256-ctr",
     "aes192-ctr",
     "aes128-ctr",
@@ -265,6 +305,24 @@ mod tests {
         }
         let hardened = Algorithms::hardened();
         assert!(hardened.kex().iter().all(|name| name.contains("mlkem") || name.contains("sntrup")));
+    }
+
+    #[test]
+    fn a_server_offers_chacha20_to_whom_it_helps_or_as_it_is_told() {
+        let version = |line: &str| PeerVersion::parse(line.as_bytes()).unwrap();
+        let (dropbear, other) = (version("SSH-2.0-dropbear_2024.86"), version("SSH-2.0-OpenSSH_9.5"));
+        let told = Algorithms::default().with_ciphers("chacha20-poly1305@openssh.com,aes256-ctr").unwrap();
+        for (algorithms, role, peer, expected) in [
+            (Algorithms::default(), Role::Client, &other, true),
+            (Algorithms::default(), Role::Server, &other, false),
+            (Algorithms::hardened(), Role::Server, &other, false),
+            (Algorithms::default().with_macs("hmac-sha2-256").unwrap(), Role::Server, &other, false),
+            (Algorithms::default(), Role::Server, &dropbear, true),
+            (told, Role::Server, &other, true),
+        ] {
+            let offered = algorithms.ciphers_towards(role, Some(peer));
+            assert_eq!(offered.contains(&CHACHA), expected, "{role:?} {peer:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod algorithms;
 mod extensions;
 mod limits;
 
+pub(crate) use algorithms::CHACHA;
 pub use algorithms::{Algorithms, KNOWN_CIPHERS, KNOWN_KEX, KNOWN_MACS, UnknownAlgorithm};
 pub use extensions::{CAN_CHANGE_PORT, Extensions, OPEN_CHANNEL_REQUEST};
 pub use limits::{LimitError, Limits};

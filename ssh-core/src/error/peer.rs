@@ -118,6 +118,14 @@ pub enum PeerIncompatible {
         "{0} needs strict key exchange, which the peer does not offer: choose another cipher, such as aes256-gcm@openssh.com"
     )]
     NeedsStrictKex(&'static str),
+    /// The negotiated cipher and MAC are not safe together, and the peer is none that may have nothing else.
+    #[error(
+        "{0} is only taken with a MAC over what is sealed: choose one that ends in -etm@openssh.com, or another cipher, such as aes256-gcm@openssh.com"
+    )]
+    CbcWithPlainMac(&'static str),
+    /// The session began with strict key exchange, and the connection that is to carry it on lacks it.
+    #[error("the peer no longer offers strict key exchange, with which the session began")]
+    NoLongerStrict,
 }
 
 /// Both sides' lists of a slot that had nothing in common.

@@ -85,7 +85,7 @@ impl KeyPair {
                 let label = asn1::label_of(input).ok_or(KeyFormatError::NoPrivateKey)?;
                 parse_body(label, input, passphrase, limits)
             }
-            Container::Line if PublicLine::parse(input).is_ok() => Err(KeyFormatError::IsPublic),
+            Container::Line if PublicLine::blob(input).is_ok() => Err(KeyFormatError::IsPublic),
             Container::Line => Err(KeyFormatError::NoPrivateKey),
         }
     }

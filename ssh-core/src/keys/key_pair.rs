@@ -158,5 +158,7 @@ impl KeyPair {
 /// Whether the file holds a public key.
 fn is_public(path: &Path) -> bool {
     let text = files::read_public(path, MAX_KEY_FILE_LEN).ok().flatten();
-    text.is_some_and(|text| matches!(KeyFormat::detect(&text), Some((_, Half::Public))))
+    text.is_some_and(|text| {
+        matches!(KeyFormat::detect(&text), Some((_, Half::Public))) || PublicLine::blob(&text).is_ok()
+    })
 }

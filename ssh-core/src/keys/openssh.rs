@@ -53,8 +53,16 @@ pub fn parse(text: &[u8], passphrase: Option<&[u8]>, max_rounds: u32) -> Result<
 /// # Errors
 /// [`KeyFormatError`].
 pub fn public_key(text: &[u8]) -> Result<PublicKey, KeyFormatError> {
+    Ok(PublicKey::from_blob(&public_blob(text)?)?)
+}
+
+/// As [`public_key`], the blob alone: that of a security key too, or of another kind that only an agent signs for.
+///
+/// # Errors
+/// [`KeyFormatError`] if this is no such file, or holds more keys than one.
+pub fn public_blob(text: &[u8]) -> Result<Vec<u8>, KeyFormatError> {
     let body = body_of(text)?;
-    Head::read(&mut Reader::new(&body)).map(|head| head.public)
+    Head::read(&mut Reader::new(&body)).map(|head| head.public.to_vec())
 }
 
 /// How a private key is encrypted when it is written.
@@ -155,7 +163,7 @@ struct Head<'a> {
     cipher_name: &'a [u8],
     kdf_name: &'a [u8],
     kdf_options: &'a [u8],
-    public: PublicKey,
+    public: &'a [u8],
 }
 
 impl<'a> Head<'a> {
@@ -170,7 +178,7 @@ impl<'a> Head<'a> {
             1 => {}
             count => return Err(KeyFormatError::NotOneKey(count)),
         }
-        let public = PublicKey::from_blob(reader.string()?)?;
+        let public = reader.string()?;
         Ok(Self { cipher_name, kdf_name, kdf_options, public })
     }
 }
@@ -183,6 +191,7 @@ pub(super) fn parse_body(
 ) -> Result<KeyPair, KeyFormatError> {
     let mut reader = Reader::new(body);
     let Head { cipher_name, kdf_name, kdf_options, public } = Head::read(&mut reader)?;
+    let public = PublicKey::from_blob(public)?;
     let section = reader.string()?;
 
     if cipher_name == b"none" {

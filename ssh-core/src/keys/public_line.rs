@@ -4,7 +4,8 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{KeyFormatError, KeyKind, PublicKey};
+use super::{KeyFormatError, KeyKind, MAX_KEY_FILE_LEN, PublicKey};
+use crate::protocol::wire::Reader;
 
 /// A public key file, `authorized_keys` or `known_hosts` line may not be longer, in bytes. A 16384 bit RSA key takes
 /// under 3 KiB.
@@ -39,6 +40,23 @@ impl PublicLine {
     pub fn parse(text: &[u8]) -> Result<Self, KeyFormatError> {
         let Words { kind, base64, comment } = only_line(text, MAX_LINE_LEN)?;
         Ok(Self::new(parse_key(kind, base64)?, comment))
+    }
+
+    /// The blob on such a line, whatever the type of its key or certificate: it may be one that only an agent signs for. A
+    /// certificate's line may be longer than others.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse), but what the blob holds behind its type is not looked at.
+    pub fn blob(text: &[u8]) -> Result<Vec<u8>, KeyFormatError> {
+        let Words { kind, base64, .. } = only_line(text, MAX_KEY_FILE_LEN)?;
+        let blob = blob_of(kind, base64)?;
+        let inside = Reader::new(&blob).string()?;
+        let is_rsa = |name: &[u8]| matches!(name, b"ssh-rsa" | b"rsa-sha2-256" | b"rsa-sha2-512");
+        if inside == kind.as_bytes() || (is_rsa(inside) && is_rsa(kind.as_bytes())) {
+            Ok(blob)
+        } else {
+            Err(KeyFormatError::TypeMismatch)
+        }
     }
 }
 
@@ -172,6 +190,21 @@ mod tests {
             line("ecdsa-sha2-nistp384", &p256.to_blob()).parse::<PublicLine>(),
             Err(KeyFormatError::TypeMismatch)
         );
+    }
+
+    #[test]
+    fn the_blob_of_an_unknown_type_is_read() {
+        let mut blob = Vec::new();
+        blob.put_string(b"sk-ssh-ed25519@openssh.com");
+        blob.put_string(&[7; 32]);
+        blob.put_string(b"ssh:");
+        let text = line("sk-ssh-ed25519@openssh.com", &blob);
+        assert_eq!(PublicLine::blob(text.as_bytes()), Ok(blob.clone()));
+        let text = line("ssh-ed25519", &blob);
+        assert_eq!(PublicLine::blob(text.as_bytes()), Err(KeyFormatError::TypeMismatch));
+        for text in ["root password", "x eHh4eA==", ""] {
+            assert!(PublicLine::blob(text.as_bytes()).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -42,6 +42,7 @@ impl OpenSsh {
             ciphers: found.query("cipher").await?,
             macs: found.query("mac").await?,
             strict_kex: false,
+            plain_cbc: false,
         };
         found.algorithms.strict_kex = found.probe().await?;
         Ok(Some(found))

@@ -43,6 +43,7 @@ impl Scripts<'_> {
             ciphers: list("ciphers"),
             macs: list("macs"),
             strict_kex: false,
+            plain_cbc: false,
         })
     }
 

@@ -171,8 +171,10 @@ impl RawPeer {
             self.session_id = hash.to_vec();
         }
         let exchange = self.exchange.as_mut().expect("an exchange");
-        let cipher = self.provider.cipher(&exchange.offer.cipher).expect("a cipher of the provider");
-        let mac = self.provider.mac(&exchange.offer.mac).expect("a MAC of the provider");
+        let [cipher, mac] = [(&exchange.offer.cipher, 2), (&exchange.offer.mac, 4)]
+            .map(|(ours, slot)| chosen(ours, &self.kexinit_received, slot));
+        let cipher = self.provider.cipher(cipher).expect("a cipher of the provider");
+        let mac = self.provider.mac(mac).expect("a MAC of the provider");
         let session_id = &self.session_id;
         let derive = |letter: u8, len: usize| {
             let mut key: Vec<u8> =
@@ -230,4 +232,16 @@ impl RawPeer {
         let method = self.provider.key_exchange(method);
         method.is_some_and(|method| method.share_encoding() == ShareEncoding::Mpint)
     }
+}
+
+/// The first of our names that the engine's KEXINIT has in one of its lists, or our last: an AEAD cipher goes with any MAC.
+fn chosen<'a>(ours: &'a str, kexinit: &[u8], slot: usize) -> &'a str {
+    let mut rest = kexinit.get(17..).unwrap_or_default();
+    let mut list = &[][..];
+    for _ in 0..=slot {
+        let (length, behind) = rest.split_first_chunk().expect("a list");
+        (list, rest) = behind.split_at(u32::from_be_bytes(*length) as usize);
+    }
+    let has = |name: &&str| list.split(|byte| *byte == b',').any(|theirs| theirs == name.as_bytes());
+    ours.split(',').find(has).or_else(|| ours.rsplit(',').next()).unwrap_or(ours)
 }

@@ -247,6 +247,54 @@ fn a_storm_of_key_exchanges_ends_the_session() {
     }
 }
 
+/// What a key must be used for is little next to what an exchange costs.
+#[test]
+fn a_storm_of_key_exchanges_behind_a_little_use_is_slowed_down() {
+    for role in BOTH {
+        let mut peer = logged_in(role);
+        let ignore = message(2, &[Field::Bytes(&[0; 16 * 1024])]);
+        let mut exchanges = 0;
+        loop {
+            peer.send(&ignore);
+            peer.received.clear();
+            peer.send_kexinit(&Offer::without_strict());
+            peer.assert_alive();
+            if peer.count(20) == 0 {
+                break;
+            }
+            peer.exchange_keys();
+            peer.assert_alive();
+            exchanges += 1;
+            assert!(exchanges <= 200, "the storm never ends");
+        }
+        // The answer comes in time, and so does each after it: ten a second.
+        for _ in 0..30 {
+            peer.assert_alive();
+            peer.wait(Duration::from_millis(99));
+            assert_eq!(peer.count(20), 0, "an answer ahead of its time");
+            peer.wait(Duration::from_millis(1));
+            peer.exchange_keys();
+            peer.send(&ignore);
+            peer.received.clear();
+            peer.send_kexinit(&Offer::without_strict());
+        }
+        // Who does not wait for it is no honest peer.
+        peer.send_kexinit(&Offer::without_strict());
+        peer.assert_refused(PeerMisbehaved::RekeyStorm, PROTOCOL_ERROR);
+    }
+}
+
+#[test]
+fn nobody_needs_new_keys_before_the_login() {
+    let mut peer = RawPeer::against(Role::Server);
+    peer.connect();
+    peer.rekey();
+    peer.assert_alive();
+    peer.wait(Duration::from_secs(5));
+    peer.send_kexinit(&Offer::without_strict());
+    peer.assert_refused(PeerMisbehaved::RekeyStorm, PROTOCOL_ERROR);
+}
+
 #[test]
 fn an_exchange_a_second_is_borne() {
     let mut peer = logged_in(Role::Server);

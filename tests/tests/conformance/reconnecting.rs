@@ -1,11 +1,12 @@
 //! `session-reconnect@microsoft.com`, asked for by somebody who should not, and acknowledged by somebody who lies.
 
 use ssh_core::Error;
-use ssh_core::error::{PeerMisbehaved, ReconnectFailure};
+use ssh_core::error::{PeerIncompatible, PeerMisbehaved, ReconnectFailure};
 use ssh_core::protocol::{ReconnectOffer, Role};
 use tests::raw_peer::{Field, Offer, RawPeer, message};
 
 const PROTOCOL_ERROR: u32 = 2;
+const KEY_EXCHANGE_FAILED: u32 = 3;
 const RECONNECT: &str = "session-reconnect@microsoft.com";
 const ENABLE: &str = "enable-session-reconnect@microsoft.com";
 
@@ -172,6 +173,32 @@ fn a_client_asks_no_other_host_for_its_session() {
     assert_eq!((*failure, failure.code()), (ReconnectFailure::DifferentHostKey, 102));
     assert_eq!(peer.count(80), 0, "it asked");
     assert_said_nothing_of_the_session(&peer);
+}
+
+/// The same host may have been set back to software that can be attacked, or something in front of it.
+#[test]
+fn a_client_asks_for_its_session_on_no_weaker_connection_than_before() {
+    let session = lost_client();
+    let mut peer = RawPeer::against_reconnect(&session);
+    peer.send_version();
+    peer.send_kexinit(&Offer { kex: "curve25519-sha256".into(), ..with_mac(Role::Server) });
+    peer.exchange_keys();
+    let error = peer.error().cloned().expect("refused");
+    assert!(matches!(error, Error::PeerIncompatible(PeerIncompatible::NoLongerStrict)), "{error:?}");
+    assert_eq!((peer.disconnect(), peer.count(80)), (Some(KEY_EXCHANGE_FAILED), 0));
+    // Another connection may be better.
+    assert!(session.engine.is_end_of_attempts(&peer.engine, &error).is_none());
+
+    // Who was never strict need not become so.
+    let mut session = RawPeer::against(Role::Client);
+    session.engine.offer_reconnect(ReconnectOffer::default()).unwrap();
+    session.connect_offering(&Offer { kex: "curve25519-sha256".into(), ..with_mac(Role::Server) });
+    session.send(&message(7, &[Field::U32(1), Field::Str(RECONNECT), Field::Str("")]));
+    session.authenticate();
+    session.engine.lose(Error::unexpected_end(), session.now);
+    let mut peer = RawPeer::against_reconnect(&session);
+    peer.connect_offering(&Offer { kex: "curve25519-sha256".into(), ..with_mac(Role::Server) });
+    assert!(peer.take(80).is_some(), "it asks for its session");
 }
 
 /// Whoever records a request and says it on a connection of their own has said nothing.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tests::adit;
+use tests::keys::{KeyFile, KeyKind};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::peers::{PASSWORD, USER};
 
@@ -51,6 +52,62 @@ async fn a_source_whose_logins_fail_too_often_is_turned_away() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// If asking about a key that would do but for something were free, a source that is never turned away would learn that the
+/// key is known here; or that the file of a user is broken, and so that there is one.
+#[tokio::test]
+async fn a_key_that_would_do_but_for_something_counts_as_any_other() -> Outcome {
+    use ssh_core::client::{self, Credential, Identity};
+    use ssh_core::keys::PublicLine;
+    let files = TempDir::new()?;
+    let key = KeyFile::generate(files.path(), "user", KeyKind::Ed25519).await?;
+    let line = key.public_line()?;
+    let blob = PublicLine::parse(line.as_bytes()).map_err(|error| Failure::new(error.to_string()))?.key;
+    for content in [
+        "# nobody\n".to_owned(),
+        format!("from=\"192.0.2.1\" {line}\n"),
+        format!("expiry-time=\"20000101\" {line}\n"),
+        String::new(),
+    ] {
+        let path = write(&files, "authorized", &content)?;
+        let user = format!("{USER}:{}", path.display());
+        let arguments = ["--authorized-keys", &user, "--limit", "failed_logins=1"];
+        let door = Door::open(&arguments, TempDir::new()?).await?;
+        if content.is_empty() {
+            std::fs::remove_file(&path)?;
+        }
+        let config = || {
+            let query = Credential::key_query(Identity::public(&blob).ok()?, |_| ());
+            let config = client::Config::builder(USER).verify_host_key(client::danger::AcceptAnyHostKey);
+            config.authenticate(query).build().ok()
+        };
+        for number in 0..10 {
+            let stream = tokio::net::TcpStream::connect(("127.0.0.1", door.port)).await?;
+            let config = config().ok_or_else(|| Failure::new("no configuration"))?;
+            match client::connect(stream, config).await {
+                Err(ssh_core::Error::Auth(_)) => {}
+                other => return Err(Failure::new(format!("{content:?}, {number}: {other:?}"))),
+            }
+        }
+        // Ten times what is said, for loopback. The last one may still be on its way to the records.
+        let turned_away = within(STEP, "to be turned away", async {
+            while greets(door.port).await? {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        });
+        turned_away.await.map_err(|failure| door.process.explain(failure))?;
+    }
+    Ok(())
+}
+
+/// Whether a connection gets as far as the version line.
+async fn greets(port: u16) -> Outcome<bool> {
+    use tokio::io::AsyncReadExt as _;
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let mut start = [0; 4];
+    Ok(stream.read_exact(&mut start).await.is_ok() && start == *b"SSH-")
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ssh_core::client::Identity;
-use ssh_core::keys::{CertificateKind, CertificateLine};
+use ssh_core::keys::{Certificate, CertificateKind, CertificateLine};
 
 use crate::error::CliError;
 use crate::output::Output;
@@ -19,17 +19,25 @@ pub(super) fn with_certificate(key: Identity, file: &Path, output: &Output) -> V
             return vec![key];
         }
     };
+    let place = format!("the certificate beside {}", file.display());
+    certified(key, &certificate, &place, output)
+}
+
+/// The key, and in front of it this certificate, if it fits.
+pub(super) fn certified(
+    key: Identity,
+    certificate: &Certificate,
+    place: &str,
+    output: &Output,
+) -> Vec<Identity> {
     let problem = if certificate.kind() != CertificateKind::User {
         "is for a host, not for a user"
     } else {
-        match key.with_certificate(&certificate) {
+        match key.with_certificate(certificate) {
             Ok(certified) => return vec![certified, key],
             Err(_) => "is for another key",
         }
     };
-    output.warning(format!(
-        "the certificate beside {} {problem} (going on without this certificate)",
-        file.display()
-    ));
+    output.warning(format!("{place} {problem} (going on without this certificate)"));
     vec![key]
 }

@@ -34,8 +34,8 @@ pub(super) struct Verifier {
 
 #[derive(Debug, Clone)]
 enum Trust {
-    /// One of these and no other.
-    Pinned(Vec<Fingerprint>),
+    /// One of these and no other, unless it is revoked.
+    Pinned { pins: Vec<Fingerprint>, hosts: KnownHosts },
     Known {
         hosts: KnownHosts,
         /// Where a new host is taken down.
@@ -63,23 +63,23 @@ impl Verifier {
         terminal: Option<Terminal>,
         output: &Output,
     ) -> Result<Self, CliError> {
+        let own = if args.known_hosts.is_empty() {
+            paths::in_ssh("known_hosts").into_iter().collect()
+        } else {
+            args.known_hosts.clone()
+        };
+        // Files that were named are the only ones.
+        let of_all = args.known_hosts.is_empty().then(|| PathBuf::from(GLOBAL_KNOWN_HOSTS));
+        let files: Vec<_> = own.iter().chain(&of_all).cloned().collect();
+        let hosts =
+            blocking(move || KnownHosts::load(&files).map_err(|error| CliError::file(&error))).await?;
+        for warning in hosts.warnings() {
+            output.warning(warning.to_string());
+        }
         let trust = if args.host_key.is_empty() {
-            let own = if args.known_hosts.is_empty() {
-                paths::in_ssh("known_hosts").into_iter().collect()
-            } else {
-                args.known_hosts.clone()
-            };
-            // Files that were named are the only ones.
-            let of_all = args.known_hosts.is_empty().then(|| PathBuf::from(GLOBAL_KNOWN_HOSTS));
-            let files: Vec<_> = own.iter().chain(&of_all).cloned().collect();
-            let hosts =
-                blocking(move || KnownHosts::load(&files).map_err(|error| CliError::file(&error))).await?;
-            for warning in hosts.warnings() {
-                output.warning(warning.to_string());
-            }
             Trust::Known { hosts, file: own.into_iter().next(), accept_new: args.accept_new }
         } else {
-            Trust::Pinned(args.host_key.clone())
+            Trust::Pinned { pins: args.host_key.clone(), hosts }
         };
         Ok(Self { target: args.target.clone(), trust, terminal, output: output.clone(), session_key: None })
     }
@@ -115,7 +115,7 @@ impl Verifier {
     /// Whether the user expects a key that may be of this kind. A pin may be of any, and so may a key that is certified.
     pub(super) fn may_expect(&self, kind: KeyKind) -> bool {
         match &self.trust {
-            Trust::Pinned(_) => true,
+            Trust::Pinned { .. } => true,
             Trust::Known { hosts, .. } => {
                 let (host, port) = (&self.target.host, self.target.port);
                 hosts.key_kinds_for(host, port).contains(&kind)
@@ -127,7 +127,7 @@ impl Verifier {
     /// What to offer next when the server has shown this key. A pin does not say of which kind its key is, and a server
     /// may have several.
     pub(super) fn try_other_kinds(&self, algorithms: &Algorithms, shown: &PublicKey) -> Option<Algorithms> {
-        let Trust::Pinned(pins) = &self.trust else { return None };
+        let Trust::Pinned { pins, .. } = &self.trust else { return None };
         let mut left = algorithms.host_keys().to_vec();
         left.retain(|algorithm| !shown.kind().algorithms().contains(algorithm));
         let is_wrong = !pins.contains(&shown.fingerprint());
@@ -203,7 +203,7 @@ impl HostKeyVerifier for Verifier {
 
     fn takes_certificates(&self) -> bool {
         match &self.trust {
-            Trust::Pinned(_) => true,
+            Trust::Pinned { .. } => true,
             Trust::Known { hosts, .. } => {
                 !hosts.cert_authorities_for(&self.target.host, self.target.port).is_empty()
             }
@@ -219,40 +219,40 @@ impl Trust {
         if let Some(Err(refusal)) = &refusal {
             shown.push_str(&format!(" (its certificate does not count: {refusal})"));
         }
+        let (Self::Pinned { hosts, .. } | Self::Known { hosts, .. }) = self;
+        let status = hosts.check_host_key(&target.host, target.port, host_key, session::now(), PROVIDER);
+        if let HostKeyStatus::Revoked(place) = &status {
+            return Decision::Refuse(format!(
+                "the host key of {target}, {shown}, is revoked ({place}); do not connect, ask the server's owner for the new key"
+            ));
+        }
         match self {
-            Self::Pinned(pins) if pins.contains(&key.fingerprint()) || refusal == Some(Ok(())) => {
+            Self::Pinned { pins, .. } if pins.contains(&key.fingerprint()) || refusal == Some(Ok(())) => {
                 Decision::Accept
             }
-            Self::Pinned(pins) => {
+            Self::Pinned { pins, .. } => {
                 let pins: Vec<_> = pins.iter().map(ToString::to_string).collect();
                 Decision::Refuse(format!(
                     "the host key of {target} is {shown}, but --host-key says {}; do not connect unless the server's owner confirms the new key",
                     pins.join(" or ")
                 ))
             }
-            Self::Known { hosts, accept_new, .. } => {
-                match hosts.check_host_key(&target.host, target.port, host_key, session::now(), PROVIDER) {
-                    HostKeyStatus::Match(_) | HostKeyStatus::Certified(_) => Decision::Accept,
-                    HostKeyStatus::Unknown { .. } if *accept_new => Decision::Add,
-                    HostKeyStatus::Unknown { known_as } => {
-                        let elsewhere = known_as
-                            .first()
-                            .map(|known| format!(", which is known as {} ({})", known.names, known.place));
-                        Decision::Ask(format!(
-                            "the host key of {target} is not known: {shown}{}; compare it with the server's, then give --host-key {} or --accept-new",
-                            elsewhere.unwrap_or_default(),
-                            key.fingerprint()
-                        ))
-                    }
-                    HostKeyStatus::Changed { expected } => {
-                        Decision::Refuse(changed(target, &shown, &expected))
-                    }
-                    HostKeyStatus::Revoked(place) => Decision::Refuse(format!(
-                        "the host key of {target}, {shown}, is revoked ({place}); do not connect, ask the server's owner for the new key"
-                    )),
-                    _ => Decision::Refuse(format!("the host key of {target}, {shown}, is not trusted")),
+            Self::Known { accept_new, .. } => match status {
+                HostKeyStatus::Match(_) | HostKeyStatus::Certified(_) => Decision::Accept,
+                HostKeyStatus::Unknown { .. } if *accept_new => Decision::Add,
+                HostKeyStatus::Unknown { known_as } => {
+                    let elsewhere = known_as
+                        .first()
+                        .map(|known| format!(", which is known as {} ({})", known.names, known.place));
+                    Decision::Ask(format!(
+                        "the host key of {target} is not known: {shown}{}; compare it with the server's, then give --host-key {} or --accept-new",
+                        elsewhere.unwrap_or_default(),
+                        key.fingerprint()
+                    ))
                 }
-            }
+                HostKeyStatus::Changed { expected } => Decision::Refuse(changed(target, &shown, &expected)),
+                _ => Decision::Refuse(format!("the host key of {target}, {shown}, is not trusted")),
+            },
         }
     }
 }
@@ -266,7 +266,7 @@ impl Trust {
     ) -> Option<Result<(), CertificateRefusal>> {
         let certificate = host_key.certificate.as_deref()?;
         let authorities: CertificateAuthorities = match self {
-            Self::Pinned(pins) => {
+            Self::Pinned { pins, .. } => {
                 let key = certificate.authority();
                 pins.contains(&key.fingerprint()).then(|| key.clone()).into_iter().collect()
             }
@@ -315,7 +315,7 @@ const MAX_SHOWN_KEYS: usize = 5;
 
 #[cfg(test)]
 mod tests {
-    use ssh_core::keys::KeyPair;
+    use ssh_core::keys::{Certificate, KeyPair, SigningKey};
 
     use super::*;
     fn key() -> HostKey {
@@ -332,6 +332,27 @@ mod tests {
 
     fn line(prefix: &str, key: &HostKey) -> String {
         format!("{prefix} {}\n", ssh_core::keys::PublicLine::new(key.key.clone(), ""))
+    }
+
+    #[test]
+    fn a_pinned_authority_does_not_bring_a_revoked_key_back() {
+        let target: Target = "host".parse().unwrap();
+        let authority = KeyPair::generate(PROVIDER, KeyKind::Ed25519, 0).unwrap();
+        let signing = SigningKey::new(&authority.private, PROVIDER).unwrap();
+        let builder = Certificate::builder(CertificateKind::Host, public_key()).principal("host");
+        let certified = HostKey::certified(builder.sign(&signing, PROVIDER).unwrap());
+        let authority = HostKey::plain(authority.public_key());
+        let trust = |known: &str| Trust::Pinned {
+            pins: vec![authority.key.fingerprint()],
+            hosts: KnownHosts::parse(known.as_bytes(), "file"),
+        };
+        assert_eq!(trust("").decide(&target, &certified), Decision::Accept);
+        for revoked in [&certified, &authority] {
+            match trust(&line("@revoked *", revoked)).decide(&target, &certified) {
+                Decision::Refuse(message) => assert!(message.contains("is revoked (file"), "{message}"),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]
@@ -364,9 +385,17 @@ mod tests {
             assert!(message.contains(&print) && message.contains("revoked"), "{message}");
         }
 
-        let pins = || vec![other.key.fingerprint(), key.key.fingerprint()];
-        assert_eq!(Trust::Pinned(pins()).decide(&target, &key), Decision::Accept);
-        let message = refused(Trust::Pinned(vec![other.key.fingerprint()]));
+        let pinned = |pins: &[&HostKey], known: &str| Trust::Pinned {
+            pins: pins.iter().map(|key| key.key.fingerprint()).collect(),
+            hosts: KnownHosts::parse(known.as_bytes(), "file"),
+        };
+        // The known hosts say nothing against a pin, unless they revoke it.
+        for text in [String::new(), line("[host]:2222", &other), line("@revoked elsewhere", &key)] {
+            assert_eq!(pinned(&[&other, &key], &text).decide(&target, &key), Decision::Accept);
+        }
+        let message = refused(pinned(&[&key], &line("@revoked *", &key)));
+        assert!(message.contains(&print) && message.contains("revoked (file"), "{message}");
+        let message = refused(pinned(&[&other], &line("[host]:2222", &key)));
         assert!(
             message.contains(&print) && message.contains(&other.key.fingerprint().to_string()),
             "{message}"

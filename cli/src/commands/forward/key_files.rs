@@ -8,12 +8,12 @@ use futures::future::{BoxFuture, FutureExt as _};
 use ssh_core::client::{AsyncSigner, Identity};
 use ssh_core::error::SignError;
 use ssh_core::keys::{
-    KeyFileError, KeyFormatError, KeyPair, MAX_KEY_FILE_LEN, MAX_LINE_LEN, PublicKey, PublicLine, SigningKey,
+    Certificate, KeyFileError, KeyFormatError, KeyPair, MAX_KEY_FILE_LEN, PublicKey, PublicLine, SigningKey,
     openssh,
 };
 use zeroize::Zeroizing;
 
-use super::certificate::with_certificate;
+use super::certificate::{certified, with_certificate};
 use super::prompts::MAX_PROMPTS;
 use super::terminal::Terminal;
 use crate::commands::session::PROVIDER;
@@ -42,13 +42,16 @@ impl KeyFiles<'_> {
         agent: &mut Vec<Identity>,
     ) -> Result<Vec<Identity>, CliError> {
         if let Some(public) = public_line(file) {
-            let held = take(agent, &public).ok_or_else(|| not_held(file))?;
-            return Ok(with_certificate(held, &private_beside(file), self.output));
+            return self.public(file, &public, agent);
         }
-        let public = public_half(file);
-        if let Some(held) = public.as_ref().and_then(|public| take(agent, public)) {
+        let blob = public_half(file);
+        if let Some(held) = blob.as_ref().and_then(|blob| take(agent, blob)) {
             return Ok(with_certificate(held, file, self.output));
         }
+        if blob.as_ref().is_some_and(|blob| is_of_security_key(blob)) {
+            return Err(needs_agent(file));
+        }
+        let public = blob.and_then(|blob| PublicKey::from_blob(&blob).ok());
         let key = match (public, self.terminal) {
             (Some(public), Some(terminal)) if is_encrypted(file) => {
                 let signer = Deferred::new(file, public.clone(), terminal.clone());
@@ -60,12 +63,23 @@ impl KeyFiles<'_> {
         Ok(with_certificate(key, file, self.output))
     }
 
+    /// What the agent has of a public key or certificate.
+    fn public(&self, file: &Path, blob: &[u8], agent: &mut Vec<Identity>) -> Result<Vec<Identity>, CliError> {
+        if let Some(held) = take(agent, blob) {
+            return Ok(with_certificate(held, &private_beside(file), self.output));
+        }
+        let certificate = Certificate::from_blob(blob).map_err(|_| not_held(file))?;
+        let key = take(agent, &certificate.key().to_blob()).ok_or_else(|| not_held(file))?;
+        let place = format!("the certificate {}", file.display());
+        Ok(certified(key, &certificate, &place, self.output))
+    }
+
     /// The same for a file that is only looked for: what is wrong with it is a warning, and its absence is nothing.
     pub(super) async fn default(&self, file: &Path, agent: &mut Vec<Identity>) -> Vec<Identity> {
         if matches!(std::fs::metadata(file), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
             return Vec::new();
         }
-        let in_agent = |public: PublicKey| agent.iter().any(|key| key.blob() == public.to_blob());
+        let in_agent = |blob: Vec<u8>| agent.iter().any(|key| key.blob() == blob);
         if !self.ask && is_encrypted(file) && !public_half(file).is_some_and(in_agent) {
             tracing::info!(file = %file.display(), "an encrypted key is left out");
             return Vec::new();
@@ -77,9 +91,10 @@ impl KeyFiles<'_> {
     }
 }
 
-/// The public half of `FILE`, where its format keeps that in the clear, else the key of `FILE.pub`.
-fn public_half(file: &Path) -> Option<PublicKey> {
-    let inside = read(file, MAX_KEY_FILE_LEN).and_then(|text| openssh::public_key(&text).ok());
+/// The blob of the public half of `FILE`, where its format keeps that in the clear, else of the key of `FILE.pub`. It may be
+/// of a type that only an agent signs for.
+fn public_half(file: &Path) -> Option<Vec<u8>> {
+    let inside = read(file, MAX_KEY_FILE_LEN).and_then(|text| openssh::public_blob(&text).ok());
     inside.or_else(|| {
         let mut name = file.as_os_str().to_owned();
         name.push(".pub");
@@ -87,9 +102,9 @@ fn public_half(file: &Path) -> Option<PublicKey> {
     })
 }
 
-/// The public key that the file holds on a line, if it does.
-fn public_line(file: &Path) -> Option<PublicKey> {
-    PublicLine::parse(&read(file, MAX_LINE_LEN)?).ok().map(|line| line.key)
+/// The blob of the public key or certificate that the file holds on a line, if it does.
+fn public_line(file: &Path) -> Option<Vec<u8>> {
+    PublicLine::blob(&read(file, MAX_KEY_FILE_LEN)?).ok()
 }
 
 /// `FILE` for `FILE.pub`.
@@ -107,8 +122,9 @@ fn read(path: &Path, limit: usize) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// Takes a key out of those of the agent, if it is there.
-fn take(agent: &mut Vec<Identity>, public: &PublicKey) -> Option<Identity> {
-    let blob = public.to_blob();
+fn take(agent: &mut Vec<Identity>, blob: &[u8]) -> Option<Identity> {
+    // RSA has several names.
+    let blob = PublicKey::from_blob(blob).map_or_else(|_| blob.to_vec(), |key| key.to_blob());
     let at = agent.iter().position(|key| key.blob() == blob)?;
     Some(agent.remove(at))
 }
@@ -120,6 +136,19 @@ fn not_held(file: &Path) -> CliError {
         format!(
             "{file} is a public key and no agent has its private half; give the private key, or `ssh-add` it"
         ),
+    )
+}
+
+/// Whether it is the blob of a key in hardware: `sk-ssh-ed25519@openssh.com` or its like (OpenSSH PROTOCOL.u2f).
+fn is_of_security_key(blob: &[u8]) -> bool {
+    blob.get(4..).is_some_and(|kind| kind.starts_with(b"sk-"))
+}
+
+fn needs_agent(file: &Path) -> CliError {
+    let file = file.display();
+    CliError::new(
+        Code::File,
+        format!("{file} is for a security key, and no agent has it; `ssh-add` it: only an agent can use it"),
     )
 }
 
@@ -213,5 +242,70 @@ impl AsyncSigner for Deferred {
             AsyncSigner::sign(key, algorithm, data).await
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use ssh_core::keys::Overwrite;
+
+    use super::*;
+
+    /// Stands for an agent.
+    #[derive(Debug)]
+    struct Token;
+
+    impl AsyncSigner for Token {
+        fn sign<'a>(&'a self, _: &'a str, _: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+            std::future::ready(Err(SignError::Refused("nobody touched it".into()))).boxed()
+        }
+    }
+
+    fn string(out: &mut Vec<u8>, value: &[u8]) {
+        out.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+        out.extend(value);
+    }
+
+    const KIND: &str = "sk-ssh-ed25519@openssh.com";
+
+    /// OpenSSH PROTOCOL.u2f.
+    fn public_blob() -> Vec<u8> {
+        let mut blob = Vec::new();
+        for field in [KIND.as_bytes(), &[7; 32], b"ssh:"] {
+            string(&mut blob, field);
+        }
+        blob
+    }
+
+    fn private_file() -> String {
+        let mut body = b"openssh-key-v1\0".to_vec();
+        for field in [&b"none"[..], b"none", b""] {
+            string(&mut body, field);
+        }
+        body.extend(1_u32.to_be_bytes());
+        string(&mut body, &public_blob());
+        string(&mut body, &[1; 64]);
+        let text = STANDARD.encode(body);
+        format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{text}\n-----END OPENSSH PRIVATE KEY-----\n")
+    }
+
+    #[tokio::test]
+    async fn a_security_key_is_used_by_its_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let [private, public] = ["id_ed25519_sk", "id_ed25519_sk.pub"].map(|name| folder.path().join(name));
+        ssh_core::keys::write_private(&private, private_file().as_bytes(), Overwrite::Refuse).unwrap();
+        std::fs::write(&public, format!("{KIND} {} token\n", STANDARD.encode(public_blob()))).unwrap();
+        let output = Output::new(false, false);
+        let files = KeyFiles { terminal: None, output: &output, ask: true };
+        for (file, missing) in [(&private, "`ssh-add` it"), (&public, "is a public key and no agent")] {
+            let mut agent = vec![Identity::new(&public_blob(), Arc::new(Token)).unwrap()];
+            let found = files.named(file, &mut agent).await.unwrap();
+            assert!(agent.is_empty() && found.len() == 1 && found[0].blob() == public_blob());
+            let error = files.named(file, &mut agent).await.unwrap_err();
+            assert!(error.message.contains(missing) && !error.message.contains("chmod"), "{}", error.message);
+        }
     }
 }

@@ -115,13 +115,13 @@ pub(super) async fn serve(
 }
 
 /// Says what became of a connection that did not log in, and counts it if it tried to.
-fn refused(server: &Server, from: SocketAddr, error: &Error, declined: Option<Offer>) {
+fn refused(server: &Server, from: SocketAddr, error: &Error, declined: Option<Option<Offer>>) {
     let is_failed = is_failed_login(error);
     // Keys that were asked about and would not do count once together.
     if (is_failed || declined.is_some()) && server.penalties.failed(Source::of(from.ip()), Instant::now()) {
         server.log.penalised(from);
     }
-    if let Some(Offer { user, reason }) = declined {
+    if let Some(Some(Offer { user, reason })) = declined {
         let method = Method::PublicKey.name().to_owned();
         server.log.event(from, &Event::LoginFailed { user, from: from.to_string(), method, reason });
     }

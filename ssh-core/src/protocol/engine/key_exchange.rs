@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::reconnect::Stream;
 use super::{Auth, Engine, Transport};
-use crate::error::Error;
+use crate::error::{Error, PeerMisbehaved};
 use crate::progress::Progress;
 use crate::protocol::Role;
 use crate::protocol::auth::Authenticated;
-use crate::protocol::messages::ExtInfo;
+use crate::protocol::messages::{ExtInfo, KexInit};
 use crate::protocol::reconnect::{Extensions, put_ext_info};
 use crate::protocol::transport::kex::KexProgress;
 use crate::protocol::wire::{Reader, WireError};
@@ -19,6 +19,13 @@ use crate::trace::tell;
 /// EXT_INFO may not hold more entries. OpenSSH sends three.
 const MAX_EXT_INFO: u32 = 64;
 
+/// The peer's KEXINIT, which came too soon.
+#[derive(Debug)]
+pub(super) struct PutOff {
+    kexinit: Vec<u8>,
+    until: Instant,
+}
+
 impl Engine {
     pub(super) fn on_kex(
         &mut self,
@@ -26,15 +33,39 @@ impl Engine {
         is_first_packet: bool,
         now: Instant,
     ) -> Result<(), Error> {
-        let was_idle = self.transport.kex.is_idle();
+        let Transport { kex, rekey, out, put_off, .. } = &mut self.transport;
+        // It may not say more of an exchange before we have answered.
+        if put_off.is_some() {
+            return Err(PeerMisbehaved::RekeyStorm.into());
+        }
+        if payload.first() == Some(&KexInit::NUMBER) && kex.is_idle() && !kex.is_first() {
+            let authenticated = matches!(self.auth, Auth::Done(_));
+            if let Some(until) = rekey.on_peer_start(out.since_key(), authenticated, now)? {
+                tracing::debug!("a key exchange has to wait");
+                *put_off = Some(PutOff { kexinit: payload.to_vec(), until });
+                return Ok(());
+            }
+        }
+        self.exchange(payload, is_first_packet, now)
+    }
+
+    /// When an exchange that the peer has started is answered, if that has to wait.
+    pub(super) fn exchange_put_off_until(&self) -> Option<Instant> {
+        self.transport.put_off.as_ref().map(|put_off| put_off.until)
+    }
+
+    /// Answers an exchange that has waited long enough.
+    pub(super) fn resume_exchange(&mut self, now: Instant) -> Result<(), Error> {
+        match self.transport.put_off.take_if(|put_off| put_off.until <= now) {
+            Some(put_off) => self.exchange(&put_off.kexinit, false, now),
+            None => Ok(()),
+        }
+    }
+
+    fn exchange(&mut self, payload: &[u8], is_first_packet: bool, now: Instant) -> Result<(), Error> {
         let progress = self.transport.kex.handle(payload, is_first_packet, &mut self.transport.out, now)?;
         match progress {
             KexProgress::Going => {}
-            KexProgress::PeerStarted => {
-                debug_assert!(was_idle);
-                let authenticated = matches!(self.auth, Auth::Done(_));
-                self.transport.rekey.on_peer_start(self.transport.out.since_key(), authenticated, now)?;
-            }
             KexProgress::HostKey(key) => self.on_host_key(key)?,
             KexProgress::Insecure => {
                 self.on_first_keys();

@@ -89,6 +89,7 @@ struct Transport {
     out: Outbound,
     kex: Kex,
     rekey: RekeyPolicy,
+    put_off: Option<key_exchange::PutOff>,
     /// Packets and bytes received since the stream began.
     packets: u64,
     bytes: u64,
@@ -178,7 +179,6 @@ impl Engine {
         out.trace_channel_data = common.limits.trace_channel_data;
         tell!(SessionConnecting, ?role, "connecting");
         let mut kex = Kex::new(role, Arc::clone(&common), host_keys);
-        // Behind the version line without waiting for the peer's, which saves a round trip.
         kex.start(&mut out, now)?;
         let mut stages = Stages::default();
         stages.pass(Progress::OpeningSshSessionConnection);
@@ -190,6 +190,7 @@ impl Engine {
                 out,
                 kex,
                 rekey: RekeyPolicy::new(&common.limits, now),
+                put_off: None,
                 packets: 0,
                 bytes: 0,
                 ident_seen: false,
@@ -232,7 +233,12 @@ impl Engine {
         self.transport.ident_seen = true;
         self.stages.pass(Progress::CompletedProtocolVersionExchange);
         self.stages.pass(Progress::StartingKeyExchange);
-        self.transport.kex.set_peer_version(version);
+        if self.ended.is_none() {
+            let Transport { kex, out, .. } = &mut self.transport;
+            let said = kex.set_peer_version(version, out);
+            // It has ended the session then, which the next call says.
+            let _ = self.fatal(said);
+        }
     }
 
     // ---- Facts --------------------------------------------------------------------------------------

@@ -53,7 +53,8 @@ impl Engine {
         };
         let kex = &self.transport.kex;
         let rekey = self.transport.rekey.deadline().filter(|_| self.may_rekey());
-        [self.login_deadline, kex.deadline(), rekey, auth, self.keepalive_deadline()]
+        let put_off = self.exchange_put_off_until();
+        [self.login_deadline, kex.deadline(), rekey, put_off, auth, self.keepalive_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -82,6 +83,7 @@ impl Engine {
         if passed(self.transport.kex.deadline()) {
             return Err(Error::Timeout(Timeout::KeyExchange));
         }
+        self.resume_exchange(now)?;
         if let Auth::Server(auth) = &mut self.auth {
             auth.on_timeout(now, &mut self.transport.out)?;
             self.on_server_auth(ServerProgress::Nothing, now)?;

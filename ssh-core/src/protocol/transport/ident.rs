@@ -58,6 +58,11 @@ impl PeerVersion {
         NAMES.contains(&self.info().name) || self.is_dev_tunnels_go()
     }
 
+    /// Whether the peer is Dropbear, which has neither AES-GCM nor a MAC over what is sealed.
+    pub(crate) fn is_dropbear(&self) -> bool {
+        self.info().name == "dropbear"
+    }
+
     /// Whether it is the one in Go, which has ways of its own in a key exchange, and whose streams and forwards end with a
     /// channel's CLOSE only.
     #[must_use]

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use rand_chacha::ChaCha20Rng;
+use chacha20::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use zeroize::{Zeroize as _, Zeroizing};
 

@@ -83,6 +83,8 @@ impl Arguments {
             .with_kex(kex)?
             .with_ciphers(cipher)?
             .with_macs(mac)?
+            // The standard combinations have it, and two of these peers speak it with each other.
+            .danger_with_cbc_and_plain_macs()
             .with_host_keys(vec![key])
             .with_user_keys(vec![key]);
         let mode = rest.first().map_or(Ok(Mode::Echo), |mode| mode.parse())?;

@@ -71,10 +71,8 @@ impl Keys {
     ) -> Result<Permissions, RejectReason> {
         let mut reason = RejectReason::InvalidKey;
         for of in self.files.iter().filter(|of| of.user.as_deref().is_none_or(|only| only == user)) {
-            let Some(keys) = self.current(of) else {
-                reason = prefer(reason, RejectReason::CannotCheck);
-                continue;
-            };
+            // One that cannot be used holds nobody's key. It was said; a reason of its own would set its users apart.
+            let Some(keys) = self.current(of) else { continue };
             let found = match certificate {
                 Some(certificate) => of.certificate(&keys, user, certificate, facts),
                 None if of.is_of_authorities => continue,

@@ -204,8 +204,11 @@ impl Authenticator for Users {
         let method = escape_text(record.method.as_bytes());
         let event = Event::LoginFailed { user, from: from.to_string(), method, reason: reason.to_string() };
         self.log.event(from, &event);
-        let is_guess = !record.is_query && !is_own_trouble(reason);
-        if is_guess && self.penalties.failed(Source::of(from.ip()), Instant::now()) {
+        if record.is_query {
+            // Whatever the reason. If some of them cost nothing, a source that is never turned away would learn that the key
+            // is known here.
+            self.declined.note_told(from);
+        } else if !is_own_trouble(reason) && self.penalties.failed(Source::of(from.ip()), Instant::now()) {
             self.log.penalised(from);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Stream;
-use crate::error::{Error, ReconnectFailure};
+use crate::error::{Error, PeerIncompatible, ReconnectFailure};
 use crate::keys::{HostKey, PublicKey};
 use crate::protocol::engine::{Auth, Engine, Event};
 use crate::protocol::messages::{RequestFailure, RequestSuccess};
@@ -17,6 +17,8 @@ use crate::protocol::{Inbound, Role};
 pub(in crate::protocol::engine) struct Claim {
     session_id: Zeroizing<Vec<u8>>,
     host_key: PublicKey,
+    /// Whether the connection before had a strict key exchange.
+    strict: bool,
     position: Position,
     index: Option<SessionIndex>,
     state: ClaimState,
@@ -60,6 +62,7 @@ impl Engine {
         let claim = Claim {
             session_id: Zeroizing::new(session_id.to_vec()),
             host_key: host_key.clone(),
+            strict: kex.is_strict(),
             position: self.position(resumption),
             index: resumption.agreed.count.then(|| self.index(session_id)),
             state: ClaimState::Unsaid,
@@ -135,6 +138,10 @@ impl Engine {
     /// The first key exchange is over: asks for the session. It does not wait for the server's EXT_INFO.
     pub(in crate::protocol::engine) fn claim(&mut self) -> Result<(), Error> {
         let Auth::Claim(claim) = &mut self.auth else { return Ok(()) };
+        // No less than before: nothing of the session is said on a connection that is worth less.
+        if claim.strict && !self.transport.kex.is_strict() {
+            return Err(PeerIncompatible::NoLongerStrict.into());
+        }
         let keys = self.transport.kex.token_keys();
         let keys = keys.ok_or(Error::Reconnect(ReconnectFailure::UnknownClient))?;
         let request = ReconnectRequest {

@@ -33,6 +33,10 @@ impl Kex {
         with(true).chain(with(false)).collect()
     }
 
+    fn our_ciphers(&self) -> Vec<&'static str> {
+        self.common.algorithms.ciphers_towards(self.role, self.peer_version.as_ref())
+    }
+
     /// A server's key for an algorithm.
     pub(super) fn host_key_for(&self, algorithm: HostKeyAlgorithm) -> Option<&SigningKey> {
         self.host_keys.iter().find(|key| {
@@ -55,7 +59,7 @@ impl Kex {
             let markers = if self.is_first() { &markers[..] } else { &[] };
             let kex = algorithms.kex().iter().chain(markers).copied().collect::<Vec<_>>().join(",");
             let host_keys = self.our_host_keys().iter().map(|key| key.name()).collect::<Vec<_>>().join(",");
-            (kex, host_keys, algorithms.ciphers().join(","), algorithms.macs().join(","))
+            (kex, host_keys, self.our_ciphers().join(","), algorithms.macs().join(","))
         };
         let (none, empty) = (NameList::parse(b"none")?, NameList::parse(b"")?);
         let (ciphers, macs) = (NameList::parse(ciphers.as_bytes())?, NameList::parse(macs.as_bytes())?);
@@ -102,14 +106,16 @@ impl Kex {
                 return Err(PeerMisbehaved::StrictKex.into());
             }
         }
-        let our_host_keys = self.our_host_keys();
+        let (our_host_keys, our_ciphers) = (self.our_host_keys(), self.our_ciphers());
         let offers = Offers {
             role: self.role,
             ours: &self.common.algorithms,
+            our_ciphers: &our_ciphers,
             our_host_keys: &our_host_keys,
             theirs: &theirs,
             provider: self.common.provider,
             strict: self.strict,
+            plain_cbc: self.common.algorithms.allow_plain_cbc(self.peer_version.as_ref()),
         };
         let chosen = offers.negotiate();
         tell!(AlgorithmNegotiation, ours = ?self.common.algorithms, ?theirs, ?chosen, "algorithms");

@@ -57,6 +57,8 @@ const MOST_PATIENCE: u32 = 20;
 #[derive(Debug)]
 enum State {
     Idle,
+    /// What we offer depends on the peer's version line, which has not come yet.
+    AwaitVersion,
     /// Our KEXINIT is out.
     InitSent {
         ours: Vec<u8>,
@@ -99,8 +101,6 @@ struct Exchange {
 pub(crate) enum KexProgress {
     /// Nothing to act on.
     Going,
-    /// The peer started an exchange.
-    PeerStarted,
     /// Client: the server has proved that it holds this key.
     HostKey(HostKey),
     /// The exchange is done; what comes next needs this key.
@@ -136,7 +136,7 @@ impl Kex {
 
     /// Whether the peer is between its KEXINIT and its NEWKEYS.
     pub(crate) fn peer_is_exchanging(&self) -> bool {
-        !matches!(self.state, State::Idle | State::InitSent { .. })
+        !matches!(self.state, State::Idle | State::AwaitVersion | State::InitSent { .. })
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -195,8 +195,13 @@ impl Kex {
         self.peer_version.as_ref().is_some_and(PeerVersion::is_dev_tunnels_go)
     }
 
-    pub(crate) fn set_peer_version(&mut self, version: PeerVersion) {
+    /// Our KEXINIT is on its way behind it at the latest.
+    pub(crate) fn set_peer_version(&mut self, version: PeerVersion, out: &mut Outbound) -> Result<(), Error> {
         self.peer_version = Some(version);
+        match self.state {
+            State::AwaitVersion => self.send_kexinit(out),
+            _ => Ok(()),
+        }
     }
 
     /// The first exchange is not over yet.
@@ -204,17 +209,26 @@ impl Kex {
         !self.first_done
     }
 
-    /// Sends our KEXINIT, unless an exchange is running.
+    /// Sends our KEXINIT, unless an exchange is running. The first goes right behind our version line where it can, which
+    /// saves a round trip.
     pub(crate) fn start(&mut self, out: &mut Outbound, now: Instant) -> Result<(), Error> {
         if !self.is_idle() {
             return Ok(());
         }
-        let ours = self.encode_kexinit()?;
-        out.seal(|buffer| buffer.put_bytes(&ours))?;
-        out.begin_exchange();
         let limit = self.common.limits.key_exchange;
         self.deadline = now.checked_add(limit);
         self.latest = now.checked_add(limit.saturating_mul(MOST_PATIENCE));
+        if self.peer_version.is_none() && self.common.algorithms.depend_on_version(self.role) {
+            self.state = State::AwaitVersion;
+            return Ok(());
+        }
+        self.send_kexinit(out)
+    }
+
+    fn send_kexinit(&mut self, out: &mut Outbound) -> Result<(), Error> {
+        let ours = self.encode_kexinit()?;
+        out.seal(|buffer| buffer.put_bytes(&ours))?;
+        out.begin_exchange();
         self.state = State::InitSent { ours };
         Ok(())
     }
@@ -257,10 +271,7 @@ impl Kex {
                 let State::InitSent { ours } = std::mem::replace(&mut self.state, State::Idle) else {
                     return Err(Error::Bug("a key exchange did not start"));
                 };
-                match self.on_kexinit(ours, payload, is_first_packet, out)? {
-                    KexProgress::Going => Ok(KexProgress::PeerStarted),
-                    other => Ok(other),
-                }
+                self.on_kexinit(ours, payload, is_first_packet, out)
             }
             (KexInit::NUMBER, State::InitSent { ours }) => {
                 self.put_off(now);

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::config::Algorithms;
+use crate::config::{Algorithms, CHACHA};
 use crate::crypto::{Cipher, CipherKind, CryptoProvider, KeyExchange, Mac, SignatureAlgorithm};
 use crate::error::{Error, NoCommonAlgorithm, PeerIncompatible};
 use crate::protocol::Role;
@@ -64,10 +64,12 @@ pub(crate) const STRICT_SERVER: &str = "kex-strict-s-v00@openssh.com";
 pub(crate) struct Offers<'a> {
     pub(crate) role: Role,
     pub(crate) ours: &'a Algorithms,
+    pub(crate) our_ciphers: &'a [&'static str],
     pub(crate) our_host_keys: &'a [HostKeyAlgorithm],
     pub(crate) theirs: &'a KexInit<'a>,
     pub(crate) provider: &'static CryptoProvider,
     pub(crate) strict: bool,
+    pub(crate) plain_cbc: bool,
 }
 
 impl Offers<'_> {
@@ -104,7 +106,7 @@ impl Offers<'_> {
         let [cipher_slot, mac_slot, compression_slot] = slots;
         let [ciphers, macs, compressions] = theirs;
         let missing = || Error::Bug("an algorithm was offered that the provider lacks");
-        let name = self.choose(cipher_slot, self.ours.ciphers().iter().copied(), ciphers)?;
+        let name = self.choose(cipher_slot, self.our_ciphers.iter().copied(), ciphers)?;
         let cipher = self.provider.cipher(name).ok_or_else(missing)?;
         let mac = match self.choose(mac_slot, self.ours.macs().iter().copied(), macs) {
             Ok(name) => Some(self.provider.mac(name).ok_or_else(missing)?),
@@ -116,6 +118,9 @@ impl Offers<'_> {
         let etm = mac.is_some_and(|mac| mac.is_etm());
         if !self.strict && (name == CHACHA || (cipher.kind() == CipherKind::Cbc && etm)) {
             return Err(PeerIncompatible::NeedsStrictKex(cipher.name()).into());
+        }
+        if cipher.kind() == CipherKind::Cbc && !etm && !self.plain_cbc {
+            return Err(PeerIncompatible::CbcWithPlainMac(cipher.name()).into());
         }
         Ok(Direction { cipher, mac })
     }
@@ -141,5 +146,3 @@ impl Offers<'_> {
         })
     }
 }
-
-const CHACHA: &str = "chacha20-poly1305@openssh.com";
