@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use ssh_core::client::{ConnectError, Reconnect};
 use ssh_core::protocol::ReconnectOffer;
 use ssh_core::services::port_forward::{pump_streams_until_closed, pump_until_closed};
 use ssh_core::{Channel, Error, Session, Wires};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::session::host_session;
 use super::{ClientError, Event, Protocol, Shared};
@@ -93,25 +95,55 @@ pub(super) async fn open(
     if !shared.config.end_to_end {
         return Ok(Connection { channel: outer, _inner: None });
     }
-    let for_reconnect = Arc::clone(shared);
-    let reconnect = Reconnect::new(move |_| {
-        let shared = Arc::clone(&for_reconnect);
-        async move {
-            open_outer(&shared, port, from).await.map_err(|error| match error {
-                ClientError::Stripped => {
-                    ConnectError::Permanent(Error::from(std::io::Error::other(error.to_string())))
-                }
-                error => ConnectError::Temporary(Error::from(std::io::Error::other(error.to_string()))),
-            })
-        }
-    });
     let mut offer = ReconnectOffer::default();
     offer.window = CONNECTION_REPLAY;
+    let (for_reconnect, patience) = (Arc::clone(shared), Arc::new(Patience::new(offer.lifetime)));
+    let reconnect = Reconnect::new(move |attempt| {
+        let (shared, patience) = (Arc::clone(&for_reconnect), Arc::clone(&patience));
+        patience.begin(attempt);
+        async move { open_outer(&shared, port, from).await.map_err(|error| patience.verdict(&error)) }
+    });
     let (session, wires) = host_session(shared, outer, connection_limits(), reconnect.offer(offer)).await?;
     // The relay has been told the port outside; in here it cannot lead us to another.
     let named = Forward { host: LOOPBACK, port, token: "" }.encode();
     let (channel, _) = session.open_channel_with("session", &named).await?;
     Ok(Connection { channel, _inner: Some((session, wires)) })
+}
+
+/// How long a lost connection asks for its host. A host keeps a session for a while, and can say once it has forgotten it;
+/// but one that does not come back, or a relay that lets nobody through to it, would be asked for ever, and whoever
+/// connected here would never hear of it.
+struct Patience {
+    /// How long a host keeps a session.
+    lifetime: Duration,
+    /// When the connection was lost, or little later.
+    lost: Mutex<Instant>,
+}
+
+impl Patience {
+    fn new(lifetime: Duration) -> Self {
+        Self { lifetime, lost: Mutex::new(Instant::now()) }
+    }
+
+    /// An attempt begins, the first since the loss being 1.
+    fn begin(&self, attempt: u32) {
+        if attempt <= 1 {
+            *self.lost.lock() = Instant::now();
+        }
+    }
+
+    /// What it means that an attempt has failed like this.
+    fn verdict(&self, error: &ClientError) -> ConnectError {
+        let shown = Error::from(std::io::Error::other(error.to_string()));
+        match error {
+            ClientError::Stripped => ConnectError::Permanent(shown),
+            // Somebody has answered. As long as nobody does, the host may wait just as well.
+            ClientError::Refused(_) if self.lost.lock().elapsed() >= self.lifetime => {
+                ConnectError::Permanent(shown)
+            }
+            _ => ConnectError::Temporary(shown),
+        }
+    }
 }
 
 /// A channel through the relay to the host.
@@ -143,4 +175,29 @@ fn fields(port: u16, from: Option<SocketAddr>, end_to_end: bool) -> Fields<'stat
     // Who connects here is none of the other side's business.
     let originator_port = from.map_or(0, |from| from.port()).into();
     Fields { host: LOOPBACK, port, originator: LOOPBACK.as_bytes(), originator_port, token: "", end_to_end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_does_not_come_back_is_not_asked_for_ever() {
+        let patience = Patience::new(ReconnectOffer::default().lifetime);
+        let refused = ClientError::Refused("no host forwards port 9 now".into());
+        let away = ClientError::Session(Error::Timeout(ssh_core::error::Timeout::Login));
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        for _ in 0..2 {
+            // The session may have gone on for days before it was lost, and may be lost again.
+            patience.begin(1);
+            for attempt in 2..62 {
+                assert!(matches!(patience.verdict(&refused), ConnectError::Temporary(_)), "{attempt}");
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                patience.begin(attempt);
+            }
+            assert!(matches!(patience.verdict(&away), ConnectError::Temporary(_)), "nobody has answered");
+            assert!(matches!(patience.verdict(&refused), ConnectError::Permanent(_)));
+        }
+        assert!(matches!(patience.verdict(&ClientError::Stripped), ConnectError::Permanent(_)));
+    }
 }
