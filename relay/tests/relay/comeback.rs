@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 use crate::common::{PATIENCE, TestRelay, start};
 use crate::sessions::until;
 
-type Delays = mpsc::UnboundedReceiver<(u32, Duration)>;
+pub type Delays = mpsc::UnboundedReceiver<(u32, Duration)>;
 
-async fn started_host(relay: &TestRelay, protocol: Protocol) -> (Host, Pin, Delays) {
+pub async fn started_host(relay: &TestRelay, protocol: Protocol) -> (Host, Pin, Delays) {
     let pair = KeyPair::generate(&PROVIDER, KeyKind::Ecdsa(Curve::P256), 0).unwrap();
     let key = SigningKey::new(&pair.private, &PROVIDER).unwrap();
     let pin = Pin::Key(key.public_key().fingerprint());
