@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::session::host_session;
-use super::{ClientError, Event, Protocol, Shared};
+use super::{ClientError, Event, Offered, Protocol, Shared};
 use crate::host::ends::{CONNECTION_REPLAY, connection_limits};
 use crate::wire::{Connection as Fields, FORWARDED, Forward, LOOPBACK};
 
@@ -55,13 +55,13 @@ async fn close(inner: Option<(Session, Wires)>) {
     }
 }
 
-/// A new connection waits this long for a session, when there is none at all.
-const SESSION: Duration = Duration::from_secs(20);
+/// A new connection waits this long for a session, when there is none at all, and in v2 for a host or a port that is away.
+pub(super) const SESSION: Duration = Duration::from_secs(20);
 
 /// Carries a connection that somebody has made here.
 pub(super) async fn carry(shared: &Arc<Shared>, socket: TcpStream, from: SocketAddr, port: u16) {
     let mut closing = shared.closing.subscribe();
-    match open(shared, port, Some(from)).await {
+    match open_in_time(shared, port, from).await {
         Ok(connection) => {
             let Connection { channel, _inner: inner } = connection;
             tokio::select! {
@@ -73,11 +73,59 @@ pub(super) async fn carry(shared: &Arc<Shared>, socket: TcpStream, from: SocketA
             close(inner).await;
         }
         Err(error) => {
-            super::ports::reset(&socket);
+            super::listening::reset(&socket);
             shared.tell(Event::Failed { port, reason: error.to_string() });
         }
     }
 }
+
+/// Opens a connection for somebody who has connected here, where the port is listened on because the host was there a moment
+/// ago.
+async fn open_in_time(shared: &Arc<Shared>, port: u16, from: SocketAddr) -> Result<Connection, ClientError> {
+    if shared.config.protocol == Protocol::V1 {
+        // The session is with the host, and outlasts that.
+        return open(shared, port, Some(from)).await;
+    }
+    let late = Instant::now().checked_add(SESSION);
+    loop {
+        is_offered(shared, port, late).await?;
+        let error = match Way::find(shared, port, Some(from)).await {
+            Ok(way) => return way.open(port).await,
+            Err(error) => error,
+        };
+        let is_hopeless = !matches!(error, ClientError::Refused(_)) && !error.is_temporary();
+        if is_hopeless || late.is_none_or(|late| late <= Instant::now()) || !is_withdrawn(shared, port).await
+        {
+            return Err(error);
+        }
+    }
+}
+
+/// Waits for the port to be offered.
+async fn is_offered(shared: &Shared, port: u16, late: Option<Instant>) -> Result<(), ClientError> {
+    let mut offered = shared.offered.subscribe();
+    let decided = async {
+        let known = |offered: &Offered| offered.ports.contains(&port) || !offered.awaited.contains(&port);
+        offered.wait_for(known).await.is_ok_and(|offered| offered.ports.contains(&port))
+    };
+    let is_offered = match late {
+        Some(late) => tokio::time::timeout_at(late, decided).await.unwrap_or(false),
+        None => decided.await,
+    };
+    let refused = || ClientError::Refused("the host is away, or does not offer the port any more".into());
+    is_offered.then_some(()).ok_or_else(refused)
+}
+
+/// Whether a connection has failed because the host is away, which a relay may say after what that does to connections.
+async fn is_withdrawn(shared: &Shared, port: u16) -> bool {
+    // Without encryption it may as well be the host's port that does not answer, and most often is.
+    let soon = if shared.config.end_to_end { WORD } else { Duration::ZERO };
+    let mut offered = shared.offered.subscribe();
+    let withdrawn = offered.wait_for(|offered| !offered.ports.contains(&port));
+    tokio::time::timeout(soon, withdrawn).await.is_ok()
+}
+
+const WORD: Duration = Duration::from_millis(500);
 
 /// Opens a connection over the session that there is.
 pub(super) async fn open(
@@ -91,23 +139,46 @@ pub(super) async fn open(
             link.open_channel_with(FORWARDED, &fields(port, from, false).encode_plain()).await?;
         return Ok(Connection { channel, _inner: None });
     }
-    let outer = open_outer(shared, port, from).await?;
-    if !shared.config.end_to_end {
-        return Ok(Connection { channel: outer, _inner: None });
+    Way::find(shared, port, from).await?.open(port).await
+}
+
+/// A way to the host, by the second version.
+enum Way {
+    /// Which already leads to the port.
+    Plain(Channel),
+    EndToEnd(Session, Wires),
+}
+
+impl Way {
+    async fn find(shared: &Arc<Shared>, port: u16, from: Option<SocketAddr>) -> Result<Self, ClientError> {
+        let outer = open_outer(shared, port, from).await?;
+        if !shared.config.end_to_end {
+            return Ok(Self::Plain(outer));
+        }
+        let mut offer = ReconnectOffer::default();
+        offer.window = CONNECTION_REPLAY;
+        let (for_reconnect, patience) = (Arc::clone(shared), Arc::new(Patience::new(offer.lifetime)));
+        let reconnect = Reconnect::new(move |attempt| {
+            let (shared, patience) = (Arc::clone(&for_reconnect), Arc::clone(&patience));
+            patience.begin(attempt);
+            async move { open_outer(&shared, port, from).await.map_err(|error| patience.verdict(&error)) }
+        });
+        let (session, wires) =
+            host_session(shared, outer, connection_limits(), reconnect.offer(offer)).await?;
+        Ok(Self::EndToEnd(session, wires))
     }
-    let mut offer = ReconnectOffer::default();
-    offer.window = CONNECTION_REPLAY;
-    let (for_reconnect, patience) = (Arc::clone(shared), Arc::new(Patience::new(offer.lifetime)));
-    let reconnect = Reconnect::new(move |attempt| {
-        let (shared, patience) = (Arc::clone(&for_reconnect), Arc::clone(&patience));
-        patience.begin(attempt);
-        async move { open_outer(&shared, port, from).await.map_err(|error| patience.verdict(&error)) }
-    });
-    let (session, wires) = host_session(shared, outer, connection_limits(), reconnect.offer(offer)).await?;
-    // The relay has been told the port outside; in here it cannot lead us to another.
-    let named = Forward { host: LOOPBACK, port, token: "" }.encode();
-    let (channel, _) = session.open_channel_with("session", &named).await?;
-    Ok(Connection { channel, _inner: Some((session, wires)) })
+
+    async fn open(self, port: u16) -> Result<Connection, ClientError> {
+        match self {
+            Self::Plain(channel) => Ok(Connection { channel, _inner: None }),
+            Self::EndToEnd(session, wires) => {
+                // The relay has been told the port outside; in here it cannot lead us to another.
+                let named = Forward { host: LOOPBACK, port, token: "" }.encode();
+                let (channel, _) = session.open_channel_with("session", &named).await?;
+                Ok(Connection { channel, _inner: Some((session, wires)) })
+            }
+        }
+    }
 }
 
 /// How long a lost connection asks for its host. A host keeps a session for a while, and can say once it has forgotten it;

@@ -104,13 +104,13 @@ pub(super) async fn run(shared: Arc<Shared>, first: Link) -> ClientError {
 
 /// Serves one session after the other.
 async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
-    let mut ports = Ports::default();
+    let mut ports = Ports::new();
     let mut link = first;
     loop {
         shared.link.send_replace(Some(link.session.clone()));
         let served = serve(shared, &link.session, &mut ports).await;
         shared.link.send_replace(None);
-        shared.offered.send_replace(Default::default());
+        ports.expect_again(shared);
         let Link { session, wires } = link;
         drop(session);
         let (ended, told) = match served {
@@ -163,9 +163,10 @@ async fn serve(
     let mut events = session.events();
     let mut told = false;
     let mut settled = Some(tokio::time::Instant::now() + NONE);
-    ports.expect_again();
+    ports.expect_again(shared);
     loop {
         let at = settled.unwrap_or_else(far_away);
+        let gives_up = ports.gives_up_at(shared);
         tokio::select! {
             item = incoming.next() => match item {
                 Some(Incoming::Channel(channel)) => channel.reject(
@@ -197,6 +198,9 @@ async fn serve(
             () = tokio::time::sleep_until(at), if settled.is_some() => {
                 settled = None;
                 ports.settle(shared).await?;
+            }
+            () = tokio::time::sleep_until(gives_up.unwrap_or_else(far_away)), if gives_up.is_some() => {
+                ports.give_up(shared).await?;
             }
         }
     }

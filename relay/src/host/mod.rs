@@ -201,7 +201,9 @@ impl Host {
         Ok(Self { shared, task })
     }
 
-    /// Offers these ports from now on. Clients are told; connections to others go on.
+    /// Offers these ports from now on. Clients are told; connections to others go on, and come back when a link is lost, as all
+    /// do. By the second version a client hears it from the relay, as it does when the host is lost: it listens for another
+    /// second if there are still ports, and for 20 s if there are none, and connections that it takes meanwhile are refused.
     pub fn set_ports(&self, ports: BTreeSet<u16>) {
         self.shared.ports.send_replace(ports);
     }

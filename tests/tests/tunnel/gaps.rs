@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::adit::event;
-use tests::outcome::{Outcome, STEP, ensure, within};
+use tests::adit::{event, event_within};
+use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::relay::{TUNNEL, TestRelay};
 use tests::traffic::Target;
-use tests::tunnel::{COMEBACK, Client, Host, Machine, on_relay, with};
+use tests::tunnel::{COMEBACK, Client, Host, Machine, mapping, on_relay, with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -86,4 +86,49 @@ async fn a_connection_ends_with_its_host_where_another_has_no_such_port() -> Out
     let ended = within(COMEBACK, "the end", async { Ok(open.read_u8().await) }).await?;
     let kind = ended.err().map(|error| error.kind());
     ensure(kind == Some(std::io::ErrorKind::ConnectionReset), || format!("it ended with {kind:?}"))
+}
+
+/// Listeners stay for a host that is away for a moment, and connections wait for it: also where the client was away too.
+#[tokio::test]
+async fn who_connects_while_the_host_is_away_is_served_once_it_is_back() -> Outcome {
+    let mut world = World::new().await?;
+    for lost in [&["/host"][..], &["/host", "/client"]] {
+        world.host.process.signal(Signal::STOP)?;
+        let connected = connected_without_host(&world, lost).await;
+        // Who stands still does not even end.
+        world.host.process.signal(Signal::CONT)?;
+        let doing = |failure: Failure| failure.while_doing(&format!("{lost:?}"));
+        for mut stream in connected.map_err(doing)? {
+            let echo = echoes(&mut stream, COMEBACK).await;
+            echo.map_err(|failure| doing(world.client.process.explain(failure)))?;
+        }
+    }
+    let said = world.client.process.lines_so_far();
+    ensure(!said.iter().any(|line| line.contains("port_")), || format!("{said:?}"))
+}
+
+async fn connected_without_host(world: &World, lost: &[&str]) -> Outcome<[TcpStream; 2]> {
+    for path in lost {
+        world.cut(path)?;
+    }
+    let early = world.connect().await?;
+    // By then a client would have heard of all ports that there are.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    Ok([early, world.connect().await?])
+}
+
+/// One that stays away is told of after a while, and nobody waits for it any longer.
+#[tokio::test]
+async fn a_host_that_stays_away_is_not_waited_for() -> Outcome {
+    let mut world = World::new().await?;
+    world.host.process.signal(Signal::KILL)?;
+    let mut early = world.connect().await?;
+    let removed = event_within(COMEBACK, &mut world.client.process, "port_removed").await?;
+    ensure(mapping(&removed)?.0 == world.target.port, || removed.to_string())?;
+    let ended = within(STEP, "the end", async { Ok(early.read_u8().await) }).await?;
+    ensure(ended.is_err(), || format!("{ended:?} came"))?;
+    ensure(world.connect().await.is_err(), || "the port is still listened on".into())?;
+    world.host = world.machine.host(&with(&[], &world.arguments)).await?;
+    let added = event_within(COMEBACK, &mut world.client.process, "port_added").await?;
+    ensure(mapping(&added)?.0 == world.target.port, || added.to_string())
 }
