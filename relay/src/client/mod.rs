@@ -135,6 +135,8 @@ pub enum Event {
         attempt: u32,
         /// After this time.
         after: Duration,
+        /// Why the attempt before has failed, if it has got so far as to say.
+        reason: Option<String>,
     },
     /// It is there again.
     Resumed {
@@ -248,6 +250,8 @@ struct Shared {
     closing: watch::Sender<bool>,
     /// Why the relay cannot be reached any more, which a session tells in fewer words.
     dial_error: Mutex<Option<DialError>>,
+    /// Why the last attempt of a session to come back has not reached the relay.
+    way_back: Mutex<Option<String>>,
 }
 
 /// What a session offers.
@@ -287,6 +291,7 @@ impl Client {
             offered: watch::Sender::default(),
             closing: watch::Sender::new(false),
             dial_error: Mutex::new(None),
+            way_back: Mutex::new(None),
         });
         let link = Link::establish(&shared).await?;
         let task = tokio::spawn(session::run(Arc::clone(&shared), link));

@@ -134,15 +134,19 @@ async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
             let reason = ended.to_string();
             shared.tell(Event::Disconnected { reason, streams_wait: streams_kept });
         }
-        let mut backoff = Backoff::new(shared.news.subscribe());
+        let (mut backoff, mut reason) = (Backoff::new(shared.news.subscribe()), None);
         link = loop {
-            backoff.pause(|attempt, after| shared.tell(Event::Reconnecting { attempt, after })).await;
+            let why = reason.take();
+            let tell = |attempt, after| shared.tell(Event::Reconnecting { attempt, after, reason: why });
+            backoff.pause(tell).await;
             match backoff.attempt(Link::establish(shared)).await {
                 Some(Ok(link)) => break link,
                 Some(Err(error)) if !error.may_pass() => return error,
                 Some(Err(error)) => {
+                    reason = Some(error.to_string());
                     if let ClientError::Dial(error) = &error {
                         backoff.failed(error);
+                        reason = Some(error.on_the_way_back());
                     }
                     tracing::info!(%error, "the tunnel is not back yet");
                 }
@@ -187,7 +191,9 @@ async fn serve(
                     shared.tell(Event::Disconnected { reason: error.to_string(), streams_wait: true });
                 }
                 SessionEvent::Reconnecting { attempt, after } => {
-                    shared.tell(Event::Reconnecting { attempt, after });
+                    // One from before the loss is none.
+                    let reason = shared.way_back.lock().take().filter(|_| attempt > 1);
+                    shared.tell(Event::Reconnecting { attempt, after, reason });
                 }
                 SessionEvent::Reconnected => {
                     told = false;
@@ -218,7 +224,9 @@ impl Shared {
 
     /// For a session that comes back.
     async fn dial_again(&self, attempt: u32) -> Result<RelayStream, ConnectError> {
+        *self.way_back.lock() = None;
         self.dial().await.map_err(|error| {
+            *self.way_back.lock() = Some(error.on_the_way_back());
             let shown = Error::from(std::io::Error::other(error.to_string()));
             if error.may_pass() {
                 tracing::info!(%error, "the tunnel is not back yet");

@@ -31,7 +31,7 @@ pub async fn started_host(relay: &TestRelay, protocol: Protocol) -> (Host, Pin, 
         provider: &PROVIDER,
         ports: BTreeSet::from([9]),
         on_event: Arc::new(move |event| {
-            if let host::Event::Reconnecting { attempt, after } = event {
+            if let host::Event::Reconnecting { attempt, after, .. } = event {
                 let _ = sender.send((attempt, after));
             }
         }),
@@ -53,7 +53,7 @@ async fn started_client(relay: &TestRelay, protocol: Protocol, pin: Pin) -> (Cli
         provider: &PROVIDER,
         ports: PortPolicy::Nowhere,
         on_event: Arc::new(move |event| {
-            if let client::Event::Reconnecting { attempt, after } = event {
+            if let client::Event::Reconnecting { attempt, after, .. } = event {
                 let _ = sender.send((attempt, after));
             }
         }),
