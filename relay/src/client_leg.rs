@@ -206,7 +206,7 @@ async fn open(
             "the token does not hold here".to_owned(),
         ));
     }
-    let Some(host) = tunnel.current_host().filter(|host| forwards(host, connection.port)) else {
+    let Some(host) = tunnel.current_host().filter(|host| forwards(host, &connection)) else {
         let text = format!("no host forwards port {} now", connection.port);
         return Err((OpenFailureReason::CONNECT_FAILED, text));
     };
@@ -225,8 +225,10 @@ async fn open(
     }
 }
 
-fn forwards(host: &HostLink, port: u16) -> bool {
-    host.version == Version::V2 && host.ports.borrow().contains(&port)
+/// Only the host knows whether a session inside is new and wants a port, or comes back to a connection that outlives its
+/// port: it looks at the ports itself.
+fn forwards(host: &HostLink, connection: &Connection<'_>) -> bool {
+    host.version == Version::V2 && (connection.end_to_end || host.ports.borrow().contains(&connection.port))
 }
 
 /// The upgrade has let the client in; a token that comes with a channel is looked at all the same, and so shows when it

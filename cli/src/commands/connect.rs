@@ -262,8 +262,8 @@ fn report(event: ClientEvent, chosen: &[u16], is_beside: bool, output: &Output) 
         ClientEvent::Disconnected { reason, streams_wait } => {
             output.event(&Event::Disconnected { from: None, reason, resumable: streams_wait });
         }
-        ClientEvent::Reconnecting { attempt, after } => {
-            output.event(&Event::Reconnecting { attempt, delay_ms: millis(after) });
+        ClientEvent::Reconnecting { attempt, after, reason } => {
+            output.event(&Event::Reconnecting { attempt, delay_ms: millis(after), reason });
         }
         ClientEvent::Resumed { streams_kept } => {
             let streams_lost = streams_kept.then_some(0);

@@ -217,8 +217,8 @@ fn report(event: HostEvent, output: &Output) {
         HostEvent::Disconnected { reason } => {
             output.event(&Event::Disconnected { from: None, reason, resumable: true })
         }
-        HostEvent::Reconnecting { attempt, after } => {
-            output.event(&Event::Reconnecting { attempt, delay_ms: millis(after) });
+        HostEvent::Reconnecting { attempt, after, reason } => {
+            output.event(&Event::Reconnecting { attempt, delay_ms: millis(after), reason });
         }
         HostEvent::Resumed => {
             output.event(&Event::Resumed { from: None, new_session: false, streams_lost: Some(0) })

@@ -134,6 +134,9 @@ pub(crate) enum Event<'a> {
         /// From 1 since the last one was lost.
         attempt: u32,
         delay_ms: u64,
+        /// Why the attempt before has failed, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// There is another connection, and the forwards are there.
     Resumed {
@@ -350,8 +353,11 @@ impl fmt::Display for Event<'_> {
                     without_lost(reason)
                 )
             }
-            Self::Reconnecting { attempt, delay_ms } => {
+            Self::Reconnecting { attempt, delay_ms, reason: None } => {
                 write!(f, "adit: connecting again in {delay_ms} ms (attempt {attempt})")
+            }
+            Self::Reconnecting { attempt, delay_ms, reason: Some(reason) } => {
+                write!(f, "adit: connecting again in {delay_ms} ms (attempt {attempt}): {reason}")
             }
             Self::Resumed { from: Some(from), .. } => write!(f, "adit: the session of {from} goes on"),
             Self::Resumed { new_session: false, .. } => {
@@ -411,8 +417,12 @@ mod tests {
                 r#"{"event":"disconnected","reason":"end of stream","resumable":true}"#,
             ),
             (
-                Event::Reconnecting { attempt: 2, delay_ms: 150 },
+                Event::Reconnecting { attempt: 2, delay_ms: 150, reason: None },
                 r#"{"event":"reconnecting","attempt":2,"delay_ms":150}"#,
+            ),
+            (
+                Event::Reconnecting { attempt: 3, delay_ms: 150, reason: Some("no relay".into()) },
+                r#"{"event":"reconnecting","attempt":3,"delay_ms":150,"reason":"no relay"}"#,
             ),
             (
                 Event::Resumed { from: None, new_session: true, streams_lost: Some(3) },

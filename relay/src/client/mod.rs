@@ -4,6 +4,7 @@
 //! A session with the host outlives WebSockets; only when the host has forgotten it a new one takes its place.
 
 mod connections;
+mod listening;
 mod pin;
 mod ports;
 mod session;
@@ -63,7 +64,8 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Where the ports of the host are listened on; always on localhost alone.
+/// Where the ports of the host are listened on; always on localhost alone. A port stays where it is for as long as the host
+/// offers it, whatever becomes of sessions and links meanwhile, and in v2 for 20 s without the host.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum PortPolicy {
@@ -107,7 +109,8 @@ pub enum Event {
     },
     /// Another one is.
     PortAdded(Mapping),
-    /// One is no more.
+    /// One is no more. In v2 the relay does not say whether the host has taken it back or is lost, so this comes a second after
+    /// that as long as the host offers others, and after 20 s if it offers none: connections wait until then.
     PortRemoved(Mapping),
     /// One that the host offers since [`Event::Ready`] cannot be listened on. It is tried again whenever the host's ports change,
     /// and everything else goes on.
@@ -132,6 +135,8 @@ pub enum Event {
         attempt: u32,
         /// After this time.
         after: Duration,
+        /// Why the attempt before has failed, if it has got so far as to say.
+        reason: Option<String>,
     },
     /// It is there again.
     Resumed {
@@ -241,11 +246,21 @@ struct Shared {
     /// This machine has come to another network.
     news: watch::Sender<()>,
     /// The host's ports.
-    offered: watch::Sender<BTreeSet<u16>>,
+    offered: watch::Sender<Offered>,
     /// Set when everything is to end. Each connection holds a receiver for as long as it has something to say.
     closing: watch::Sender<bool>,
     /// Why the relay cannot be reached any more, which a session tells in fewer words.
     dial_error: Mutex<Option<DialError>>,
+    /// Why the last attempt of a session to come back has not reached the relay.
+    way_back: Mutex<Option<String>>,
+}
+
+/// What a session offers.
+#[derive(Debug, Default)]
+struct Offered {
+    ports: BTreeSet<u16>,
+    /// Those that it did, or the one before it, and that are listened on still: in v2 connections to them wait.
+    awaited: BTreeSet<u16>,
 }
 
 impl fmt::Debug for Shared {
@@ -277,6 +292,7 @@ impl Client {
             offered: watch::Sender::default(),
             closing: watch::Sender::new(false),
             dial_error: Mutex::new(None),
+            way_back: Mutex::new(None),
         });
         let link = Link::establish(&shared).await?;
         let task = tokio::spawn(session::run(Arc::clone(&shared), link));
@@ -294,15 +310,16 @@ impl Client {
     pub async fn open(&self, port: u16) -> Result<Connection, ClientError> {
         let mut offered = self.shared.offered.subscribe();
         let wait = async {
-            let wanted = offered.wait_for(|ports| !ports.is_empty()).await?.contains(&port);
+            let wanted = offered.wait_for(|offered| !offered.ports.is_empty()).await?.ports.contains(&port);
             if !wanted {
                 // They come one after the other.
-                let _ = tokio::time::timeout(OTHERS, offered.wait_for(|ports| ports.contains(&port))).await;
+                let there = offered.wait_for(|offered| offered.ports.contains(&port));
+                let _ = tokio::time::timeout(OTHERS, there).await;
             }
             Ok::<_, watch::error::RecvError>(())
         };
         let _ = tokio::time::timeout(OFFER, wait).await;
-        let offered = self.shared.offered.borrow().clone();
+        let offered = self.shared.offered.borrow().ports.clone();
         if !offered.contains(&port) {
             return Err(ClientError::NotOffered { port, offered });
         }

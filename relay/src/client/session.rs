@@ -104,13 +104,13 @@ pub(super) async fn run(shared: Arc<Shared>, first: Link) -> ClientError {
 
 /// Serves one session after the other.
 async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
-    let mut ports = Ports::default();
+    let mut ports = Ports::new();
     let mut link = first;
     loop {
         shared.link.send_replace(Some(link.session.clone()));
         let served = serve(shared, &link.session, &mut ports).await;
         shared.link.send_replace(None);
-        shared.offered.send_replace(Default::default());
+        ports.expect_again(shared);
         let Link { session, wires } = link;
         drop(session);
         let (ended, told) = match served {
@@ -134,15 +134,19 @@ async fn serve_on(shared: &Arc<Shared>, first: Link) -> ClientError {
             let reason = ended.to_string();
             shared.tell(Event::Disconnected { reason, streams_wait: streams_kept });
         }
-        let mut backoff = Backoff::new(shared.news.subscribe());
+        let (mut backoff, mut reason) = (Backoff::new(shared.news.subscribe()), None);
         link = loop {
-            backoff.pause(|attempt, after| shared.tell(Event::Reconnecting { attempt, after })).await;
+            let why = reason.take();
+            let tell = |attempt, after| shared.tell(Event::Reconnecting { attempt, after, reason: why });
+            backoff.pause(tell).await;
             match backoff.attempt(Link::establish(shared)).await {
                 Some(Ok(link)) => break link,
                 Some(Err(error)) if !error.may_pass() => return error,
                 Some(Err(error)) => {
+                    reason = Some(error.to_string());
                     if let ClientError::Dial(error) = &error {
                         backoff.failed(error);
+                        reason = Some(error.on_the_way_back());
                     }
                     tracing::info!(%error, "the tunnel is not back yet");
                 }
@@ -163,9 +167,10 @@ async fn serve(
     let mut events = session.events();
     let mut told = false;
     let mut settled = Some(tokio::time::Instant::now() + NONE);
-    ports.expect_again();
+    ports.expect_again(shared);
     loop {
         let at = settled.unwrap_or_else(far_away);
+        let gives_up = ports.gives_up_at(shared);
         tokio::select! {
             item = incoming.next() => match item {
                 Some(Incoming::Channel(channel)) => channel.reject(
@@ -186,7 +191,9 @@ async fn serve(
                     shared.tell(Event::Disconnected { reason: error.to_string(), streams_wait: true });
                 }
                 SessionEvent::Reconnecting { attempt, after } => {
-                    shared.tell(Event::Reconnecting { attempt, after });
+                    // One from before the loss is none.
+                    let reason = shared.way_back.lock().take().filter(|_| attempt > 1);
+                    shared.tell(Event::Reconnecting { attempt, after, reason });
                 }
                 SessionEvent::Reconnected => {
                     told = false;
@@ -197,6 +204,9 @@ async fn serve(
             () = tokio::time::sleep_until(at), if settled.is_some() => {
                 settled = None;
                 ports.settle(shared).await?;
+            }
+            () = tokio::time::sleep_until(gives_up.unwrap_or_else(far_away)), if gives_up.is_some() => {
+                ports.give_up(shared).await?;
             }
         }
     }
@@ -214,7 +224,9 @@ impl Shared {
 
     /// For a session that comes back.
     async fn dial_again(&self, attempt: u32) -> Result<RelayStream, ConnectError> {
+        *self.way_back.lock() = None;
         self.dial().await.map_err(|error| {
+            *self.way_back.lock() = Some(error.on_the_way_back());
             let shown = Error::from(std::io::Error::other(error.to_string()));
             if error.may_pass() {
                 tracing::info!(%error, "the tunnel is not back yet");

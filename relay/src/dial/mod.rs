@@ -126,8 +126,8 @@ impl DialError {
             (300..400, Some(location)) => {
                 format!("it sends us on to {} ({number})", crate::printable(location))
             }
+            (..=400 | 404 | 405, _) if is_page => format!("it shows a web page ({number})"),
             (..400, _) => format!("its answer is not that of one ({number})"),
-            (400 | 404 | 405, _) if is_page => format!("it shows a web page ({number})"),
             _ => {
                 let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
                 return Self::Refused {
@@ -148,6 +148,17 @@ impl DialError {
             Self::Refused { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
             _ => false,
         }
+    }
+
+    /// Why the way back to a relay that was reached before is not found, with what may be done about it.
+    pub(crate) fn on_the_way_back(&self) -> String {
+        let remedy = match self {
+            Self::NoRelay { .. } | Self::Certificate { .. } | Self::Authority { .. } => {
+                "; a network on the way may want a log-in"
+            }
+            _ => "",
+        };
+        format!("{self}{remedy}")
     }
 
     /// As [`is_temporary`](Self::is_temporary), for who has reached the relay at this address before: what answers there now

@@ -83,6 +83,8 @@ pub enum Event {
         attempt: u32,
         /// After this time.
         after: Duration,
+        /// Why the attempt before has failed, if it has got so far as to say.
+        reason: Option<String>,
     },
     /// The relay is there again.
     Resumed,
@@ -201,7 +203,9 @@ impl Host {
         Ok(Self { shared, task })
     }
 
-    /// Offers these ports from now on. Clients are told; connections to others go on.
+    /// Offers these ports from now on. Clients are told; connections to others go on, and come back when a link is lost, as all
+    /// do. By the second version a client hears it from the relay, as it does when the host is lost: it listens for another
+    /// second if there are still ports, and for 20 s if there are none, and connections that it takes meanwhile are refused.
     pub fn set_ports(&self, ports: BTreeSet<u16>) {
         self.shared.ports.send_replace(ports);
     }
@@ -286,15 +290,19 @@ async fn serve_on(shared: &Arc<Shared>, first: Leg) -> HostError {
             _ => {}
         }
         shared.tell(Event::Disconnected { reason: ended.to_string() });
-        let mut backoff = Backoff::new(shared.news.subscribe());
+        let (mut backoff, mut reason) = (Backoff::new(shared.news.subscribe()), None);
         leg = loop {
-            backoff.pause(|attempt, after| shared.tell(Event::Reconnecting { attempt, after })).await;
+            let why = reason.take();
+            let tell = |attempt, after| shared.tell(Event::Reconnecting { attempt, after, reason: why });
+            backoff.pause(tell).await;
             match backoff.attempt(shared.open()).await {
                 Some(Ok(leg)) => break leg,
                 Some(Err(HostError::Dial(error))) if !error.may_pass() => return error.into(),
                 Some(Err(error)) => {
+                    reason = Some(error.to_string());
                     if let HostError::Dial(error) = &error {
                         backoff.failed(error);
+                        reason = Some(error.on_the_way_back());
                     }
                     tracing::info!(%error, "the relay is not back yet");
                 }

@@ -181,13 +181,9 @@ async fn connection_v2(shared: &Arc<Shared>, channel: IncomingChannel) {
         }
         return;
     }
-    // A resumed connection must not be dialled for, so the port is looked at alone, and dialled once it is known what
-    // the client wants.
-    if !shared.ports.borrow().contains(&port) {
-        return refuse(channel, port);
-    }
     // Whoever did not ask for encryption gets it all the same: a relay may have taken the wish out.
     let Ok(stream) = channel.accept_with(&[1]) else { return };
+    // Whoever comes back goes on with what was dialled for them then, whatever port the relay names, and ends here.
     let session = match server::accept(stream, Arc::clone(&shared.for_connections)).await {
         Ok(session) => session,
         Err(error) => return not_through(shared, error),
@@ -196,7 +192,7 @@ async fn connection_v2(shared: &Arc<Shared>, channel: IncomingChannel) {
     let Ok(offer) = session.next_channel(Some("session")).await else { return };
     // What the relay was asked for is the relay's word; in here it is the client's own. An SDK client does not say it.
     let named = (!offer.fields().is_empty()).then(|| Forward::decode(offer.fields()).map(|named| named.port));
-    let refused = match (&named, dial_if(port, named.as_ref()).await) {
+    let refused = match (&named, dial_if(shared, port, named.as_ref()).await) {
         (_, Ok(socket)) => {
             let Ok(stream) = offer.accept() else { return };
             let _ = pump(socket, stream).await;
@@ -220,13 +216,19 @@ async fn connection_v2(shared: &Arc<Shared>, channel: IncomingChannel) {
     session.closed().await;
 }
 
-/// Dials the port that the relay has named, if it is the one that the client has named, or the client has named none.
-async fn dial_if(port: u16, named: Option<&Result<u16, WireError>>) -> Result<TcpStream, String> {
+/// Dials the port that the relay has named, if it is the one that the client has named, or the client has named none; and if
+/// it is offered.
+async fn dial_if(
+    shared: &Shared,
+    port: u16,
+    named: Option<&Result<u16, WireError>>,
+) -> Result<TcpStream, String> {
     match named {
         Some(Ok(wanted)) if *wanted != port => Err(format!(
             "the relay has led a connection here that its client wants to have with port {wanted}; it was refused"
         )),
         Some(Err(_)) => Err("the request cannot be read".to_owned()),
+        _ if !shared.ports.borrow().contains(&port) => Err("it is not offered".to_owned()),
         _ => dial(port).await.map_err(|error| error.to_string()),
     }
 }

@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 use crate::common::{PATIENCE, TestRelay, start};
 use crate::sessions::until;
 
-type Delays = mpsc::UnboundedReceiver<(u32, Duration)>;
+pub type Delays = mpsc::UnboundedReceiver<(u32, Duration)>;
 
-async fn started_host(relay: &TestRelay, protocol: Protocol) -> (Host, Pin, Delays) {
+pub async fn started_host(relay: &TestRelay, protocol: Protocol) -> (Host, Pin, Delays) {
     let pair = KeyPair::generate(&PROVIDER, KeyKind::Ecdsa(Curve::P256), 0).unwrap();
     let key = SigningKey::new(&pair.private, &PROVIDER).unwrap();
     let pin = Pin::Key(key.public_key().fingerprint());
@@ -31,7 +31,7 @@ async fn started_host(relay: &TestRelay, protocol: Protocol) -> (Host, Pin, Dela
         provider: &PROVIDER,
         ports: BTreeSet::from([9]),
         on_event: Arc::new(move |event| {
-            if let host::Event::Reconnecting { attempt, after } = event {
+            if let host::Event::Reconnecting { attempt, after, .. } = event {
                 let _ = sender.send((attempt, after));
             }
         }),
@@ -53,7 +53,7 @@ async fn started_client(relay: &TestRelay, protocol: Protocol, pin: Pin) -> (Cli
         provider: &PROVIDER,
         ports: PortPolicy::Nowhere,
         on_event: Arc::new(move |event| {
-            if let client::Event::Reconnecting { attempt, after } = event {
+            if let client::Event::Reconnecting { attempt, after, .. } = event {
                 let _ = sender.send((attempt, after));
             }
         }),

@@ -10,6 +10,7 @@
 mod bandwidth;
 mod comeback;
 mod common;
+mod connections;
 mod frames;
 mod joined;
 mod management;

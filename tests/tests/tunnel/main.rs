@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod first_use;
+mod gaps;
 mod hosts;
 mod on_the_way;
 mod ports;

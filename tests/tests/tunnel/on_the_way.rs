@@ -1,7 +1,7 @@
 //! What happens between the two ends.
 
 use rustix::process::Signal;
-use tests::adit::{event, event_within};
+use tests::adit::{event, event_within, text};
 use tests::outcome::{Failure, Outcome, STEP, ensure, within};
 use tests::relay::{TUNNEL, TestRelay};
 use tests::traffic::Target;
@@ -24,10 +24,13 @@ async fn the_page_of_a_network_on_the_way_ends_nothing() -> Outcome {
         relay.links.page(true);
         for (path, process) in [("/client", &mut client.process), ("/host", &mut host.process)] {
             ensure(relay.links.cut(path) > 0, || format!("there was no {path} to cut"))?;
-            // The second one says that the first has been answered.
-            for _ in 0..2 {
-                event(process, "reconnecting").await?;
-            }
+            let first = event(process, "reconnecting").await?;
+            ensure(first.get("reason").is_none(), || format!("{protocol} {path}: {first}"))?;
+            // The second one says what the first has come to.
+            let second = event(process, "reconnecting").await?;
+            let reason = text(&second, "reason")?;
+            let is_told = ["(200)", "web page", "log-in"].iter().all(|word| reason.contains(word));
+            ensure(is_told, || format!("{protocol} {path}: {second}"))?;
         }
         relay.links.page(false);
         event_within(COMEBACK, &mut host.process, "resumed").await?;

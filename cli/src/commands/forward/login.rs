@@ -254,7 +254,7 @@ async fn dial(target: Target, reached: Reached) -> Result<TcpStream, ConnectErro
 pub(super) fn reconnecting(output: &Output, attempt: u32, delay: Duration) {
     if attempt > 1 || output.is_json() {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        output.event(&Event::Reconnecting { attempt, delay_ms });
+        output.event(&Event::Reconnecting { attempt, delay_ms, reason: None });
     }
 }
 

@@ -8,25 +8,34 @@ use super::Shared;
 use super::dial::dial;
 use super::dynamic::{Taken, end_with, take_request};
 use super::event::{ForwardEvent, Target};
-use super::hooks::ForwardedStream;
+use super::hooks::{ForwardedPortConnecting, ForwardedStream};
+use super::pump::Abort;
 use super::socket::Socket;
+use crate::channel::Channel;
 use crate::error::IoError;
 use crate::protocol::{OpenError, OpenFailure, OpenFailureReason};
 
-/// Takes what the client behind `stream` wants, and connects to it.
-pub(super) async fn serve(shared: &Shared, stream: ForwardedStream, from: String) {
-    // A stream that is dropped before it is carried is closed.
+/// Takes what the client behind `channel` wants, and connects to it.
+pub(super) async fn serve(
+    shared: &Shared,
+    connection: &ForwardedPortConnecting,
+    channel: Channel,
+    from: String,
+) {
+    let abort = Abort::unless_whole(&channel);
+    let Some(stream) = shared.hooks.wrap(connection, channel).await else { return };
+    // A stream that is dropped before it is carried is closed, and so is one that is no client's of a proxy.
     match stream {
         ForwardedStream::Channel(mut channel) => {
+            abort.take_back();
             if let Some((socket, target)) = shake_hands(shared, &mut channel, from).await {
                 socket.run(channel, &target).await;
             }
         }
-        ForwardedStream::Wrapped(mut stream) => {
-            if let Some((socket, target)) = shake_hands(shared, &mut stream, from).await {
-                socket.run_through(ForwardedStream::Wrapped(stream), &target).await;
-            }
-        }
+        ForwardedStream::Wrapped(mut stream) => match shake_hands(shared, &mut stream, from).await {
+            Some((socket, target)) => socket.run_wrapped(stream, abort, &target).await,
+            None => abort.take_back(),
+        },
     }
 }
 

@@ -164,8 +164,7 @@ async fn forwarded(shared: Arc<Shared>, channel: IncomingChannel, place: Place) 
         Destination::Target(target) => target,
         Destination::Proxy => {
             let Ok(channel) = channel.accept() else { return };
-            let Some(stream) = shared.hooks.wrap(&connection, channel).await else { return };
-            return remote_dynamic::serve(&shared, stream, from).await;
+            return remote_dynamic::serve(&shared, &connection, channel, from).await;
         }
     };
     match dial(&target).await {

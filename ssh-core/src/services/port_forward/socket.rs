@@ -42,14 +42,18 @@ impl Socket {
         target: &Target,
     ) {
         let abort = Abort::unless_whole(&channel);
-        let stream = match hooks.wrap(connection, channel).await {
-            Some(ForwardedStream::Wrapped(stream)) => stream,
+        match hooks.wrap(connection, channel).await {
+            Some(ForwardedStream::Wrapped(stream)) => self.run_wrapped(stream, abort, target).await,
             Some(ForwardedStream::Channel(channel)) => {
                 abort.take_back();
-                return self.run(channel, target).await;
+                self.run(channel, target).await;
             }
-            None => return self.reset(),
-        };
+            None => self.reset(),
+        }
+    }
+
+    /// As [`run`](Self::run), through what a hook has made of the channel; `abort` is the channel's.
+    pub(super) async fn run_wrapped(self, stream: Box<dyn Wrapped>, abort: Abort, target: &Target) {
         let ended = match self {
             Self::Tcp(socket) => through_tcp(socket, stream, abort).await,
             #[cfg(unix)]
