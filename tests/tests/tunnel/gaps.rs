@@ -38,7 +38,7 @@ impl World {
 
     async fn connect(&self) -> Outcome<TcpStream> {
         let local = self.client.local_port(self.target.port)?;
-        Ok(within(STEP, "connecting", async { Ok(tests::endpoint::connect(local).await?) }).await?)
+        within(STEP, "connecting", tests::endpoint::connect(local)).await
     }
 
     fn cut(&self, path: &str) -> Outcome {

@@ -66,7 +66,37 @@ async fn rules_are_their_makers() -> Outcome {
     ensure(found == [others[0], others[1], ours], || format!("by somebody else: {found:?}"))
 }
 
-/// The same without a relay of somebody else's, where all rules are the host's.
+/// A host that may not see the rules says so, once, rather than nothing about one that lets everybody in.
+#[tokio::test]
+async fn rules_that_cannot_be_seen_are_said() -> Outcome {
+    let (machine, target) = (Machine::new().await?, Target::echo().await?);
+    let relay = TestRelay::start(&machine.adit).await?;
+    relay.operate(&["tunnel", "create", TUNNEL]).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    for (scopes, sees_them) in [("host", false), ("host manage", true)] {
+        let scopes = scopes.split(' ').flat_map(|scope| ["--scope", scope]);
+        let words: Vec<&str> = ["token", "create", "--tunnel", TUNNEL].into_iter().chain(scopes).collect();
+        let made = relay.operate(&words).await?;
+        std::fs::write(&file, text(&made, "token")?)?;
+        let (port, url, file) = (target.port.to_string(), relay.url(), file.display().to_string());
+        let words = ["host", "--json", &port, "--tunnel", TUNNEL, "--relay", &url, "--token-file", &file];
+        let mut host = Process::spawn("adit host", &mut machine.command(&words))?;
+        let mut said = Vec::new();
+        loop {
+            let line = host.next_line(STEP).await?.ok_or_else(|| Failure::new("the host has ended"))?;
+            if line.contains("\"ready\"") {
+                break;
+            }
+            said.push(line);
+        }
+        let told = said.iter().filter(|line| line.contains("rules of") && line.contains("manage")).count();
+        ensure(told == usize::from(!sees_them), || format!("{said:?}"))?;
+    }
+    Ok(())
+}
+
+/// Without a relay of somebody else's all rules are the host's.
 #[tokio::test]
 async fn a_tunnel_with_a_name_is_as_private_as_it_looks() -> Outcome {
     let (machine, target) = (Machine::new().await?, Target::echo().await?);

@@ -108,7 +108,16 @@ async fn take_over(
     output: &Output,
 ) -> Result<(), CliError> {
     change_ports(api, id, items(tunnel, "ports"), ports).await?;
-    let old = tunnel.get("accessControl").map_or(&[][..], |control| items(control, "entries"));
+    let asked;
+    let old = match tunnel.get("accessControl") {
+        Some(control) => items(control, "entries"),
+        None if args.allow.is_empty() => {
+            asked = rules_of(api, id, output).await?;
+            items(&asked, "entries")
+        }
+        // Who may not see them may not change them either, and is told so.
+        None => &[],
+    };
     let rules = rules::with_allowed(old, &args.allow);
     if rules != old {
         let control = json!({ "entries": rules });
@@ -121,6 +130,22 @@ async fn take_over(
         ));
     }
     Ok(())
+}
+
+/// The rules of a tunnel that is shown without: it has none, or they are not for us.
+async fn rules_of(api: &Api, id: &str, output: &Output) -> Result<Value, CliError> {
+    match api.ask(Method::GET, &format!("{}/access", path(id)), None).await {
+        Err(error) if error.code == Code::Auth => {
+            output.warning(format!(
+                "the token may not see the rules of {id}, so nobody has looked whether one lets everybody connect without the \
+                 token of the link; give one with the scope `manage` too, or look with one: `adit tunnel access {id}`"
+            ));
+            Ok(Value::Null)
+        }
+        // Not every relay shows them apart.
+        Err(error) if error.code == Code::RemoteRefused => Ok(Value::Null),
+        answer => answer,
+    }
 }
 
 /// Makes these the ports that the relay shows.

@@ -35,9 +35,8 @@ enum Manner {
     CloseLater,
 }
 
-/// A target that has said all may still be reading, and what it reads is in flight. The library in TypeScript sends on
-/// without a break as long as it has something, and on a CLOSE drops what its own program has not yet read if that
-/// program writes on; one in Go does neither, and is not kept waiting.
+/// A target that has said all may still be reading, and what it is to read is in flight. On a CLOSE the library in TypeScript
+/// also drops what its own program has not read yet, if that program writes on.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// Whoever connected here may have ended its way only to wait for an answer, which could be on its way for so long. It
