@@ -1,14 +1,18 @@
-//! How an OpenSSH private key file is encrypted: bcrypt_pbkdf and AES.
+//! How an OpenSSH private key file is encrypted: bcrypt_pbkdf and AES, or ChaCha20.
 
 use aes::cipher::{KeyIvInit, StreamCipher};
 use aes_gcm::aead::{AeadInOut, KeyInit, Nonce, Tag};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use chacha20::ChaCha20;
+use chacha20::cipher::StreamCipherSeek as _;
+use poly1305::Poly1305;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::KeyFormatError;
 use super::cbc_cipher::CbcCipher;
 
-/// A cipher of the OpenSSH format, the ones of CBC mode for reading alone.
+/// A cipher of the OpenSSH format, ChaCha20 and the ones of CBC mode for reading alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileCipher {
     Aes128Ctr,
@@ -16,6 +20,7 @@ pub(super) enum FileCipher {
     Aes256Ctr,
     Aes128Gcm,
     Aes256Gcm,
+    ChaCha20Poly1305,
     Cbc(CbcCipher),
 }
 
@@ -27,6 +32,7 @@ impl FileCipher {
             b"aes256-ctr" => Some(Self::Aes256Ctr),
             b"aes128-gcm@openssh.com" => Some(Self::Aes128Gcm),
             b"aes256-gcm@openssh.com" => Some(Self::Aes256Gcm),
+            b"chacha20-poly1305@openssh.com" => Some(Self::ChaCha20Poly1305),
             b"aes128-cbc" => Some(Self::Cbc(CbcCipher::Aes128)),
             b"aes192-cbc" => Some(Self::Cbc(CbcCipher::Aes192)),
             b"aes256-cbc" => Some(Self::Cbc(CbcCipher::Aes256)),
@@ -38,7 +44,7 @@ impl FileCipher {
     /// Bytes behind the encrypted section.
     pub(super) const fn tag_len(self) -> usize {
         match self {
-            Self::Aes128Gcm | Self::Aes256Gcm => 16,
+            Self::Aes128Gcm | Self::Aes256Gcm | Self::ChaCha20Poly1305 => 16,
             _ => 0,
         }
     }
@@ -47,6 +53,7 @@ impl FileCipher {
     pub(super) const fn block_len(self) -> usize {
         match self {
             Self::Cbc(cipher) => cipher.block_len(),
+            Self::ChaCha20Poly1305 => 8,
             _ => 16,
         }
     }
@@ -56,6 +63,7 @@ impl FileCipher {
             Self::Aes128Ctr | Self::Aes128Gcm => 16,
             Self::Aes192Ctr => 24,
             Self::Aes256Ctr | Self::Aes256Gcm => 32,
+            Self::ChaCha20Poly1305 => 64,
             Self::Cbc(cipher) => cipher.key_len(),
         }
     }
@@ -63,12 +71,13 @@ impl FileCipher {
     const fn iv_len(self) -> usize {
         match self {
             Self::Aes128Gcm | Self::Aes256Gcm => 12,
+            Self::ChaCha20Poly1305 => 0,
             Self::Cbc(cipher) => cipher.block_len(),
             _ => 16,
         }
     }
 
-    /// Decrypts `section` where it lies. Only GCM can tell that the passphrase is wrong; for the others the check ints
+    /// Decrypts `section` where it lies. Only those with a tag can tell that the passphrase is wrong; for the others the check ints
     /// do.
     pub(super) fn decrypt(self, kdf: &Kdf<'_>, section: &mut [u8], tag: &[u8]) -> Result<(), KeyFormatError> {
         let material = kdf.derive(self.key_len().saturating_add(self.iv_len()))?;
@@ -79,6 +88,7 @@ impl FileCipher {
             Self::Aes256Ctr => ctr::<ctr::Ctr128BE<aes::Aes256>>(key, iv, section),
             Self::Aes128Gcm => open_gcm::<Aes128Gcm>(key, iv, section, tag),
             Self::Aes256Gcm => open_gcm::<Aes256Gcm>(key, iv, section, tag),
+            Self::ChaCha20Poly1305 => open_chacha(key, section, tag),
             Self::Cbc(cipher) => cipher.decrypt(key, iv, section),
         };
         done.ok_or(KeyFormatError::WrongPassphrase)
@@ -153,6 +163,20 @@ fn open_gcm<C: KeyInit + AeadInOut>(key: &[u8], iv: &[u8], data: &mut [u8], tag:
     let nonce = Nonce::<C>::try_from(iv).ok()?;
     let tag = Tag::<C>::try_from(tag).ok()?;
     cipher.decrypt_inout_detached(&nonce, &[], data.into(), &tag).ok()
+}
+
+/// As a packet with the number 0 (OpenSSH PROTOCOL.chacha20poly1305), but for the length: there is none, and the second
+/// half of the key, which is for that, is of no use.
+fn open_chacha(key: &[u8], data: &mut [u8], tag: &[u8]) -> Option<()> {
+    let mut cipher = ChaCha20::new_from_slices(key.get(..32)?, &[0; 12]).ok()?;
+    let mut one_time_key = Zeroizing::new([0; 32]);
+    cipher.try_apply_keystream(&mut *one_time_key).ok()?;
+    let found = Poly1305::new((&*one_time_key).into()).compute_unpadded(data);
+    if !bool::from(found.as_slice().ct_eq(tag)) {
+        return None;
+    }
+    cipher.try_seek(64_u64).ok()?;
+    cipher.try_apply_keystream(data).ok()
 }
 
 fn seal_gcm(key: &[u8], iv: &[u8], data: &mut [u8]) -> Option<Vec<u8>> {

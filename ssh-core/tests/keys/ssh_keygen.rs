@@ -158,7 +158,14 @@ fn encrypted_pem_and_pkcs8_keys_are_read() {
 
 #[test]
 fn old_ciphers_are_read() {
-    for cipher in ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc", "aes128-gcm@openssh.com"] {
+    for cipher in [
+        "aes128-cbc",
+        "aes192-cbc",
+        "aes256-cbc",
+        "3des-cbc",
+        "aes128-gcm@openssh.com",
+        "chacha20-poly1305@openssh.com",
+    ] {
         for kind in [KINDS[0], KINDS[4]] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("key");
