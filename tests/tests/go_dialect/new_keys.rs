@@ -22,6 +22,7 @@ const PROTECTIONS: [(&str, &str); 4] = [
 fn logged_in(role: Role, version: &str, (cipher, mac): (&str, &str)) -> RawPeer {
     let algorithms =
         Algorithms::default().with_ciphers(cipher).and_then(|these| these.with_macs(mac)).unwrap();
+    let algorithms = algorithms.danger_with_cbc_and_plain_macs();
     let mut peer = GoPeer::with(role, algorithms).raw.with_version(version);
     peer.connect_offering(&offer(peer.role(), cipher, mac));
     peer.authenticate();
