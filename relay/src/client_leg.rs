@@ -225,10 +225,14 @@ async fn open(
     }
 }
 
+/// How the line begins that ours tell their version by.
+const ADIT: &str = "SSH-2.0-Adit_";
+
 /// Only the host knows whether a session inside is new and wants a port, or comes back to a connection that outlives its
-/// port: it looks at the ports itself.
+/// port. One of ours looks at the ports itself; of others the relay does not assume it.
 fn forwards(host: &HostLink, connection: &Connection<'_>) -> bool {
-    host.version == Version::V2 && (connection.end_to_end || host.ports.borrow().contains(&connection.port))
+    let looks_itself = || connection.end_to_end && host.session.connection().peer_version().starts_with(ADIT);
+    host.version == Version::V2 && (host.ports.borrow().contains(&connection.port) || looks_itself())
 }
 
 /// The upgrade has let the client in; a token that comes with a channel is looked at all the same, and so shows when it
