@@ -24,9 +24,9 @@ function fail(error) {
 process.stdin.resume();
 process.stdin.on('end', () => process.exit(0));
 process.stdin.on('error', () => process.exit(0));
-// The library lets some socket errors (a reset, for one) escape; a peer of a test must survive them.
 // Whoever read this is gone, and so is the test: the words of that would be the next error.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(1));
+// The library lets some socket errors (a reset, for one) escape; a peer of a test must survive them.
 process.on('uncaughtException', (error) => process.stderr.write(`uncaught: ${error.stack}\n`));
 process.on('unhandledRejection', (error) => process.stderr.write(`unhandled: ${error && error.stack}\n`));
 

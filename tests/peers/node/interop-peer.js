@@ -10,9 +10,9 @@ const { parse, Unsupported } = require('./interop-peer/arguments');
 const { serve } = require('./interop-peer/server');
 const { connect } = require('./interop-peer/client');
 
-// The library lets some socket errors (a reset, for one) escape; a peer of a test must survive them.
 // Whoever read this is gone, and so is the test: the words of that would be the next error.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(1));
+// The library lets some socket errors (a reset, for one) escape; a peer of a test must survive them.
 process.on('uncaughtException', (error) => process.stderr.write(`uncaught: ${error.stack}\n`));
 process.on('unhandledRejection', (error) => process.stderr.write(`unhandled: ${error && error.stack}\n`));
 
