@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use ssh_core::channel::{ChannelReader, ChannelWriter};
+use ssh_core::channel::{ChannelReader, ChannelWriter, ExitStatus};
+use ssh_core::protocol::wire::Write as _;
 use ssh_core::{Channel, Session};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
@@ -33,6 +34,8 @@ const QUIET: Duration = Duration::from_millis(500);
 /// neither send an end of data before they close nor answer a close, so a close counts for both directions once what came
 /// before it has been passed on; past an end of data it counts at once, since whoever closes takes nothing any more. Both
 /// directions are taken from the bucket, if there is one.
+///
+/// What breaks on one side is told to the other, by the `exit-signal` that pumps send: an end that is none must not look whole.
 ///
 /// For a peer that [does not hear](hears_eof) of an end of data, that of the other side is the end of both directions once the peer
 /// has been silent: for 30 s if it is the host, which may be about to answer, and for half a second if it is the client.
@@ -101,7 +104,13 @@ async fn carry(
     loop {
         let count = tokio::select! {
             biased;
-            count = reader.read_chunks(most, CHUNKS, &mut chunks) => count?,
+            count = reader.read_chunks(most, CHUNKS, &mut chunks) => match count {
+                Ok(count) => count,
+                Err(lost) => {
+                    tell_break(writer, b"the connection was lost");
+                    return Err(lost);
+                }
+            },
             () = run_out(patience.as_mut()) => return Err(io::ErrorKind::TimedOut.into()),
         };
         if count == 0 {
@@ -114,11 +123,26 @@ async fn carry(
             bandwidth.spend(count).await;
         }
     }
+    if let Some(ExitStatus::Signal { message, .. }) = reader.exit_status() {
+        tell_break(writer, message.as_bytes());
+        return Ok(Ended::Closed);
+    }
     if reader.is_closed() {
         return Ok(Ended::Closed);
     }
     writer.shutdown().await?;
     Ok(Ended::Eof)
+}
+
+/// Tells a side that what it was sent is not whole, if it is there still.
+fn tell_break(writer: &ChannelWriter, why: &[u8]) {
+    // RFC 4254 §6.10.
+    let mut fields = Vec::new();
+    fields.put_string(b"ABRT");
+    fields.put_bool(false);
+    fields.put_string(why);
+    fields.put_string(b"");
+    let _ = writer.notify("exit-signal", &fields);
 }
 
 /// Ready when the other direction has ended and it has been waited for long enough since; never if there is no patience to run out.

@@ -9,6 +9,7 @@ use futures::StreamExt as _;
 use relay::dial::{Dialer, Proxies};
 use relay::host::{Event, Host, Protocol};
 use serde_json::json;
+use ssh_core::channel::ExitStatus;
 use ssh_core::config::Limits;
 use ssh_core::crypto::rustcrypto::PROVIDER;
 use ssh_core::keys::{Curve, KeyKind, KeyPair, SigningKey};
@@ -189,6 +190,39 @@ async fn who_goes_after_the_end_of_its_data_is_missed() {
             }
             let closed = tokio::time::timeout(SOON, stays.closed()).await;
             assert!(closed.is_ok(), "it is not closed: host goes: {host_goes}, with a close: {with_close}");
+        }
+    }
+}
+
+/// What breaks on one side is no end that looks whole on the other, whether it is told or shows.
+#[tokio::test]
+async fn what_breaks_on_one_side_breaks_on_the_other() {
+    let relay = start(|_| {}).await;
+    relay.tunnel("abc", json!({})).await;
+    for host_breaks in [false, true] {
+        for is_told in [false, true] {
+            let (host, mut channels) = forwarding(&relay).await;
+            let client = client(&relay).await;
+            let near = open(&client).await;
+            let far = channels.recv().await.unwrap();
+            let (mut breaks, mut stays, session) =
+                if host_breaks { (far, near, host.clone()) } else { (near, far, client.clone()) };
+            breaks.write_all(b"half of").await.unwrap();
+            let mut half = [0; 7];
+            tokio::time::timeout(PATIENCE, stays.read_exact(&mut half)).await.unwrap().unwrap();
+            if is_told {
+                // RFC 4254 §6.10: ABRT, no core, and words in no language.
+                let signal = b"\0\0\0\x04ABRT\0\0\0\0\x05reset\0\0\0\0";
+                breaks.notify("exit-signal", signal).unwrap();
+                drop(breaks);
+            } else {
+                session.close();
+            }
+            let ended = tokio::time::timeout(SOON, stays.closed()).await.expect("it is not closed");
+            let Some(ExitStatus::Signal { name, message }) = ended else {
+                panic!("it looks whole: {ended:?}, host breaks: {host_breaks}, told: {is_told}")
+            };
+            assert_eq!((&*name, message.contains("reset")), ("ABRT", is_told), "{message}");
         }
     }
 }

@@ -131,8 +131,9 @@ impl Engine {
 
     /// Only once it is known whose connection it is: the answer to a client that comes back must not wait for new keys.
     pub(super) fn may_rekey(&self) -> bool {
-        let kex = &self.transport.kex;
-        matches!(self.auth, Auth::Done(_)) && !kex.is_first() && kex.is_idle() && kex.negotiated().is_some()
+        let Transport { kex, put_off, .. } = &self.transport;
+        let is_between = !kex.is_first() && kex.is_idle() && put_off.is_none();
+        matches!(self.auth, Auth::Done(_)) && is_between && kex.negotiated().is_some()
     }
 
     pub(super) fn maybe_rekey(&mut self, now: Instant) -> Result<(), Error> {
@@ -151,8 +152,10 @@ impl Engine {
     /// The session is over.
     pub fn rekey(&mut self, now: Instant) -> Result<(), Error> {
         self.alive()?;
-        let Transport { out, kex, .. } = &mut self.transport;
-        if kex.is_first() || kex.negotiated().is_none() || matches!(self.stream, Stream::Detached(_)) {
+        let Transport { out, kex, put_off, .. } = &mut self.transport;
+        // One of the peer's that waits brings new keys as well.
+        let comes_anyway = kex.is_first() || put_off.is_some();
+        if comes_anyway || kex.negotiated().is_none() || matches!(self.stream, Stream::Detached(_)) {
             return Ok(());
         }
         kex.start(out, now)
