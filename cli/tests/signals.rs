@@ -20,7 +20,7 @@ const SETTLED: Duration = Duration::from_millis(500);
 /// A program is started in far less.
 const STARTED: Duration = Duration::from_secs(30);
 /// A drain takes none of it.
-const ENDED: Duration = Duration::from_secs(5);
+const ENDED: Duration = Duration::from_secs(15);
 
 /// A pipe that nobody writes to.
 fn pipe(home: &Home, name: &str) -> String {

@@ -67,7 +67,7 @@ async fn serve(listener: TcpListener, host_key: SigningKey) -> Outcome<()> {
     let forwarding = PortForwarding::start(session, ForwardPolicy::allow_all());
     let mut ports = forwarding.watch_forwarded_ports();
     while ports.next().await.is_empty() {}
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     forwarding.session().close();
     forwarding.closed().await;
     Ok(())

@@ -65,7 +65,7 @@ pub fn channels(host: &Session) -> mpsc::UnboundedReceiver<Channel> {
 }
 
 pub async fn ended(session: &Session) -> Error {
-    tokio::time::timeout(Duration::from_secs(5), session.closed()).await.expect("it does not end")
+    tokio::time::timeout(PATIENCE, session.closed()).await.expect("it does not end")
 }
 
 #[track_caller]

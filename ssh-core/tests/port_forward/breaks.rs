@@ -61,10 +61,12 @@ async fn a_reset_passes_through_when_its_other_way_is_full() {
 
 /// Until nothing more is taken.
 async fn fill(socket: &mut TcpStream) {
-    let piece = vec![7; 1 << 20];
+    let (piece, mut filled) = (vec![7; 1 << 20], 0);
     while let Ok(written) = timeout(Duration::from_millis(500), socket.write(&piece)).await {
-        written.unwrap();
+        filled += written.unwrap();
     }
+    // A window, at least.
+    assert!(filled > 2 << 20, "{filled} bytes");
 }
 
 /// The other end has had its end of file, and still sends.

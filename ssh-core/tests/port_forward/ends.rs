@@ -46,7 +46,7 @@ impl Forwarded {
 }
 
 pub(crate) async fn assert_reset(socket: &mut TcpStream) {
-    let end = timeout(Duration::from_secs(5), socket.read(&mut [0; 1])).await.unwrap();
+    let end = timeout(Duration::from_secs(20), socket.read(&mut [0; 1])).await.unwrap();
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 

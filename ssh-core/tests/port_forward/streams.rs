@@ -74,7 +74,7 @@ async fn what_was_read_and_not_taken_is_an_error() {
     let (pair, address, served) = target(|mut socket| async move {
         socket.shutdown().await.unwrap();
         // Until the way is full.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
     })
     .await;
     let run = pair.client.stdio("127.0.0.1", address.port(), tokio::io::repeat(7), tokio::io::sink());

@@ -39,7 +39,7 @@ async fn two_who_wait_for_each_other_to_close_do_not_wait_for_ever() {
     tokio::time::pause();
     let since = Instant::now();
     let ended = [near.await.unwrap(), far.await.unwrap()];
-    assert!((29..40).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
+    assert!((25..40).contains(&since.elapsed().as_secs()), "{:?}", since.elapsed());
     assert!(ended.iter().any(Result::is_err), "{ended:?}");
     for error in ended.into_iter().filter_map(Result::err) {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -42,7 +42,7 @@ impl World {
     }
 
     fn cut(&self, path: &str) -> Outcome {
-        ensure(self.relay.links.cut(path) == 1, || format!("there was no {path} to cut"))
+        ensure(self.relay.links.cut(path) > 0, || format!("there was no {path} to cut"))
     }
 }
 
@@ -126,7 +126,8 @@ async fn a_host_that_stays_away_is_not_waited_for() -> Outcome {
     let removed = event_within(COMEBACK, &mut world.client.process, "port_removed").await?;
     ensure(mapping(&removed)?.0 == world.target.port, || removed.to_string())?;
     let ended = within(STEP, "the end", async { Ok(early.read_u8().await) }).await?;
-    ensure(ended.is_err(), || format!("{ended:?} came"))?;
+    let kind = ended.err().map(|error| error.kind());
+    ensure(kind == Some(std::io::ErrorKind::ConnectionReset), || format!("it ended with {kind:?}"))?;
     ensure(world.connect().await.is_err(), || "the port is still listened on".into())?;
     world.host = world.machine.host(&with(&[], &world.arguments)).await?;
     let added = event_within(COMEBACK, &mut world.client.process, "port_added").await?;

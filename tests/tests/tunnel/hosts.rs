@@ -59,7 +59,7 @@ async fn stopped(protocol: &str) -> Outcome {
 }
 
 /// Far below the time after which somebody who says nothing is taken for lost.
-const SOON: std::time::Duration = std::time::Duration::from_secs(5);
+const SOON: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_host_that_stops_ends_what_is_open() -> Outcome {
