@@ -8,7 +8,7 @@ use tests::outcome::{Outcome, STEP, ensure, within};
 use tests::peers::dev_tunnels::DevTunnels;
 use tests::relay::{TUNNEL, TestRelay};
 use tests::traffic::{Ending, Target, exchange, greeted};
-use tests::tunnel::{Machine, on_relay, with};
+use tests::tunnel::{Client, Machine, on_relay, with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::everything_passes;
@@ -32,6 +32,12 @@ async fn an_sdk_client_of_our_host() -> Outcome {
     Ok(())
 }
 
+/// A client of ours that cannot know the SDK host's key.
+async fn unpinned(machine: &Machine, arguments: &[String], protocol: &str) -> Outcome<Client> {
+    let first = [TUNNEL, "--allow-unpinned-host", "--protocol", protocol];
+    machine.connect(&with(&first, arguments)).await
+}
+
 #[tokio::test]
 async fn our_client_of_an_sdk_host() -> Outcome {
     let Some(sdk) = DevTunnels::find().await? else { return Ok(()) };
@@ -42,8 +48,7 @@ async fn our_client_of_an_sdk_host() -> Outcome {
         let host = relay.host(&sdk, Some(version), e2e, target.port).await?;
         let (exit, message) = machine.refused(&with(&[TUNNEL, "--protocol", protocol], &arguments)).await?;
         ensure(exit.code == Some(2) && message.contains("--allow-unpinned-host"), || format!("{exit:?}"))?;
-        let first = [TUNNEL, "--allow-unpinned-host", "--protocol", protocol];
-        let client = machine.connect(&with(&first, &arguments)).await?;
+        let client = unpinned(&machine, &arguments, protocol).await?;
         let passed = everything_passes(&client.local(target.port)?, Ending::Close).await;
         passed.map_err(|failure| client.process.explain(host.explain(failure)).while_doing(protocol))?;
         client.stop().await?;
@@ -98,8 +103,7 @@ async fn a_target_of_an_sdk_host_sees_the_end_of_our_client() -> Outcome {
         let relay = TestRelay::start(&machine.adit).await?;
         let arguments = on_relay(&relay);
         let host = relay.host(&sdk, Some(version), e2e, port).await?;
-        let first = [TUNNEL, "--allow-unpinned-host", "--protocol", protocol];
-        let client = machine.connect(&with(&first, &arguments)).await?;
+        let client = unpinned(&machine, &arguments, protocol).await?;
         let passed = within(PATIENCE, "the end of a connection", async {
             let mut near = client.local(port)?.connect().await?;
             near.write_all(b"question").await?;
@@ -127,8 +131,7 @@ async fn stripped_encryption_of_the_second_version_is_not_given_in_to() -> Outco
     let relay = TestRelay::start(&machine.adit).await?;
     let arguments = on_relay(&relay);
     let _host = relay.host(&sdk, Some(2), false, target.port).await?;
-    let first = [TUNNEL, "--allow-unpinned-host", "--protocol", "v2"];
-    let mut client = machine.connect(&with(&first, &arguments)).await?;
+    let mut client = unpinned(&machine, &arguments, "v2").await?;
     let sent = exchange(client.local(target.port)?.connect().await?, 1, 1024, Ending::Close).await;
     ensure(sent.is_err(), || "bytes passed without encryption".into())?;
     let refused = event(&mut client.process, "refused").await?;
